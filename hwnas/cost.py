@@ -1,0 +1,170 @@
+"""What an architecture costs: a quantity per operator, summed or maximised over the network, at any scale.
+
+`OperatorCost` prices one network (hard or soft). `Costing` prices a whole space: one array a slot, indexed by the
+options the slot reads, so a hundred thousand architectures cost a few gathers, and the reachable range is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from hwnas.errors import HwnasError
+from hwnas.network import Network, Operator
+from hwnas.space import Architecture, SearchSpace, Slot, Value
+
+MAX_ARRAY = 20_000_000  # entries of one elimination array: 160 MB; beyond it the bounds are refused, not guessed
+
+
+@dataclass(frozen=True)
+class OperatorCost:
+    """`slope * combine(cost of every operator) + intercept`, in `unit`.
+
+    `combine` is "sum" (latency, energy, size) or "max" (peak memory). The affine part is a table's calibration on
+    whole networks (docs/measurement.md); it is the identity for everything analytic.
+    """
+
+    name: str
+    unit: str
+    of: Callable[[Operator], float]
+    combine: Literal["sum", "max"] = "sum"
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def __call__(self, network: Network) -> Any:
+        """A float for a hard network; for a soft one the expected cost, differentiable in the node probabilities."""
+        if self.combine == "max":
+            return self.slope * max(self.of(node.operator) for node in network) + self.intercept
+        return self.slope * sum(node.probability * self.of(node.operator) for node in network) + self.intercept
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The exact range of a cost over a space, with an architecture at either end."""
+
+    low: float
+    smallest: Architecture
+    high: float
+    largest: Architecture
+
+
+class Costing:
+    """`cost` over every architecture of `space`, from one dense array a slot (filled once, on construction).
+
+    Raises HwnasError where an operator has no cost (a missing table row), before any search starts.
+    """
+
+    def __init__(self, space: SearchSpace, cost: OperatorCost) -> None:
+        self.space, self.cost = space, cost
+        self._position = {choice.name: i for i, choice in enumerate(space.choices)}
+        self._factors = [self._tabulate(slot) for slot in space.slots]
+
+    def _tabulate(self, slot: Slot) -> tuple[tuple[int, ...], np.ndarray]:
+        options = [self.space.by_name[name].options for name in slot.depends]
+        shape = tuple(len(values) for values in options)
+        empty = 0.0 if self.cost.combine == "sum" else -math.inf
+        array = np.empty(shape, dtype=np.float64)
+        for index in np.ndindex(*shape):
+            operator = slot.build({n: v[i] for n, v, i in zip(slot.depends, options, index, strict=True)})
+            array[index] = empty if operator is None else self.cost.of(operator)
+        return tuple(self._position[name] for name in slot.depends), array
+
+    def of_codes(self, codes: np.ndarray) -> np.ndarray:
+        """Costs float64 (n,) of option indices (n, choices)."""
+        columns = np.ascontiguousarray(np.asarray(codes).T)
+        join = np.add if self.cost.combine == "sum" else np.maximum
+        total: np.ndarray | None = None
+        for axes, array in self._factors:
+            if axes:
+                flat = columns[axes[0]]
+                for axis, extent in zip(axes[1:], array.shape[1:], strict=True):
+                    flat = flat * extent + columns[axis]
+                part = array.ravel().take(flat)
+            else:
+                part = np.full(columns.shape[1], float(array))
+            total = part if total is None else join(total, part, out=total)
+        if total is None:
+            raise HwnasError(f"space {self.space.name!r} has no slot to cost")
+        return self.cost.slope * total + self.cost.intercept
+
+    def __call__(self, architectures: Sequence[Mapping[str, Value]]) -> np.ndarray:
+        """Costs float64 (n,) of architectures."""
+        return self.of_codes(self.space.encode(architectures))
+
+    def bounds(self) -> Bounds:
+        """The exact smallest and largest cost, by eliminating one choice after another (bucket elimination)."""
+        ends = [self._extreme(sign) for sign in (1.0, -1.0)]
+        if self.cost.slope < 0:
+            ends.reverse()
+        codes = np.asarray(ends, dtype=np.int64)
+        low, high = self.of_codes(codes)
+        first, last = self.space.decode(codes)
+        return Bounds(float(low), first, float(high), last)
+
+    def _extreme(self, sign: float) -> list[int]:
+        """Option indices that minimise (sign=1) or maximise (sign=-1) the combined cost."""
+        join = _adder if self.cost.combine == "sum" else _maximum
+        factors = list(self._factors)
+        order: list[tuple[int, tuple[int, ...], np.ndarray]] = []
+        left = {axis for axes, _ in factors for axis in axes}
+        while left:
+            axis = min(left, key=lambda a: _joined_size(a, factors, self.space))
+            left.remove(axis)
+            touching = [factor for factor in factors if axis in factor[0]]
+            factors = [factor for factor in factors if axis not in factor[0]]
+            axes, array = join(touching, self.space)
+            where = axes.index(axis)
+            best = array.argmin(axis=where) if sign > 0 else array.argmax(axis=where)
+            rest = axes[:where] + axes[where + 1 :]
+            order.append((axis, rest, best))
+            factors.append((rest, array.min(axis=where) if sign > 0 else array.max(axis=where)))
+        picked = [0] * len(self.space.choices)
+        for axis, rest, best in reversed(order):
+            picked[axis] = int(best[tuple(picked[other] for other in rest)])
+        return picked
+
+
+Factor = tuple[tuple[int, ...], np.ndarray]
+
+
+def _scope(factors: Sequence[Factor]) -> tuple[int, ...]:
+    return tuple(sorted({axis for axes, _ in factors for axis in axes}))
+
+
+def _joined_size(axis: int, factors: Sequence[Factor], space: SearchSpace) -> int:
+    scope = _scope([factor for factor in factors if axis in factor[0]])
+    return math.prod(len(space.choices[a].options) for a in scope)
+
+
+def _aligned(factor: Factor, scope: tuple[int, ...]) -> np.ndarray:
+    """The factor's array with one axis for every choice in `scope` (length 1 where it does not read that choice)."""
+    axes, array = factor
+    ordered = np.transpose(array, np.argsort(axes)) if axes else array
+    extents = {axis: array.shape[i] for i, axis in enumerate(axes)}
+    return ordered.reshape([extents.get(axis, 1) for axis in scope])
+
+
+def _joined(factors: Sequence[Factor], space: SearchSpace, join: np.ufunc) -> Factor:
+    scope = _scope(factors)
+    shape = [len(space.choices[axis].options) for axis in scope]
+    if math.prod(shape) > MAX_ARRAY:
+        raise HwnasError(
+            f"space {space.name!r} couples too many choices for an exact bound ({math.prod(shape):.1e} combinations)",
+            hint="fix the precision per block or restrict some choices",
+        )
+    result = np.full(shape, 0.0 if join is np.add else -np.inf)
+    for factor in factors:
+        join(result, _aligned(factor, scope), out=result)
+    return scope, result
+
+
+def _adder(factors: Sequence[Factor], space: SearchSpace) -> Factor:
+    return _joined(factors, space, np.add)
+
+
+def _maximum(factors: Sequence[Factor], space: SearchSpace) -> Factor:
+    return _joined(factors, space, np.maximum)

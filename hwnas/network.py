@@ -1,0 +1,127 @@
+"""Operator, Node, Network: the only thing the cost side and the export side see of an architecture.
+
+An `Operator` is the fused block that runs on a device (conv + BN + activation, a whole inverted residual, ...): the
+unit a table measures. `hwnas/blocks/<kind>.py` expands it into primitive `Layer`s, which `hwnas/ops/` knows to train,
+quantise and lower. Shapes leave the batch out: (channels, height, width).
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+from hwnas.errors import HwnasError
+
+Shape = tuple[int, ...]
+Precision = Literal["fp32", "int8", "w1a1"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "w1a1")
+Attribute = int | float | str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One primitive inside a block. `inputs` name earlier layers of the block, or 'input' for the block's own input."""
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    in_shape: Shape
+    out_shape: Shape
+    precision: Precision = "fp32"
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
+    activation: str = "none"
+    hidden: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A fused block with everything that decides its cost; equal operators cost the same and share one table row."""
+
+    kind: str
+    input_shape: Shape
+    output_shape: Shape
+    precision: Precision = "fp32"
+    attributes: tuple[tuple[str, Attribute], ...] = ()
+
+    @classmethod
+    def of(cls, kind: str, input_shape: Shape, output_shape: Shape, precision: str = "fp32", **attributes: Attribute) -> Operator:
+        """The operator with its attributes in canonical (sorted) order."""
+        if precision not in PRECISIONS:
+            raise HwnasError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        return cls(kind, tuple(input_shape), tuple(output_shape), precision, tuple(sorted(attributes.items())))
+
+    def __getitem__(self, name: str) -> Any:
+        for key, value in self.attributes:
+            if key == name:
+                return value
+        raise HwnasError(f"operator {self.kind} has no attribute {name!r}", hint=f"it has {[k for k, _ in self.attributes]}")
+
+    def __str__(self) -> str:
+        attributes = "".join(f" {name}={value}" for name, value in self.attributes)
+        return f"{self.kind}/{self.precision} {self.input_shape} -> {self.output_shape}{attributes}"
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The primitives this block is made of, in order; the last one gives the block's output."""
+        return _expand(self)
+
+
+@lru_cache(maxsize=65536)
+def _expand(operator: Operator) -> tuple[Layer, ...]:
+    module_name = operator.kind if "." in operator.kind else f"hwnas.blocks.{operator.kind}"
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as problem:
+        if problem.name != module_name:
+            raise
+        raise HwnasError(f"no block named {operator.kind!r}", hint="a block is a file in hwnas/blocks/ or an import path") from None
+    layers: tuple[Layer, ...] = module.layers(operator)
+    return layers
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An operator at a named place of a network. `probability` is 1.0 when hard, a tensor when the selection is soft."""
+
+    name: str
+    operator: Operator
+    probability: Any = 1.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """Operators in the order they run, each reading its predecessor's output."""
+
+    nodes: tuple[Node, ...]
+    input_shape: Shape
+    resolution: int = field(default=0)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        return tuple(node.operator for node in self.nodes)
+
+    def layers(self) -> list[tuple[str, Layer]]:
+        """Every primitive with its full name `<node>.<layer>`."""
+        return [(f"{node.name}.{layer.name}", layer) for node in self.nodes for layer in node.operator.layers]
+
+
+def elements(shape: Sequence[int]) -> int:
+    """Number of elements of a tensor of this shape."""
+    return math.prod(shape)
+
+
+def describe(attributes: Mapping[str, Attribute]) -> str:
+    """`kernel=3 stride=2`, for messages and tables."""
+    return " ".join(f"{name}={value}" for name, value in attributes.items())

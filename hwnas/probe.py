@@ -1,0 +1,132 @@
+"""Probing: this machine's profile, from what its operating system says of it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+from hwnas.device import SCHEMA, Cpu, DeviceProfile, Fact
+
+_CPU_FOLDER = Path("/sys/devices/system/cpu/cpu0")
+
+# Linux's name of a feature -> what each compiler target needs, most capable target first.
+_X86_TARGETS = (
+    ("x86-avx512-vnni", "avx512f avx512bw avx512cd avx512dq avx512vl avx512_vnni avx512_vpopcntdq avx512_bitalg avx512_vbmi2 avx512vbmi"),
+    ("x86-avx512", "avx512f avx512bw avx512cd avx512dq avx512vl"),
+    ("x86-avx2", "avx2 fma bmi1 bmi2 f16c movbe"),
+    ("x86-ssse3", "ssse3"),
+)
+_ARM_TARGETS = (("aarch64-i8mm", "i8mm asimddp"), ("aarch64-dotprod", "asimddp"), ("aarch64", ""))
+
+
+def probe_local() -> DeviceProfile:
+    """This machine: model, cores, instruction sets, caches, memory, governor, and the compiler target it needs."""
+    import psutil
+
+    model, flags, source = _processor()
+    caches = _caches()
+    return DeviceProfile(
+        format=SCHEMA,
+        name="local",
+        description="the machine this runs on",
+        connection="local",
+        target=pick_target(platform.machine(), flags),
+        engines=["onnxruntime", "tvm"],
+        cpu=Cpu(
+            model=Fact[str](value=model, source=source),
+            isa=Fact[list[str]](value=_shown(flags), source=source),
+            cores=Fact[int](value=_usable_cores(), source="CPUs this process may use"),
+            freq_mhz=_max_frequency(),
+            l1d_bytes=caches.get(1),
+            l2_bytes=caches.get(2),
+            l3_bytes=caches.get(3),
+            governor=_governor(),
+        ),
+        memory_bytes=Fact[int](value=int(psutil.virtual_memory().total), source="operating system, through psutil"),
+    )
+
+
+def pick_target(machine: str, flags: Iterable[str]) -> str:
+    """The compiler target (kernels/target.py) for this architecture and these CPU features; `host` where none fits."""
+    machine, have = machine.lower(), set(flags)
+    if machine in ("x86_64", "amd64"):
+        return next((name for name, needed in _X86_TARGETS if set(needed.split()) <= have), "host")
+    if machine in ("aarch64", "arm64"):
+        return next(name for name, needed in _ARM_TARGETS if set(needed.split()) <= have)
+    if machine.startswith("armv7") and "neon" in have:
+        return "armv7-neon"
+    if machine == "riscv64":
+        return "riscv64-v" if "v" in have else "riscv64"
+    return "host"
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> tuple[str, list[str], str]:
+    """(model, feature flags, source). /proc where there is one: py-cpuinfo starts processes and takes a second."""
+    path = Path("/proc/cpuinfo")
+    if path.is_file():
+        fields: dict[str, str] = {}
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+        flags = fields.get("flags") or fields.get("Features") or _riscv_extensions(fields.get("isa", ""))
+        model = fields.get("model name") or fields.get("Model") or fields.get("uarch") or _device_tree() or platform.machine()
+        return model, flags.split(), "/proc/cpuinfo"
+    info = importlib.import_module("cpuinfo").get_cpu_info()
+    flags_found = [str(flag) for flag in info.get("flags", [])]
+    return str(info.get("brand_raw") or platform.processor() or platform.machine()), flags_found, "py-cpuinfo"
+
+
+def _riscv_extensions(isa: str) -> str:
+    """`rv64imafdcv_zba` -> 'i m a f d c v zba'."""
+    single, _, rest = isa.removeprefix("rv64").removeprefix("rv32").partition("_")
+    return " ".join([*single, *rest.split("_")])
+
+
+def _device_tree() -> str | None:
+    path = Path("/proc/device-tree/model")
+    return path.read_text(errors="replace").rstrip("\0\n") if path.is_file() else None
+
+
+def _shown(flags: list[str]) -> list[str]:
+    """The vector and bit-counting features among the flags: the ones a kernel can use."""
+    wanted = ("sse4", "ssse3", "avx", "fma", "bmi", "popcnt", "f16c", "amx", "asimd", "neon", "sve", "i8mm", "bf16", "dotprod", "zb", "zv")
+    return sorted(flag for flag in set(flags) if flag.startswith(wanted) or flag == "v")
+
+
+def _caches() -> dict[int, Fact[int]]:
+    """Level -> size of the data or unified cache that core 0 sees."""
+    found: dict[int, Fact[int]] = {}
+    for folder in sorted(_CPU_FOLDER.glob("cache/index*")):
+        try:
+            level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
+        except OSError:
+            continue
+        factor = {"K": 1024, "M": 1024**2}.get(size[-1:], 1)
+        if kind != "Instruction" and size.rstrip("KM").isdigit() and int(size.rstrip("KM")) > 0:
+            found[int(level)] = Fact[int](value=int(size.rstrip("KM")) * factor, source=str(folder / "size"))
+    return found
+
+
+def _max_frequency() -> Fact[float] | None:
+    path = _CPU_FOLDER / "cpufreq" / "cpuinfo_max_freq"
+    try:
+        return Fact[float](value=int(path.read_text()) / 1e3, source=str(path))
+    except (OSError, ValueError):
+        return None
+
+
+def _governor() -> Fact[str] | None:
+    path = _CPU_FOLDER / "cpufreq" / "scaling_governor"
+    try:
+        return Fact[str](value=path.read_text().strip(), source=str(path))
+    except OSError:
+        return None

@@ -1,0 +1,76 @@
+"""The interfaces, nothing else. A method is a class or function that satisfies one of them; nobody inherits from anything.
+
+Each protocol argues for itself: what it is for, and the law a contract test holds it to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from hwnas.network import Network
+from hwnas.space import Architecture, Selection
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch. `images` float32 (N, C, H, W), `labels` int64 (N,), `step` counts optimiser batches from 0.
+
+    A rule draws its randomness from (its seed, `step`), never from a running generator: a resumed run repeats an
+    undisturbed one exactly.
+    """
+
+    images: Tensor
+    labels: Tensor
+    step: int
+
+
+@runtime_checkable
+class Supernet(Protocol):
+    """A weight-sharing net. Folding `x = stage(x, selection)` over `stages` is the net. Law: a call leaves no state."""
+
+    stages: Sequence[nn.Module]
+
+    def __call__(self, inputs: Tensor, selection: Selection) -> Tensor: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+@runtime_checkable
+class TrainingRule(Protocol):
+    """Turns a batch into optimiser steps. `steps` yields (group, losses); the losses of a step are consumed (each is
+    back-propagated as it comes) before the next step is asked for."""
+
+    def groups(self, net: Supernet) -> Mapping[str, Iterable[nn.Parameter]]: ...
+
+    def steps(self, net: Supernet, batch: Batch) -> Iterator[tuple[str, Iterable[Tensor]]]: ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Proposes architectures. Law: `ask(n)` returns at most n architectures of the space and, with the same seed and
+    the same scores told, the same ones; `tell` takes scores (n,) or (n, objectives), higher is better."""
+
+    def ask(self, n: int) -> list[Architecture]: ...
+
+    def tell(self, architectures: Sequence[Architecture], scores: np.ndarray) -> None: ...
+
+
+class Scorer(Protocol):
+    """Scores architectures, float64 (n,), higher is better. A plain function is a scorer."""
+
+    def __call__(self, architectures: Sequence[Architecture], /) -> np.ndarray: ...
+
+
+class CostModel(Protocol):
+    """The cost of a network in `unit`: a float when hard, a differentiable tensor when soft."""
+
+    unit: str
+
+    def __call__(self, network: Network) -> Any: ...

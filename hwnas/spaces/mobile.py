@@ -1,0 +1,74 @@
+"""mobile: MobileNetV3-like inverted residuals (Howard et al., ICCV 2019, arXiv:1905.02244; elastic as in OFA, arXiv:1908.09791).
+
+Choices: resolution; depth and width a stage; kernel, expansion, squeeze-excite and precision a block.
+Differs: one 1x1 convolution before the pool instead of MobileNetV3's pooled two-layer head; options per block, not per stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hwnas.errors import HwnasError
+from hwnas.network import Operator, Shape
+from hwnas.space import SearchSpace
+from hwnas.spaces.staged import BlockBuilder, Skeleton, Stage, Values, checked_precisions, ints, per_stage, staged
+
+
+def mobile(
+    in_channels: int,
+    classes: int,
+    resolutions: Sequence[int] = (160, 192, 224),
+    stem_width: int = 16,
+    stem_stride: int = 2,
+    widths: Sequence[Any] = ((16, 24), (32, 40), (64, 80), (96, 112), (128, 160)),
+    depths: Sequence[Any] = (2, 3, 4),
+    strides: Sequence[int] = (2, 2, 2, 1, 2),
+    kernels: Sequence[int] = (3, 5, 7),
+    expansions: Sequence[int] = (3, 4, 6),
+    squeeze_excite: Sequence[bool] = (False, True),
+    precisions: Sequence[str] = ("fp32", "int8", "w1a1"),
+    activations: Sequence[str] | None = None,
+    last_width: int = 0,
+) -> SearchSpace:
+    """The space for images of `in_channels` and `classes`. Widths and depths: options a stage (or one list for all).
+
+    `activations` is one name a stage (relu or hswish); MobileNetV3's rule, relu in the first half, hswish after, is the
+    default. `last_width` 0 leaves the 1x1 convolution before the pool out. Raises HwnasError on options that make no net.
+    """
+    stages = len(strides)
+    names = tuple(activations) if activations else tuple("relu" if i < (stages + 1) // 2 else "hswish" for i in range(stages))
+    if len(names) != stages or set(names) - {"relu", "hswish"}:
+        raise HwnasError(f"activations must give relu or hswish for each of {stages} stages, got {list(names)}")
+    if any(k % 2 == 0 for k in kernels):
+        raise HwnasError(f"kernels must be odd, got {list(kernels)}")
+    listed = zip(per_stage(depths, "depths", stages), per_stage(widths, "widths", stages), strides, names, strict=True)
+    return staged(
+        Skeleton(
+            name="mobile",
+            in_channels=in_channels,
+            classes=classes,
+            resolutions=ints(resolutions, "resolutions"),
+            stem_width=stem_width,
+            stem_stride=stem_stride,
+            stem_activation="relu",
+            last_width=last_width,
+            stages=tuple(Stage(d, w, stride, _block(name)) for d, w, stride, name in listed),
+            block_choices={
+                "kernel": ints(kernels, "kernels"),
+                "expansion": ints(expansions, "expansions"),
+                "se": tuple(sorted(set(map(bool, squeeze_excite)))),
+            },
+            precisions=checked_precisions(precisions),
+        )
+    )
+
+
+def _block(activation: str) -> BlockBuilder:
+    def build(shape_in: Shape, shape_out: Shape, stride: int, precision: str, v: Values) -> Operator:
+        return Operator.of(
+            "inverted_residual", shape_in, shape_out, precision,
+            kernel=v["kernel"], stride=stride, expansion=v["expansion"], se=v["se"], activation=activation,
+        )  # fmt: skip
+
+    return build

@@ -1,0 +1,34 @@
+"""Units: what a quantity is called, and how a person reads it."""
+
+from __future__ import annotations
+
+import math
+
+from hwnas.errors import HwnasError
+
+MICROSECONDS_PER_MS = 1e3
+
+
+def positive(value: object, name: str) -> float:
+    """`value` as a finite number above zero; HwnasError names `name` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise HwnasError(f"{name} must be a number, got {value!r}")
+    if not math.isfinite(value) or value <= 0:
+        raise HwnasError(f"{name} must be a finite number above 0, got {value!r}")
+    return float(value)
+
+
+def readable_bytes(count: float) -> str:
+    """12345 -> '12.1 KiB'."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+def readable_us(latency_us: float) -> str:
+    """Microseconds as the unit a person would choose."""
+    if latency_us < 1000:
+        return f"{latency_us:.1f} us"
+    return f"{latency_us / 1000:.3f} ms" if latency_us < 1e6 else f"{latency_us / 1e6:.2f} s"
