@@ -1,4 +1,4 @@
-"""DeviceProfile: what is known of a device, from one YAML file in which every number names its source, or probed here."""
+"""DeviceProfile: what is known of a device, from a YAML file in which every number names its source, or probed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from hwnas.errors import HwnasError, nearest_names, unknown
 from hwnas.paths import digest
 
-SCHEMA = 1
 T = TypeVar("T")
 
 
@@ -49,7 +48,7 @@ class Rates(_Strict):
 
 
 class MadeUpCosts(_Strict):
-    """What the null device charges for a block: dispatch + macs / rate + bytes moved / rate, and energy per MAC and byte."""
+    """What the null device charges a block: dispatch + macs / rate + bytes moved / rate; energy per MAC and byte."""
 
     dispatch_us: Fact[PositiveFloat]
     macs_per_us: Fact[Rates]
@@ -74,15 +73,15 @@ class DeviceProfile(_Strict):
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits over what decides a latency; memory size, governor and sources are left out."""
-        cpu = {k: v["value"] for k, v in self.cpu.model_dump(exclude={"governor"}).items() if v is not None}
+        """16 hexadecimal digits over what decides a latency; core count, memory, governor and sources are left out."""
+        cpu = {k: v["value"] for k, v in self.cpu.model_dump(exclude={"governor", "cores"}).items() if v is not None}
         cpu["isa"] = sorted(cpu["isa"])
         costs = None if self.costs is None else {k: v["value"] for k, v in self.costs.model_dump().items()}
         return digest({"target": self.target, "cpu": cpu, "costs": costs})
 
     @cached_property
     def folder(self) -> str:
-        """The device's folder under latency_tables/; a probed machine's carries its digest, so two machines never mix."""
+        """The device's folder under latency_tables/; a probed machine's carries its digest: two never mix."""
         return f"local-{self.digest[:8]}" if self.name == "local" else self.name
 
     def describe(self) -> dict[str, Any]:
@@ -168,9 +167,13 @@ def _profile_error(path: Path, problem: ValidationError) -> HwnasError:
     key = ".".join(where)
     if finding["type"] == "extra_forbidden":
         known = _keys_at(DeviceProfile, where[:-1])
-        return HwnasError(f"{path}: unknown key {key!r}", nearest=nearest_names(where[-1], known), hint=f"it takes {', '.join(known)}")
+        return HwnasError(
+            f"{path}: unknown key {key!r}", nearest=nearest_names(where[-1], known), hint=f"it takes {', '.join(known)}"
+        )
     if finding["type"] == "missing":
-        return HwnasError(f"{path}: key {key!r} must be given", hint="every number is a mapping of `value` and `source`")
+        return HwnasError(
+            f"{path}: key {key!r} must be given", hint="every number is a mapping of `value` and `source`"
+        )
     got = finding["input"]
     shown = type(got).__name__ if isinstance(got, dict | list) else repr(got)
     hint = "every number is a mapping of `value` and `source`" if finding["type"] == "model_type" else None

@@ -8,16 +8,28 @@ import platform
 from collections.abc import Iterable
 from pathlib import Path
 
-from hwnas.device import SCHEMA, Cpu, DeviceProfile, Fact
+from hwnas.device import Cpu, DeviceProfile, Fact
 
 _CPU_FOLDER = Path("/sys/devices/system/cpu/cpu0")
 
+_AVX512 = "avx512f avx512bw avx512cd avx512dq avx512vl"
+
 # Linux's name of a feature -> what each compiler target needs, most capable target first.
 _X86_TARGETS = (
-    ("x86-avx512-vnni", "avx512f avx512bw avx512cd avx512dq avx512vl avx512_vnni avx512_vpopcntdq avx512_bitalg avx512_vbmi2 avx512vbmi"),
-    ("x86-avx512", "avx512f avx512bw avx512cd avx512dq avx512vl"),
+    ("x86-avx512-vnni", f"{_AVX512} avx512_vnni avx512_vpopcntdq avx512_bitalg avx512_vbmi2 avx512vbmi"),
+    ("x86-avx512", _AVX512),
     ("x86-avx2", "avx2 fma bmi1 bmi2 f16c movbe"),
     ("x86-ssse3", "ssse3"),
+)
+_USEFUL = ("sse4", "ssse3", "avx", "fma", "bmi", "popcnt", "f16c", "amx") + (
+    "asimd",
+    "neon",
+    "sve",
+    "i8mm",
+    "bf16",
+    "dotprod",
+    "zb",
+    "zv",
 )
 _ARM_TARGETS = (("aarch64-i8mm", "i8mm asimddp"), ("aarch64-dotprod", "asimddp"), ("aarch64", ""))
 
@@ -29,7 +41,7 @@ def probe_local() -> DeviceProfile:
     model, flags, source = _processor()
     caches = _caches()
     return DeviceProfile(
-        format=SCHEMA,
+        format=1,
         name="local",
         description="the machine this runs on",
         connection="local",
@@ -78,7 +90,13 @@ def _processor() -> tuple[str, list[str], str]:
             key, _, value = line.partition(":")
             fields.setdefault(key.strip(), value.strip())
         flags = fields.get("flags") or fields.get("Features") or _riscv_extensions(fields.get("isa", ""))
-        model = fields.get("model name") or fields.get("Model") or fields.get("uarch") or _device_tree() or platform.machine()
+        model = (
+            fields.get("model name")
+            or fields.get("Model")
+            or fields.get("uarch")
+            or _device_tree()
+            or platform.machine()
+        )
         return model, flags.split(), "/proc/cpuinfo"
     info = importlib.import_module("cpuinfo").get_cpu_info()
     flags_found = [str(flag) for flag in info.get("flags", [])]
@@ -98,8 +116,7 @@ def _device_tree() -> str | None:
 
 def _shown(flags: list[str]) -> list[str]:
     """The vector and bit-counting features among the flags: the ones a kernel can use."""
-    wanted = ("sse4", "ssse3", "avx", "fma", "bmi", "popcnt", "f16c", "amx", "asimd", "neon", "sve", "i8mm", "bf16", "dotprod", "zb", "zv")
-    return sorted(flag for flag in set(flags) if flag.startswith(wanted) or flag == "v")
+    return sorted(flag for flag in set(flags) if flag.startswith(_USEFUL) or flag == "v")
 
 
 def _caches() -> dict[int, Fact[int]]:

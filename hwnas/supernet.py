@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from hwnas import ops
 from hwnas.errors import HwnasError
 from hwnas.network import Network, Operator, Shape
+from hwnas.ops.numeric.normalise import MOMENTUM
 from hwnas.space import SearchSpace, Selection, Slot, lower_slot
 
 
@@ -117,28 +118,26 @@ class Net(nn.Module):
         self.network = network
         self.own = nn.ParameterDict()
         for node in network:
+            kept = ops.buffers(node.operator)
             for name, value in ops.initial(node.operator, generator).items():
-                self.own[key(f"{node.name}.{name}")] = nn.Parameter(value)
-            for name, shape in ops.buffers(node.operator).items():
-                value = torch.ones(shape) if name.endswith("var") else torch.zeros(shape)
-                self.register_buffer(key(f"{node.name}.{name}"), value)
+                if name in kept:
+                    self.register_buffer(key(f"{node.name}.{name}"), value)
+                else:
+                    self.own[key(f"{node.name}.{name}")] = nn.Parameter(value)
         self._names = [(node, list(ops.parameters(node.operator)), list(ops.buffers(node.operator))) for node in network]
 
-    def forward(self, inputs: Tensor, momentum: float = 0.1) -> Tensor:
-        """Logits (N, classes) of images (N, C, H, W), resized to the net's resolution.
-
-        In training mode batch norm uses the batch's statistics and moves the kept ones towards them by `momentum`.
-        """
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, C, H, W), resized to the net's resolution."""
         x = resize(inputs, self.network.resolution)
         for node, parameters, buffers in self._names:
             held = {name: self.own[key(f"{node.name}.{name}")] for name in parameters}
             held |= {name: self.get_buffer(key(f"{node.name}.{name}")) for name in buffers}
-            x = ops.forward(node.operator, x, held, training=self.training, momentum=momentum)
+            x = ops.forward(node.operator, x, held, training=self.training)
         return x
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every parameter and statistic as float32 numpy, by "<node>.<layer>.<parameter>"."""
-        state = {**dict(self.own.items()), **dict(self.named_buffers())}
+        state: dict[str, Tensor] = {**dict(self.own.items()), **dict(self.named_buffers())}
         return {name.replace("/", "."): value.detach().cpu().numpy() for name, value in state.items()}
 
 
@@ -168,9 +167,11 @@ def recalibrate(net: Net, batches: Iterable[Tensor]) -> Net:
     with torch.no_grad():
         net.train()
         for images in batches:
-            net(images, momentum=1.0)
+            for _, buffer in net.named_buffers():
+                buffer.zero_()  # so that one update leaves momentum times the batch's statistic
+            net(images)
             for name, buffer in net.named_buffers():
-                sums[name] = sums.get(name, torch.zeros_like(buffer)) + buffer
+                sums[name] = sums.get(name, torch.zeros_like(buffer)) + buffer / MOMENTUM
             count += 1
         if not count:
             raise HwnasError("batch-norm recalibration needs at least one batch")

@@ -226,7 +226,7 @@ def _tail_slots(s: Skeleton) -> list[Slot]:
     def head(v: Values) -> Operator:
         side = _sizes(s, v["resolution"])[-1]
         channels = s.last_width or v[width]
-        return Operator.of("pool_dense", (channels, side, side), (s.classes,), v["head.precision"])
+        return Operator.of("pool_dense", (channels, side, side), (s.classes,), v["head.precision"], classes=s.classes)
 
     def leave(v: Values) -> Operator | None:
         return conversion(v["head.precision"], "fp32", (s.classes,))

@@ -1,0 +1,77 @@
+"""Shape rules and layer chains that several blocks share."""
+
+from __future__ import annotations
+
+from hwnas.errors import HwnasError
+from hwnas.network import Layer, Operator, Precision, Shape
+
+
+def strided(extent: int, stride: int) -> int:
+    """Output extent of an odd kernel with padding kernel // 2: the input extent divided by the stride, rounded up."""
+    return -(-extent // stride)
+
+
+def spatial(shape: Shape, channels: int, stride: int) -> Shape:
+    """(channels, H, W) after a padded odd kernel with this stride over `shape` (C, H, W)."""
+    return (channels, strided(shape[1], stride), strided(shape[2], stride))
+
+
+def require_output(operator: Operator, expected: Shape) -> None:
+    """HwnasError unless the operator's stated output shape is the one its attributes give."""
+    if operator.output_shape != expected:
+        raise HwnasError(f"{operator.kind} {operator.input_shape} must give {expected}, got {operator.output_shape}")
+
+
+def require_image(operator: Operator) -> None:
+    """HwnasError unless the input is (channels, height, width), the kernel odd and the stride at least 1."""
+    if len(operator.input_shape) != 3 or min(operator.input_shape) < 1:
+        raise HwnasError(f"{operator.kind} takes (channels, height, width), got {operator.input_shape}")
+    if operator["kernel"] % 2 == 0 or operator["kernel"] < 1:
+        raise HwnasError(f"{operator.kind} needs an odd kernel, got {operator['kernel']}")
+    if operator["stride"] < 1:
+        raise HwnasError(f"{operator.kind} needs a stride of at least 1, got {operator['stride']}")
+
+
+def convolution(
+    name: str,
+    source: str,
+    in_shape: Shape,
+    channels: int,
+    precision: Precision,
+    *,
+    kernel: int = 1,
+    stride: int = 1,
+    groups: int = 1,
+    activation: str = "none",
+) -> tuple[Layer, ...]:
+    """conv + BN + activation as layers; the last one is the output.
+
+    Relu is part of the convolution. h-swish is a layer of its own (`<name>_act`), because INT8 needs the range of the
+    convolution's result before it. A 1-bit convolution is followed by PReLU whatever the activation is called:
+    relu would leave nothing below a threshold of zero, and so nothing for the next sign to tell apart.
+    """
+    if activation not in ("none", "relu", "hswish"):
+        raise HwnasError(f"activation must be none, relu or hswish, got {activation!r}")
+    out_shape = spatial(in_shape, channels, stride)
+    kind = "binary_conv" if precision == "w1a1" else "conv"
+    fused = "relu" if activation == "relu" and precision != "w1a1" else "none"
+    conv = Layer(name, kind, (source,), in_shape, out_shape, precision, kernel, stride, groups, fused)
+    if activation == "none" or fused == "relu":
+        return (conv,)
+    if precision == "w1a1":
+        return conv, Layer(f"{name}_act", "prelu", (name,), out_shape, out_shape)
+    return conv, Layer(f"{name}_act", "hswish", (name,), out_shape, out_shape, precision)
+
+
+def squeeze_excite(source: str, shape: Shape, precision: Precision) -> tuple[Layer, ...]:
+    """Global pool, reduce to a quarter (a multiple of 8), relu, expand, hard sigmoid, multiply (MobileNetV3)."""
+    channels = shape[0]
+    hidden = max(8, (channels // 4 + 7) // 8 * 8)
+    pooled, squeezed = (channels, 1, 1), (hidden, 1, 1)
+    return (
+        Layer("se_pool", "global_pool", (source,), shape, pooled, precision),
+        Layer("se_reduce", "dense", ("se_pool",), pooled, squeezed, precision, activation="relu"),
+        Layer("se_expand", "dense", ("se_reduce",), squeezed, pooled, precision),
+        Layer("se_gate", "hard_sigmoid", ("se_expand",), pooled, pooled, precision),
+        Layer("se_scale", "mul", (source, "se_gate"), shape, shape, precision),
+    )

@@ -1,0 +1,126 @@
+"""List, show and probe device profiles."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from hwnas.cli._output import Json, print_json, results_console
+from hwnas.device import DeviceProfile, list_devices, load_device, probe_local
+
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
+def devices(context: typer.Context, json_output: Json = False) -> None:
+    """Examples:
+
+    \b
+        hwnas devices                         the known devices
+        hwnas devices show raspberry-pi-5     one profile, every number with its source
+        hwnas devices probe --json            this machine
+
+    A profile is one YAML file in devices/ (or in ./devices, or any path): what the device is and which compiler target
+    it needs. `local` is this machine, probed anew each time.
+    """
+    context.obj = json_output
+    if context.invoked_subcommand is None:
+        list_(context, json_output)
+
+
+@app.command("list")
+def list_(context: typer.Context, json_output: Json = False) -> None:
+    """Examples:
+
+    \b
+        hwnas devices list
+        hwnas devices list --json
+
+    Every known device with its compiler target.
+    """
+    profiles = [load_device(name) for name in list_devices()]
+    if json_output or context.obj:
+        print_json([_summary(profile) for profile in profiles])
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "target", "engines", "description"):
+        table.add_column(heading, overflow="fold")
+    for profile in profiles:
+        table.add_row(profile.name, profile.target, ", ".join(profile.engines), profile.description)
+    results_console().print(table)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A device's name, or the path of a profile.")],
+    json_output: Json = False,
+) -> None:
+    """Examples:
+
+    \b
+        hwnas devices show pixel-8
+        hwnas devices show ./my-board.yaml --json
+
+    One profile: every number with its source.
+    """
+    _print_profile(load_device(name), json_output or context.obj)
+
+
+@app.command()
+def probe(context: typer.Context, json_output: Json = False) -> None:
+    """Examples:
+
+    \b
+        hwnas devices probe
+        hwnas devices probe --json
+
+    This machine as a profile: model, cores, instruction sets, caches, memory, governor.
+    """
+    _print_profile(probe_local(), json_output or context.obj)
+
+
+def _summary(profile: DeviceProfile) -> dict[str, Any]:
+    return {
+        "name": profile.name,
+        "description": profile.description,
+        "target": profile.target,
+        "engines": list(profile.engines),
+        "digest": profile.digest,
+    }
+
+
+def _print_profile(profile: DeviceProfile, json_output: bool) -> None:
+    described = profile.describe()
+    if json_output:
+        print_json(described)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold", style="dim")
+    for name, value, source in _lines("", described):
+        table.add_row(name, value, source)
+    results_console().print(table)
+
+
+def _lines(prefix: str, value: Any) -> list[tuple[str, str, str]]:
+    """A nested profile as (dotted key, value, source) lines."""
+    if isinstance(value, dict) and set(value) == {"value", "source"}:
+        return [(prefix, _text(value["value"]), value["source"])]
+    if isinstance(value, dict):
+        return [line for key, inner in value.items() for line in _lines(f"{prefix}.{key}" if prefix else key, inner)]
+    return [(prefix, _text(value), "")]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(str(item) for item in value)
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items())
+    return str(value)

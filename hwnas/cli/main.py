@@ -1,0 +1,154 @@
+"""The frame of `hwnas`: finds a verb's file by its name, imports only that one, and turns errors into one line.
+
+A verb is a file of this folder whose name does not begin with an underscore. It defines either a function of its own
+name (one command) or `app`, a typer application (a verb with sub-commands). The first line of the file's docstring is
+what `hwnas --help` prints beside it; the function's docstring, opening with examples, is the verb's own help.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import typer
+from typer.exceptions import TyperException
+
+from hwnas.errors import HwnasError, unknown
+
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a defect of hwnas, neither a failed check (1) nor a user's mistake (2)
+INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+# The order of the pipeline; a verb that is not named here comes after these, in alphabetical order.
+_ORDER = ("run", "devices", "measure", "train", "search", "export", "verify", "report", "methods")
+
+_EPILOG = "HWNAS_DEBUG=1 shows the Python traceback of an error. Exit codes: 0 done, 1 a check failed, 2 bad input."
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `hwnas <arguments>` and return its exit code; every error is one line on standard error."""
+    try:
+        return _dispatch(list(arguments) or ["--help"])
+    except HwnasError as problem:
+        return _fail(str(problem), problem.exit_code)
+    except TyperException as problem:
+        return _fail(_usage_line(problem), 2)
+    except KeyboardInterrupt:
+        return _interrupted()
+    except MemoryError:
+        return _fail("out of memory; hint: a smaller batch, space or number of samples needs less", 2)
+    except OSError as problem:
+        return _fail(_os_line(problem), 2)
+    except Exception as problem:
+        return _fail(_defect_line(problem), INTERNAL_ERROR)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    verbs = find_verbs()
+    verb = arguments[0]
+    if verb == "--version":
+        from hwnas import __version__
+
+        print(f"hwnas {__version__}")
+        return 0
+    if not verb.startswith("-") and verb not in verbs:
+        raise unknown("command", verb, verbs)
+    returned = program(verbs, verb)(args=arguments, prog_name="hwnas", standalone_mode=False)
+    if returned == INTERRUPTED:
+        return _interrupted()
+    return returned if isinstance(returned, int) else 0
+
+
+def find_verbs() -> dict[str, str]:
+    """Every verb with the first line of its file's docstring, in pipeline order, without importing any of them."""
+    files = [path for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem != "main"]
+    rank = {name: position for position, name in enumerate(_ORDER)}
+    files.sort(key=lambda path: (rank.get(path.stem, len(rank)), path.stem))
+    return {path.stem: _first_docstring_line(path) for path in files}
+
+
+def _first_docstring_line(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0].strip()
+
+
+def program(verbs: dict[str, str], wanted: str) -> typer.Typer:
+    """The application in which `wanted` is real and every other verb is only its line of help."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, epilog=_EPILOG)
+
+    @app.callback()
+    def top() -> None:
+        """Measure blocks on your device, search under a hard limit, export INT8 and 1-bit networks that run there.
+
+        \b
+            hwnas run examples/quickstart.yaml     the whole pipeline, resumed where it stopped
+            hwnas devices probe                    this machine as a device profile
+            hwnas COMMAND --help                   examples and options of one command
+        """
+
+    for name, summary in verbs.items():
+        if name == wanted:
+            _add(app, name, summary, importlib.import_module(f"hwnas.cli.{name}"))
+        else:
+            app.command(name, short_help=summary)(_never_called)
+    return app
+
+
+def _never_called() -> None:
+    """Stands for a verb that was not asked for."""
+
+
+def _add(app: typer.Typer, name: str, summary: str, module: ModuleType) -> None:
+    nested = vars(module).get("app")
+    if isinstance(nested, typer.Typer):
+        nested.info.rich_markup_mode = None
+        app.add_typer(nested, name=name, short_help=summary)
+    else:
+        app.command(name, short_help=summary)(vars(module)[name])
+
+
+def _fail(line: str, exit_code: int) -> int:
+    if os.environ.get("HWNAS_DEBUG"):
+        traceback.print_exc()
+    print(f"error: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    return exit_code
+
+
+def _interrupted() -> int:
+    return _fail("interrupted; every finished stage is kept; hint: the same command goes on from there", INTERRUPTED)
+
+
+def _usage_line(problem: TyperException) -> str:
+    """A usage error in the grammar of ours: lower case, no full stop, the nearest name last."""
+    text = " ".join(problem.format_message().split())
+    text = re.sub(r"\s*\(Possible options: (.*)\)$", r"; nearest: \1", text)
+    text = re.sub(r"\.? Did you mean (.*)\?$", lambda found: f"; nearest: {found[1].replace(chr(39), '')}", text)
+    text = text[:1].lower() + text[1:].rstrip(".")
+    return text if "; nearest: " in text else f"{text}; hint: add --help to see what it takes"
+
+
+def _os_line(problem: OSError) -> str:
+    where = f" ({problem.filename})" if problem.filename else ""
+    hint = "; hint: free some space, then the same command goes on" if problem.errno in FULL_DISK else ""
+    return f"{problem.strerror or problem}{where}{hint}"
+
+
+def _defect_line(problem: Exception) -> str:
+    frame = traceback.extract_tb(problem.__traceback__)[-1]
+    return (
+        f"a defect of hwnas at {Path(frame.filename).name}:{frame.lineno}: {type(problem).__name__}: {problem}; "
+        "hint: HWNAS_DEBUG=1 shows the traceback"
+    )

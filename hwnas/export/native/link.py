@@ -1,0 +1,137 @@
+"""Compilers and linkers: the host's own for the host, ziglang (a wheel) for every other machine."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwnas.errors import HwnasError
+
+if TYPE_CHECKING:
+    from kernels.target import Target
+
+#: ziglang's names for the machines; the C library is musl, static, where there is an operating system
+_ZIG_TARGETS = {
+    "x86_64": "x86_64-linux-musl",
+    "aarch64": "aarch64-linux-musl",
+    "arm": "arm-linux-musleabihf",
+    "riscv64": "riscv64-linux-musl",
+    "riscv32": "riscv32-linux-musl",
+    "wasm32": "wasm32-freestanding",
+    "thumb": "thumb-freestanding-eabihf",
+}
+_MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64", "riscv64": "riscv64"}
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """How C becomes code for one target.
+
+    `hosted`: there is an operating system, so .so and bench exist. `native`: the code runs on this machine.
+    `embeds`: the C compiler knows #embed (otherwise the assembler's .incbin brings the constants in).
+    """
+
+    compiler: tuple[str, ...]
+    archiver: tuple[str, ...]
+    hosted: bool
+    native: bool
+    embeds: bool
+    name: str
+
+
+def runs_here(target: Target) -> bool:
+    """True where the target's instruction set is this machine's (its features may still be missing)."""
+    machine = _MACHINES.get(platform.machine().lower())
+    return sys.platform == "linux" and machine == target.arch
+
+
+def toolchain(target: Target) -> Toolchain:
+    """The compiler for the target, or an error that says how to get one."""
+    native = runs_here(target)
+    compiler, archiver = _system_compiler(), shutil.which("ar")
+    if native and compiler is not None and archiver is not None:
+        return Toolchain((compiler,), (archiver,), True, True, False, Path(compiler).name)
+    if importlib.util.find_spec("ziglang") is None:
+        what = "no C compiler (cc, gcc, clang) is on PATH" if native else f"linking for {target.text} needs ziglang"
+        raise HwnasError(what, hint="pip install hwnas[cross]")
+    if target.arch not in _ZIG_TARGETS:
+        raise HwnasError(f"no linker is known for {target.arch}", nearest=tuple(_ZIG_TARGETS))
+    zig = (sys.executable, "-m", "ziglang")
+    flags = ["-target", _ZIG_TARGETS[target.arch]]
+    if target.arch == "thumb":
+        flags += [f"-mcpu={target.cpu.replace('-', '_')}"]
+    elif target.arch == "arm":
+        flags += ["-mcpu=cortex_a7"]
+    hosted = target.arch not in ("wasm32", "thumb")
+    return Toolchain((*zig, "cc", *flags), (*zig, "ar"), hosted, native, target.arch == "wasm32", "zig cc")
+
+
+@functools.cache
+def _system_compiler() -> str | None:
+    return next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
+
+
+def run(command: Sequence[str], folder: Path) -> None:
+    """Runs one tool in `folder`; its complaints become the error."""
+    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    _check(command, finished.returncode, finished.stderr)
+
+
+def run_together(commands: Sequence[Sequence[str]], folder: Path) -> None:
+    """Runs independent tools side by side."""
+    started = [subprocess.Popen(c, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+               for c in commands]
+    ended = [process.communicate()[1] for process in started]
+    for command, process, complaint in zip(commands, started, ended, strict=True):
+        _check(command, process.returncode, complaint)
+
+
+def _check(command: Sequence[str], code: int, complaint: str) -> None:
+    if code:
+        lines = [line for line in complaint.splitlines() if line.strip()]
+        raise HwnasError(f"{' '.join(command[:4])} ... failed with {code}: {' / '.join(lines[-4:])}")
+
+
+def build(tools: Toolchain, folder: Path, name: str, objects: Sequence[Path]) -> tuple[str, ...]:
+    """Compiles `<name>.c` and the constants, archives and links; returns the names of the files made."""
+    constants = f"{name}_constants" + (".c" if tools.embeds else ".S")
+    freestanding = () if tools.hosted else ("-ffreestanding",)
+    common = ("-O2", "-fPIC", "-ffunction-sections", "-fdata-sections", *freestanding)
+    embed = ("-Wno-c23-extensions",) if tools.embeds else ()
+    compiles = [[*tools.compiler, *common, "-c", f"{name}.c", "-o", f"{name}.o"],
+                [*tools.compiler, *common, *embed, "-c", constants, "-o", f"{name}_constants.o"]]
+    if tools.hosted:
+        compiles.append([*tools.compiler, "-O2", "-c", "bench.c", "-o", "bench.o"])
+    run_together(compiles, folder)
+    parts = [f"{name}.o", f"{name}_constants.o", *map(str, objects)]
+    run([*tools.archiver, "rcs", f"lib{name}.a", *parts], folder)
+    made = [f"lib{name}.a"]
+    if tools.hosted:
+        links = [
+            [*tools.compiler, "-shared", "-nostdlib" if tools.name != "zig cc" else "-fPIC", "-o", f"lib{name}.so",
+             f"{name}.o", f"lib{name}.a", "-Wl,--exclude-libs,ALL", "-Wl,--gc-sections", "-Wl,-z,noexecstack"],
+            [*tools.compiler, "-static", "-o", "bench", "bench.o", f"lib{name}.a", "-Wl,--gc-sections",
+             "-Wl,-z,noexecstack"],
+        ]
+        run_together(links, folder)
+        made += [f"lib{name}.so", "bench"]
+    elif "wasm32" in " ".join(tools.compiler):
+        made += _link_wasm(tools, folder, name, parts)
+    return tuple(made)
+
+
+def _link_wasm(tools: Toolchain, folder: Path, name: str, parts: Sequence[str]) -> list[str]:
+    """A module that exports the entry points and its memory and imports nothing."""
+    exports = ["run", "run_sized", "arena_bytes", "input_bytes", "output_bytes", "alignment", "step_count", "step_run"]
+    flags = [f"-Wl,--export={name}_{export}" for export in exports]
+    run([*tools.compiler, "-O2", "-nostdlib", "-o", f"{name}.wasm", *parts, "-Wl,--no-entry",
+         "-Wl,--export=__heap_base", "-Wl,--gc-sections", *flags], folder)
+    return [f"{name}.wasm"]

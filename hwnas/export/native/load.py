@@ -1,0 +1,76 @@
+"""Runs a native library from Python: numpy in, numpy out, through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hwnas.errors import HwnasError
+from hwnas.export.native.compile import open_artifact
+
+#: what the library's error codes mean
+ERRORS = {1: "null pointer", 2: "misaligned pointer", 3: "arena too small", 4: "no such step"}
+
+
+def aligned(size: int, alignment: int) -> NDArray[np.uint8]:
+    """`size` zero bytes whose address is a multiple of `alignment`."""
+    raw = np.zeros(size + alignment, np.uint8)
+    start = -raw.ctypes.data % alignment
+    return raw[start : start + size]
+
+
+class NativeModel:
+    """A loaded library. Calling it runs each sample of a float32 batch [N, ...] and returns the stacked outputs.
+
+    One object holds one arena: give each thread its own.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        artifact = open_artifact(folder)
+        library = artifact.folder / f"lib{artifact.name}.so"
+        if not library.is_file():
+            raise HwnasError(f"{artifact.folder} has no shared library (target {artifact.target})",
+                             hint="export for this machine: --target host")
+        try:
+            self._library = ctypes.CDLL(str(library.resolve()))
+        except OSError as error:
+            raise HwnasError(f"{library} does not load here (target {artifact.target}): {error}",
+                             hint="export for this machine: --target host") from error
+        self.artifact = artifact
+        self.input_shape = tuple(artifact.manifest["input"]["shape"])
+        self.output_shape = tuple(artifact.manifest["output"]["shape"])
+        alignment = int(artifact.manifest["alignment"])
+        self._input = aligned(4 * int(np.prod(self.input_shape)), alignment)
+        self._output = aligned(4 * int(np.prod(self.output_shape)), alignment)
+        self._arena = aligned(artifact.arena_bytes, alignment)
+        self._run = getattr(self._library, f"{artifact.name}_run_sized")
+        self._run.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_size_t]
+        self._run.restype = ctypes.c_int
+        self._pointers = (self._input.ctypes.data, self._output.ctypes.data, self._arena.ctypes.data)
+
+    def __call__(self, batch: ArrayLike) -> NDArray[np.float32]:
+        """[N, *sample] float32 -> [N, *result] float32."""
+        samples = np.ascontiguousarray(batch, dtype=np.float32)
+        if samples.shape[1:] != self.input_shape[1:]:
+            raise HwnasError(f"the input must be [N, {', '.join(map(str, self.input_shape[1:]))}], "
+                             f"got {list(samples.shape)}")
+        results = np.empty((len(samples), *self.output_shape[1:]), np.float32)
+        for sample, result in zip(samples, results, strict=True):
+            self._input.view(np.float32)[:] = sample.reshape(-1)
+            self.run()
+            result.reshape(-1)[:] = self._output.view(np.float32)
+        return results
+
+    def run(self) -> None:
+        """One run on the input that is there already: what a benchmark times."""
+        error = self._run(*self._pointers, self._arena.size)
+        if error:
+            raise HwnasError(f"{self.artifact.name}_run returned {error} ({ERRORS.get(error, 'unknown')})")
+
+
+def load_native(folder: str | Path) -> NativeModel:
+    """The function that a native artefact's shared library computes."""
+    return NativeModel(folder)

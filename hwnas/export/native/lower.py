@@ -1,0 +1,114 @@
+"""Chooses a kernel for every step: its specification, its packed constants and the pointers it is called with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwnas.export.native.ir import Graph, Step, Value
+from hwnas.export.native.layout import buffer_bytes, images
+
+if TYPE_CHECKING:
+    from kernels.image import Image
+    from kernels.target import Target
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One C call: `symbol(inputs..., constants..., late inputs..., outputs...)`. `build` makes its function."""
+
+    kind: str
+    node: str
+    symbol: str
+    build: Callable[[], Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: tuple[np.ndarray, ...]
+    macs: int = 0
+    #: how many of the inputs come after the constants
+    late: int = 0
+
+    @property
+    def early_inputs(self) -> tuple[str, ...]:
+        return self.inputs[: len(self.inputs) - self.late]
+
+    @property
+    def late_inputs(self) -> tuple[str, ...]:
+        return self.inputs[len(self.inputs) - self.late :]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A kernel's tiles to choose from: the symbol of each, how to build it, and the bytes behind each pointer."""
+
+    symbols: tuple[str, ...]
+    build: Callable[[int], Any]
+    sizes: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """Names the kernel in a tile table."""
+        return self.symbols[0]
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """What every binder needs: the graph, the buffers' images, the target and the tile choice."""
+
+    graph: Graph
+    images: Mapping[str, Image]
+    target: Target
+    choose_tile: Callable[[Candidate], int]
+
+    def value(self, name: str) -> Value:
+        return self.graph.values[name]
+
+    def image(self, name: str) -> Image:
+        return self.images[name]
+
+    def call(self, step: Step, module: ModuleType, spec: Any, constants: Sequence[np.ndarray],
+             late: int = 0) -> KernelCall:
+        """The call of `module`'s kernel for `spec`, with the chosen tile."""
+        target = self.target
+        tiles = tuple(module.tiles(spec, target)) or (None,)
+        packed = tuple(np.ascontiguousarray(c) for c in constants)
+        early, last = step.inputs[: len(step.inputs) - late], step.inputs[len(step.inputs) - late :]
+        sizes = (*map(self.size, early), *(c.nbytes for c in packed), *map(self.size, (*last, *step.outputs)))
+        candidate = Candidate(tuple(_symbol(spec, tile) for tile in tiles),
+                              lambda index: module.build(spec, target, tiles[index]), sizes)
+        chosen = self.choose_tile(candidate) if len(tiles) > 1 else 0
+        chosen = chosen if 0 <= chosen < len(tiles) else 0
+        return KernelCall(
+            step.kind, step.node, candidate.symbols[chosen], lambda: candidate.build(chosen), step.inputs,
+            step.outputs, packed, int(spec.macs) if "macs" in dir(spec) else 0, late,
+        )
+
+    def size(self, name: str) -> int:
+        """Bytes of a value's buffer."""
+        return buffer_bytes(self.graph.values[name], self.images[name])
+
+
+def _symbol(spec: Any, tile: Any) -> str:
+    """A C identifier that is different for every specification and tile."""
+    digest = hashlib.sha1(f"{spec!r}|{tile!r}".encode()).hexdigest()[:16]
+    return f"{type(spec).__name__.lower()}_{digest}"
+
+
+Binder = Callable[[Lowering, Step], KernelCall]
+
+
+def lower(graph: Graph, target: Target, choose_tile: Callable[[Candidate], int] = lambda _: 0
+          ) -> tuple[tuple[KernelCall, ...], Mapping[str, Image]]:
+    """The kernel calls of the graph in running order, and the image of every value's buffer."""
+    from hwnas.export.native.lower_binary import BINDERS as BINARY
+    from hwnas.export.native.lower_float import BINDERS as FLOAT
+    from hwnas.export.native.lower_integer import BINDERS as INTEGER
+
+    binders: dict[str, Binder] = {**INTEGER, **FLOAT, **BINARY}
+    lowering = Lowering(graph, images(graph), target, choose_tile)
+    return tuple(binders[step.kind](lowering, step) for step in graph.steps), lowering.images

@@ -1,0 +1,56 @@
+"""What an engine must do to be measured, and finding the engine of a name."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from hwnas.device import DeviceProfile
+from hwnas.errors import HwnasError, unknown
+from hwnas.measure.harness import Runner
+from hwnas.network import Network, Operator
+
+ENGINES = ("onnxruntime", "tvm")
+
+
+class Backend(Protocol):
+    """Turns a block or a whole network with random weights into something that can be timed on one device.
+
+    What it raises becomes a failed row with the exception's text as its reason.
+    """
+
+    name: str
+    version: str
+
+    def block(self, operator: Operator) -> Runner: ...
+
+    def network(self, network: Network, seed: int) -> Runner: ...
+
+    def energy_uj(self, runner: Runner, latency_us: float) -> tuple[float, str] | None:
+        """Microjoules of one run and where the figure comes from; None where nothing here can tell."""
+        ...
+
+
+def backend_for(engine: str, device: DeviceProfile, threads: int = 1) -> Backend:
+    """The backend of an engine on a device: the null device answers for every engine with made-up costs."""
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    if engine not in device.engines:
+        raise HwnasError(f"device {device.name} does not run {engine}", hint=f"it runs {', '.join(device.engines)}")
+    if threads < 1:
+        raise HwnasError(f"threads must be at least 1, got {threads}")
+    if device.connection == "made-up":
+        from hwnas.measure.null import NullBackend
+
+        return NullBackend(device)
+    if device.connection != "local":
+        raise HwnasError(
+            f"device {device.name} is not this machine, so nothing can be timed on it from here",
+            hint="run the same command on it with --device local, and copy its latency_tables folder",
+        )
+    if engine == "onnxruntime":
+        from hwnas.measure.onnxruntime import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(threads)
+    from hwnas.measure.tvm import TvmBackend
+
+    return TvmBackend(device, threads)

@@ -1,0 +1,202 @@
+"""Filling tables: only missing rows are measured, in small groups that are saved as soon as they are timed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from hwnas.card import card_path, command_line, locked, update_card, versions
+from hwnas.device import DeviceProfile
+from hwnas.errors import HwnasError
+from hwnas.measure.backend import Backend, backend_for
+from hwnas.measure.harness import Plan, Runner, Timing, measure_together
+from hwnas.network import PRECISIONS, Operator
+from hwnas.table import LatencyTable, Measurement, open_table
+
+GROUP = 12  # rows timed together: enough to spread each row's rounds over about a second
+GROUP_SECONDS = 1.5  # no more rows are prepared for a group after this long: a kill loses a couple of seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one call of `measure_missing` did. `failed` pairs each operator without a latency with its reason."""
+
+    device: str
+    engine: str
+    measured: int
+    reused: int
+    failed: tuple[tuple[Operator, str], ...]
+    stale: int
+    seconds: float
+    tables: tuple[Path, ...]
+
+
+class Ticker(Protocol):
+    """Told after every group how many rows it took."""
+
+    def __call__(self, done: int) -> None: ...
+
+
+def measure_missing(
+    operators: Iterable[Operator],
+    engine: str,
+    device: DeviceProfile,
+    tables_dir: Path,
+    threads: int = 1,
+    progress: bool = True,
+    retry_failed: bool = False,
+    plan: Plan | None = None,
+) -> Report:
+    """Measure the operators that the device's tables lack, each precision into its own table.
+
+    A failure becomes a row with its reason. Rows of an older engine version stay and are counted as `stale`.
+    Raises HwnasError when the device or engine cannot be used or a table is malformed or unwritable.
+    """
+    start = time.monotonic()
+    wanted = list(dict.fromkeys(operators))
+    if not wanted:
+        raise HwnasError("there is no operator to measure")
+    tables = [
+        open_table(tables_dir, device, engine, p, threads) for p in PRECISIONS if any(o.precision == p for o in wanted)
+    ]
+    todo = {table.path: table.missing(wanted, retry_failed) for table in tables}
+    count = sum(len(missing) for missing in todo.values())
+    backend = backend_for(engine, device, threads) if count else None
+    with _ticker(count, f"measuring on {device.name}, {engine}", progress) as tick:
+        for table in tables:
+            if backend is not None and todo[table.path]:
+                _fill(table, todo[table.path], backend, plan, tick)
+                _note(table, device, backend, tables_dir)
+    rows = [table.rows[operator] for table in tables for operator in wanted if operator in table]
+    version = backend.version if backend is not None else None
+    return Report(
+        device.name,
+        engine,
+        measured=count,
+        reused=len(wanted) - count,
+        failed=tuple((row.operator, row.reason) for row in rows if not row.ok),
+        stale=sum(version is not None and row.engine_version != version for row in rows),
+        seconds=time.monotonic() - start,
+        tables=tuple(table.path for table in tables),
+    )
+
+
+def _fill(table: LatencyTable, todo: list[Operator], backend: Backend, plan: Plan | None, tick: Ticker) -> None:
+    left = list(todo)
+    while left:
+        runners: dict[Operator, Runner | Exception] = {}
+        began = time.monotonic()
+        while left and len(runners) < GROUP and (not runners or time.monotonic() - began < GROUP_SECONDS):
+            operator = left.pop(0)
+            runners[operator] = _prepared(backend, operator)
+        # Two processes that fill tables of one device take turns: side by side they would time each other.
+        with locked(table.path.with_name("clock")):
+            rows = _timed(runners, backend, plan)
+        table.add(rows)
+        tick(len(runners))
+
+
+def _prepared(backend: Backend, operator: Operator) -> Runner | Exception:
+    try:
+        return backend.block(operator)
+    except Exception as problem:  # a failed measurement is data
+        return problem
+
+
+def _timed(runners: dict[Operator, Runner | Exception], backend: Backend, plan: Plan | None) -> list[Measurement]:
+    """A row for every operator of the group."""
+    ready = {operator: runner for operator, runner in runners.items() if not isinstance(runner, Exception)}
+    outcomes: dict[Operator, Timing | Exception] = dict(
+        zip(ready, measure_together(list(ready.values()), plan), strict=True)
+    )
+    outcomes |= {operator: problem for operator, problem in runners.items() if isinstance(problem, Exception)}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = []
+    for operator in runners:
+        outcome = outcomes[operator]
+        if isinstance(outcome, Timing):
+            row = measurement(operator, outcome, backend.version, now)
+            energy = backend.energy_uj(ready[operator], outcome.latency_us)
+            rows.append(row if energy is None else replace(row, energy_uj=energy[0], energy_source=energy[1]))
+        else:
+            rows.append(
+                Measurement(operator, "failed", reason_of(outcome), engine_version=backend.version, measured_at=now)
+            )
+    return rows
+
+
+def measurement(operator: Operator, timing: Timing, engine_version: str, measured_at: str) -> Measurement:
+    """The row of a timing."""
+    return Measurement(
+        operator,
+        "ok",
+        latency_us=timing.latency_us,
+        p50_us=timing.p50_us,
+        p90_us=timing.p90_us,
+        spread=timing.spread,
+        runs=timing.runs,
+        samples_us=tuple(float(f"{sample:.6g}") for sample in timing.samples_us),
+        engine_version=engine_version,
+        measured_at=measured_at,
+    )
+
+
+def reason_of(problem: Exception) -> str:
+    """An exception as one line of at most 300 characters."""
+    text = " ".join(str(problem).split()) or "no message"
+    return f"{type(problem).__name__}: {text}"[:300]
+
+
+def _note(table: LatencyTable, device: DeviceProfile, backend: Backend, tables_dir: Path) -> None:
+    """How this table was measured, into the card."""
+    good = [row for row in table.rows.values() if row.ok]
+    spreads = sorted(row.spread for row in good if row.spread is not None)
+    entry = {
+        "rows": len(good),
+        "failed": len(table.rows) - len(good),
+        "statistic": "minimum",
+        "threads": table.header.threads,
+        "engine": backend.version,
+        "versions": versions(),
+        "command": command_line(),
+        "spread_median": statistics.median(spreads) if spreads else None,
+        "spread_p90": spreads[int(0.9 * (len(spreads) - 1))] if spreads else None,
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    update_card(card_path(tables_dir, device), device, "tables", table.path.stem, entry)
+
+
+@contextmanager
+def _ticker(total: int, title: str, shown: bool) -> Iterator[Ticker]:
+    """A progress bar with the time left, on standard error, so that --json keeps standard output clean."""
+    if not shown or total == 0:
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    left = TextColumn("left")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        left,
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.advance(task, done)

@@ -1,0 +1,61 @@
+"""The null device: exact made-up costs from a block's MACs and bytes, no clock and no engine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hwnas import ops
+from hwnas.device import DeviceProfile
+from hwnas.errors import HwnasError
+from hwnas.measure.harness import Runner
+from hwnas.network import Network, Operator, elements
+
+GRAIN = 1024  # costs are multiples of 1/1024 us, so that sums of thousands of them are exact in any order
+_ACTIVATION_BYTES = {"fp32": 4, "int8": 1, "w1a1": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRunner:
+    """Takes exactly this long, every time."""
+
+    latency_us: float
+    energy_uj: float
+
+    def run_us(self, repeats: int) -> float:
+        return self.latency_us * repeats
+
+
+class NullBackend:
+    """Charges what the profile's `costs` say, for every engine alike."""
+
+    name = "null"
+    version = "null 1"
+
+    def __init__(self, device: DeviceProfile) -> None:
+        if device.costs is None:
+            raise HwnasError(f"device {device.name} has no made-up costs")
+        self.costs = device.costs
+
+    def block(self, operator: Operator) -> FixedRunner:
+        """dispatch + macs / rate[precision] + bytes / bandwidth; energy likewise without the dispatch."""
+        macs, moved = ops.macs(operator), bytes_moved(operator)
+        rate = getattr(self.costs.macs_per_us.value, operator.precision)
+        picojoules = getattr(self.costs.picojoules_per_mac.value, operator.precision)
+        latency = self.costs.dispatch_us.value + macs / rate + moved / self.costs.bytes_per_us.value
+        energy = (macs * picojoules + moved * self.costs.picojoules_per_byte.value) / 1e6
+        return FixedRunner(math.ceil(latency * GRAIN) / GRAIN, math.ceil(energy * GRAIN) / GRAIN)
+
+    def network(self, network: Network, seed: int) -> FixedRunner:
+        """The sum of its blocks: on this device tables predict exactly."""
+        runners = [self.block(operator) for operator in network.operators]
+        return FixedRunner(sum(r.latency_us for r in runners), sum(r.energy_uj for r in runners))
+
+    def energy_uj(self, runner: Runner, latency_us: float) -> tuple[float, str] | None:
+        return (runner.energy_uj, "made up") if isinstance(runner, FixedRunner) else None
+
+
+def bytes_moved(operator: Operator) -> int:
+    """Weights read, input read and output written, bytes."""
+    width = _ACTIVATION_BYTES[operator.precision]
+    return ops.weight_bytes(operator) + width * (elements(operator.input_shape) + elements(operator.output_shape))

@@ -1,0 +1,59 @@
+"""Sandwich: largest, smallest and random paths a step, taught by the largest (Yu and Huang, US-Nets, ICCV 2019, arXiv:1903.05134).
+
+Differs: where precision is a choice, there is a largest and a smallest path for every precision, and the most precise
+largest one teaches all others; in-place distillation uses the teacher's soft labels plus, by `hard`, the true ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, log_softmax, softmax
+
+from hwnas.protocols import Batch, Supernet
+from hwnas.space import Architecture, SearchSpace, Value
+
+
+class Sandwich:
+    """Algorithm 1 of the paper: gradients of all paths are accumulated, then one optimiser step."""
+
+    def __init__(self, space: SearchSpace, seed: int = 0, random_paths: int = 2, hard: float = 0.5, uniform_precision: bool = True) -> None:
+        self.space, self.seed, self.random_paths, self.hard = space, seed, random_paths, hard
+        self.uniform_precision = uniform_precision
+        self.precisions = list(dict.fromkeys(p for c in space.choices if c.name.endswith("precision") for p in c.options))
+        self.teacher = space.largest()
+
+    def groups(self, net: Supernet) -> Mapping[str, Iterable[nn.Parameter]]:
+        return {"weights": net.parameters()}
+
+    def steps(self, net: Supernet, batch: Batch) -> Iterator[tuple[str, Iterable[Tensor]]]:
+        yield "weights", self._losses(net, batch)
+
+    def _losses(self, net: Supernet, batch: Batch) -> Iterator[Tensor]:
+        logits = net(batch.images, self.teacher)
+        soft = softmax(logits.detach(), dim=1)
+        yield cross_entropy(logits, batch.labels)
+        for path in self.paths(batch.step):
+            logits = net(batch.images, path)
+            distilled = -(soft * log_softmax(logits, dim=1)).sum(1).mean()
+            yield self.hard * cross_entropy(logits, batch.labels) + (1 - self.hard) * distilled
+
+    def paths(self, step: int) -> list[Architecture]:
+        """The students of a step: extremes and random paths; half of the random ones, by turns, of a single precision."""
+        rng = np.random.default_rng((self.seed, step))
+        precision = self.precisions[-1 - step % len(self.precisions)] if self.precisions else ""
+        extremes = [self.of_precision(self.space.largest(), precision), self.of_precision(self.space.smallest(), precision)]
+        drawn = [self.space.random(rng) for _ in range(self.random_paths)]
+        if self.uniform_precision:
+            drawn = [self.of_precision(path, precision) if i % 2 == 0 else path for i, path in enumerate(drawn)]
+        return [path for path in dict.fromkeys([*extremes, *drawn]) if path != self.teacher]
+
+    def of_precision(self, path: Architecture, precision: str) -> Architecture:
+        """`path` with every precision choice that offers `precision` set to it."""
+        values: dict[str, Value] = dict(path)
+        for choice in self.space.choices:
+            if choice.name.endswith("precision") and precision in choice.options:
+                values[choice.name] = precision
+        return Architecture(values)

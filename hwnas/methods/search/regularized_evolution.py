@@ -1,0 +1,49 @@
+"""Regularised evolution: tournaments, mutation, and the oldest dies (Real et al., AmoebaNet, AAAI 2019, arXiv:1802.01548).
+
+Differs: parents are asked for in batches; the mutation redraws one random choice (and each further one with probability
+`extra`, 0 in the paper); with several objectives told, tournaments compare them in order (the first decides, ties go on).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwnas.space import Architecture, SearchSpace, Value
+
+
+class RegularizedEvolution:
+    """Algorithm 1 of the paper: population P (a queue), sample S, mutate the best of the sample."""
+
+    def __init__(self, space: SearchSpace, seed: int = 0, population: int = 100, sample: int = 25, extra: float = 0.1) -> None:
+        self.space, self.sample, self.extra = space, sample, extra
+        self._rng = np.random.default_rng(seed)
+        self._population: deque[tuple[tuple[float, ...], Architecture]] = deque(maxlen=population)
+
+    def ask(self, n: int) -> list[Architecture]:
+        return [self._child() for _ in range(n)]
+
+    def tell(self, architectures: Sequence[Architecture], scores: np.ndarray) -> None:
+        for architecture, score in zip(architectures, np.atleast_2d(scores.T).T, strict=True):
+            self._population.append((tuple(map(float, score)), architecture))
+
+    def _child(self) -> Architecture:
+        if len(self._population) < 2:
+            return self.space.random(self._rng)
+        drawn = self._rng.integers(len(self._population), size=min(self.sample, len(self._population)))
+        _, parent = max((self._population[i] for i in drawn), key=lambda member: member[0])
+        return self._mutated(parent)
+
+    def _mutated(self, parent: Architecture) -> Architecture:
+        open_choices = [choice for choice in self.space.choices if len(choice.options) > 1]
+        if not open_choices:
+            return parent
+        values: dict[str, Value] = dict(parent)
+        always = self._rng.integers(len(open_choices))
+        for i, choice in enumerate(open_choices):
+            if i == always or self._rng.random() < self.extra:
+                others = [option for option in choice.options if option != values[choice.name]]
+                values[choice.name] = others[self._rng.integers(len(others))]
+        return Architecture(values)

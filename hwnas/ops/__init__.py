@@ -1,0 +1,131 @@
+"""Operators as a whole: what a block's parameters are, how it runs in torch, what it costs on paper.
+
+Names are "<layer>.<parameter>" ("expand.weight"). Everything but `forward` and `initial` is plain Python and cheap,
+and nothing here loads torch until one of those two is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+from hwnas.errors import HwnasError
+from hwnas.network import Layer, Operator, Shape, elements
+from hwnas.ops.primitive import Primitive, output_bytes
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "buffers",
+    "forward",
+    "initial",
+    "macs",
+    "parameter_count",
+    "parameters",
+    "peak_bytes",
+    "primitive_of",
+    "weight_bytes",
+]
+
+
+@cache
+def primitive_of(kind: str) -> Primitive:
+    """The primitive of a layer kind: a file of this folder, or an import path that holds `primitive`."""
+    module_name = kind if "." in kind else f"hwnas.ops.{kind}"
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as problem:
+        if problem.name != module_name:
+            raise
+        raise HwnasError(f"no layer named {kind!r}", hint="a layer is a file in hwnas/ops/ or an import path") from None
+    found: Primitive = module.primitive
+    return found
+
+
+def parameters(operator: Operator) -> dict[str, Shape]:
+    """Shapes of what is trained, in a fixed order."""
+    return {
+        f"{e.name}.{key}": shape for e in operator.layers for key, shape in primitive_of(e.kind).parameters(e).items()
+    }
+
+
+def buffers(operator: Operator) -> dict[str, Shape]:
+    """Shapes of batch norm's running statistics."""
+    return {f"{e.name}.{key}": shape for e in operator.layers for key, shape in primitive_of(e.kind).buffers(e).items()}
+
+
+def initial(operator: Operator, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Starting values of all of `parameters` and then of all of `buffers` (mean 0, variance 1)."""
+    values: dict[str, torch.Tensor] = {}
+    for layer in operator.layers:
+        primitive = primitive_of(layer.kind)
+        for name, shape in primitive.parameters(layer).items():
+            values[f"{layer.name}.{name}"] = primitive.initial(layer, name, shape, generator)
+    for layer in operator.layers:
+        primitive = primitive_of(layer.kind)
+        for name, shape in primitive.buffers(layer).items():
+            values[f"{layer.name}.{name}"] = primitive.initial(layer, name, shape, generator)
+    return values
+
+
+def forward(operator: Operator, x: torch.Tensor, params: Mapping[str, torch.Tensor], training: bool) -> torch.Tensor:
+    """The block's output (N, *output_shape) for x (N, *input_shape); stateless but for `mean` and `var`.
+
+    Batch norm uses the batch's statistics when training or where params leaves `<layer>.mean` and `<layer>.var` out;
+    when training and they are given, they are updated in place.
+    """
+    values = {"input": x}
+    for layer in operator.layers:
+        primitive = primitive_of(layer.kind)
+        names = _tensor_names(layer)
+        mine = {short: params[full] for short, full in names if full in params}
+        values[layer.name] = primitive.forward(layer, [values[source] for source in layer.inputs], mine, training)
+    return values[operator.layers[-1].name]
+
+
+@lru_cache(maxsize=65536)
+def _tensor_names(layer: Layer) -> tuple[tuple[str, str], ...]:
+    primitive = primitive_of(layer.kind)
+    shorts = [*primitive.parameters(layer), *primitive.buffers(layer)]
+    return tuple((short, f"{layer.name}.{short}") for short in shorts)
+
+
+def macs(operator: Operator) -> int:
+    """Multiply-accumulates of one image, at any precision."""
+    return sum(primitive_of(layer.kind).macs(layer) for layer in operator.layers)
+
+
+def parameter_count(operator: Operator) -> int:
+    """Number of trained values."""
+    return sum(elements(shape) for shape in parameters(operator).values())
+
+
+def weight_bytes(operator: Operator) -> int:
+    """Bytes of the constants as shipped: int8 one byte a weight, w1a1 one bit, with scales, thresholds and biases."""
+    return sum(primitive_of(layer.kind).weight_bytes(layer) for layer in operator.layers)
+
+
+def peak_bytes(operator: Operator) -> int:
+    """Largest sum of tensors alive at once inside the block, its input and output included, for one image."""
+    layers = operator.layers
+    last_use = {source: i for i, layer in enumerate(layers) for source in layer.inputs}
+    alive = {"input": elements(operator.input_shape) * _input_width(operator)}
+    peak = 0
+    for i, layer in enumerate(layers):
+        alive[layer.name] = output_bytes(layer)
+        peak = max(peak, sum(alive.values()))
+        for source in set(layer.inputs):
+            if last_use[source] == i:
+                del alive[source]
+    return peak
+
+
+def _input_width(operator: Operator) -> int:
+    """Bytes of one input value: convert reads the other precision than the one it gives."""
+    first = operator.layers[0].kind
+    if first in ("quantize", "dequantize"):
+        return 4 if first == "quantize" else 1
+    return 1 if operator.precision == "int8" else 4

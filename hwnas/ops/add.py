@@ -1,0 +1,56 @@
+"""add: the sum of two tensors of one shape, optionally relu: the residual connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from hwnas.network import Layer
+from hwnas.ops.numeric.scales import saturate
+from hwnas.ops.primitive import Arrays, Codes, Primitive, relu
+
+if TYPE_CHECKING:
+    import torch
+
+    from hwnas.export.onnx_graph import Graph
+
+
+@final
+class Add(Primitive):
+    """Two inputs."""
+
+    def forward(
+        self, layer: Layer, inputs: Sequence[torch.Tensor], params: Mapping[str, torch.Tensor], training: bool
+    ) -> torch.Tensor:
+        from hwnas.ops.numeric.fake_quantise import fake_quantise
+
+        y: torch.Tensor = relu(layer, inputs[0] + inputs[1])
+        return fake_quantise(y) if layer.precision == "int8" else y
+
+    def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
+        result: np.ndarray = relu(layer, inputs[0] + inputs[1])
+        return result
+
+    def reference_int8(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays, codes: Codes) -> np.ndarray:
+        return add_codes(inputs[0], inputs[1], codes)
+
+    def emit(self, layer: Layer, name: str, inputs: Sequence[str], tensors: Arrays, codes: Codes, graph: Graph) -> str:
+        return graph.relu(layer, graph.node("Add", inputs, f"{name}.add"), name, codes)
+
+
+def add_codes(a: np.ndarray, b: np.ndarray, codes: Codes) -> np.ndarray:
+    """QLinearAdd: fma(a, s_a / s_y, fma(b, s_b / s_y, offset)), offset = z_y - (s_a / s_y * z_a + s_b / s_y * z_b).
+
+    ONNX Runtime's two fused multiply-adds are had from float64: 8 by 24 bits and one more sum are exact there.
+    """
+    ratio_a = codes.input(0).value / codes.target.value
+    ratio_b = codes.input(1).value / codes.target.value
+    zeros = ratio_a * np.float32(codes.input(0).zero_point) + ratio_b * np.float32(codes.input(1).zero_point)
+    offset = np.float32(codes.target.zero_point) - zeros
+    inner = (b.astype(np.float64) * np.float64(ratio_b) + np.float64(offset)).astype(np.float32)
+    return saturate(np.rint((a.astype(np.float64) * np.float64(ratio_a) + inner).astype(np.float32)))
+
+
+primitive = Add()

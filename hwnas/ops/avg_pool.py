@@ -1,0 +1,53 @@
+"""avg_pool: the mean of every k x k window, unpadded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from hwnas.network import Layer
+from hwnas.ops.numeric.convolve import windows
+from hwnas.ops.numeric.scales import dequantise, saturate
+from hwnas.ops.primitive import Arrays, Codes, Primitive
+
+if TYPE_CHECKING:
+    import torch
+
+    from hwnas.export.onnx_graph import Graph
+
+
+@final
+class AvgPool(Primitive):
+    """No parameters."""
+
+    def forward(
+        self, layer: Layer, inputs: Sequence[torch.Tensor], params: Mapping[str, torch.Tensor], training: bool
+    ) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        from hwnas.ops.numeric.fake_quantise import fake_quantise
+
+        y = F.avg_pool2d(inputs[0], layer.kernel, layer.stride)
+        return fake_quantise(y) if layer.precision == "int8" else y
+
+    def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
+        view = windows(inputs[0], layer.kernel, layer.stride, 0)
+        total = np.zeros(view.shape[:4], dtype=np.float32)
+        for i in range(layer.kernel):  # row by row, as ONNX Runtime adds
+            for j in range(layer.kernel):
+                total += view[..., i, j]
+        return total / np.float32(layer.kernel**2)
+
+    def reference_int8(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays, codes: Codes) -> np.ndarray:
+        # QLinearAveragePool averages reals, and adds the zero point before it rounds: its parity decides ties.
+        mean = self.reference(layer, [dequantise(inputs[0], codes.source)], tensors)
+        return saturate(np.rint(mean / codes.target.value + np.float32(codes.target.zero_point)))
+
+    def emit(self, layer: Layer, name: str, inputs: Sequence[str], tensors: Arrays, codes: Codes, graph: Graph) -> str:
+        size = [layer.kernel, layer.kernel]
+        return graph.node("AveragePool", inputs, f"{name}.pool", kernel_shape=size, strides=[layer.stride] * 2)
+
+
+primitive = AvgPool()

@@ -1,0 +1,133 @@
+"""conv: dense, grouped or depthwise convolution, batch norm, and optionally relu; padding is kernel // 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from hwnas.network import Layer, Shape, elements
+from hwnas.ops.numeric.convolve import convolve, convolve_exact
+from hwnas.ops.numeric.scales import requantise, weight_scales
+from hwnas.ops.primitive import Arrays, Codes, Primitive, relu
+
+if TYPE_CHECKING:
+    import torch
+
+    from hwnas.export.onnx_graph import Graph
+
+EPSILON = np.float32(1e-5)  # batch norm's, the same as in numeric/normalise.py
+
+
+def weight_shape(layer: Layer) -> Shape:
+    """(O, C / groups, k, k)."""
+    return (layer.out_shape[0], layer.in_shape[0] // layer.groups, layer.kernel, layer.kernel)
+
+
+def convolution_macs(layer: Layer) -> int:
+    """Multiply-accumulates of a convolution, 1-bit ones counted like any other."""
+    return elements(weight_shape(layer)) * layer.out_shape[1] * layer.out_shape[2]
+
+
+def normalisation(layer: Layer, params: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """Batch norm as `x * scale + shift`, both float32 (O,)."""
+    scale = params["gamma"] / np.sqrt(params["var"] + EPSILON)
+    return scale.astype(np.float32), (params["beta"] - params["mean"] * scale).astype(np.float32)
+
+
+@final
+class Conv(Primitive):
+    """Weight (O, C / groups, k, k); gamma, beta, mean, var (O,). Folded: weight, bias (O,)."""
+
+    def parameters(self, layer: Layer) -> dict[str, Shape]:
+        channels = (layer.out_shape[0],)
+        return {"weight": weight_shape(layer), "gamma": channels, "beta": channels}
+
+    def buffers(self, layer: Layer) -> dict[str, Shape]:
+        return {"mean": (layer.out_shape[0],), "var": (layer.out_shape[0],)}
+
+    def initial(self, layer: Layer, name: str, shape: Shape, generator: torch.Generator) -> torch.Tensor:
+        import torch
+
+        if name == "weight":  # He et al. 2015, over the fan-in
+            return torch.randn(shape, generator=generator) * (2.0 / elements(shape[1:])) ** 0.5
+        return torch.ones(shape) if name in ("gamma", "var") else torch.zeros(shape)
+
+    def macs(self, layer: Layer) -> int:
+        return convolution_macs(layer)
+
+    def weight_bytes(self, layer: Layer) -> int:
+        weights, channels = elements(weight_shape(layer)), layer.out_shape[0]
+        return weights + 8 * channels if layer.precision == "int8" else 4 * (weights + channels)
+
+    def forward(
+        self, layer: Layer, inputs: Sequence[torch.Tensor], params: Mapping[str, torch.Tensor], training: bool
+    ) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        from hwnas.ops.numeric.fake_quantise import fake_quantise, fake_quantise_weight
+        from hwnas.ops.numeric.normalise import batch_norm
+
+        integer = layer.precision == "int8"
+        weight = fake_quantise_weight(params["weight"]) if integer else params["weight"]
+        y = F.conv2d(inputs[0], weight, None, layer.stride, layer.kernel // 2, 1, layer.groups)
+        y = relu(layer, batch_norm(y, params, training))
+        return fake_quantise(y) if integer else y
+
+    def fold(self, layer: Layer, params: Arrays) -> dict[str, np.ndarray]:
+        scale, shift = normalisation(layer, params)
+        return {"weight": (params["weight"] * scale[:, None, None, None]).astype(np.float32), "bias": shift}
+
+    def random(self, layer: Layer, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        shape = weight_shape(layer)
+        weight = rng.standard_normal(shape, dtype=np.float32) * np.float32(elements(shape[1:]) ** -0.5)
+        return {"weight": weight, "bias": rng.standard_normal(shape[0], dtype=np.float32) * np.float32(0.1)}
+
+    def quantise(self, layer: Layer, tensors: Arrays, codes: Codes, weight_bits: int) -> dict[str, np.ndarray]:
+        scales = weight_scales(tensors["weight"], weight_bits)
+        limit = 2 ** (weight_bits - 1) - 1
+        weight = np.clip(np.rint(tensors["weight"] / scales[:, None, None, None]), -limit, limit).astype(np.int8)
+        return {"weight": weight, "bias": integer_bias(tensors["bias"], codes, scales), "weight_scale": scales}
+
+    def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
+        y = convolve(inputs[0], tensors["weight"], layer.stride, layer.groups)
+        result: np.ndarray = relu(layer, y + tensors["bias"][:, None, None])
+        return result
+
+    def reference_int8(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays, codes: Codes) -> np.ndarray:
+        centred = inputs[0].astype(np.int16) - codes.source.zero_point
+        accumulator = convolve_exact(centred, tensors["weight"], layer.stride, layer.groups)
+        accumulator += tensors["bias"][:, None, None]
+        return requantise(accumulator, factors(tensors, codes)[:, None, None], codes.target.zero_point)
+
+    def emit(self, layer: Layer, name: str, inputs: Sequence[str], tensors: Arrays, codes: Codes, graph: Graph) -> str:
+        operands = [inputs[0], *graph.weight_and_bias(name, tensors, codes)]
+        pad = layer.kernel // 2
+        y = graph.node(
+            "Conv",
+            operands,
+            f"{name}.conv",
+            dilations=[1, 1],
+            group=layer.groups,
+            kernel_shape=[layer.kernel, layer.kernel],
+            pads=[pad, pad, pad, pad],
+            strides=[layer.stride, layer.stride],
+        )
+        return graph.relu(layer, y, name, codes)
+
+
+def integer_bias(bias: np.ndarray, codes: Codes, weight_scale: np.ndarray) -> np.ndarray:
+    """The float bias in units of input scale x weight scale, int32."""
+    unit = (codes.source.value * weight_scale).astype(np.float32)
+    limit = 2.0**30  # leaves a bit of headroom for the accumulated products
+    return np.clip(np.rint(bias.astype(np.float64) / unit), -limit, limit).astype(np.int32)
+
+
+def factors(tensors: Arrays, codes: Codes) -> np.ndarray:
+    """float32 (O,) that takes the accumulator to output codes, in ONNX Runtime's order: (s_x * s_w) / s_y."""
+    result: np.ndarray = (codes.source.value * tensors["weight_scale"]) / codes.target.value
+    return result
+
+
+primitive = Conv()

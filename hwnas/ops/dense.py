@@ -1,0 +1,98 @@
+"""dense: a fully connected layer with bias, on (C,) or on (C, 1, 1) (there a 1 x 1 convolution), optionally relu."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from hwnas.network import Layer, Shape
+from hwnas.ops.conv import factors, integer_bias
+from hwnas.ops.numeric.convolve import multiply_exact
+from hwnas.ops.numeric.scales import requantise, weight_scales
+from hwnas.ops.primitive import Arrays, Codes, Primitive, relu
+
+if TYPE_CHECKING:
+    import torch
+
+    from hwnas.export.onnx_graph import Graph
+
+
+@final
+class Dense(Primitive):
+    """Weight (O, C), bias (O,). An output shape (O, 1, 1) keeps the image axes; (O,) drops them."""
+
+    def parameters(self, layer: Layer) -> dict[str, Shape]:
+        return {"weight": (layer.out_shape[0], layer.in_shape[0]), "bias": (layer.out_shape[0],)}
+
+    def initial(self, layer: Layer, name: str, shape: Shape, generator: torch.Generator) -> torch.Tensor:
+        import torch
+
+        if name == "weight":
+            return torch.randn(shape, generator=generator) * shape[1] ** -0.5
+        return torch.zeros(shape)
+
+    def macs(self, layer: Layer) -> int:
+        return layer.out_shape[0] * layer.in_shape[0]
+
+    def weight_bytes(self, layer: Layer) -> int:
+        weights, channels = self.macs(layer), layer.out_shape[0]
+        return weights + 8 * channels if layer.precision == "int8" else 4 * (weights + channels)
+
+    def forward(
+        self, layer: Layer, inputs: Sequence[torch.Tensor], params: Mapping[str, torch.Tensor], training: bool
+    ) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        from hwnas.ops.numeric.fake_quantise import fake_quantise, fake_quantise_weight
+
+        integer = layer.precision == "int8"
+        weight = fake_quantise_weight(params["weight"]) if integer else params["weight"]
+        y = relu(layer, F.linear(inputs[0].flatten(1), weight, params["bias"])).reshape(-1, *layer.out_shape)
+        return fake_quantise(y) if integer else y
+
+    def fold(self, layer: Layer, params: Arrays) -> dict[str, np.ndarray]:
+        return {name: params[name].astype(np.float32) for name in ("weight", "bias")}
+
+    def random(self, layer: Layer, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        outputs, inputs = layer.out_shape[0], layer.in_shape[0]
+        weight = rng.standard_normal((outputs, inputs), dtype=np.float32) * np.float32(inputs**-0.5)
+        return {"weight": weight, "bias": rng.standard_normal(outputs, dtype=np.float32) * np.float32(0.1)}
+
+    def quantise(self, layer: Layer, tensors: Arrays, codes: Codes, weight_bits: int) -> dict[str, np.ndarray]:
+        scales = weight_scales(tensors["weight"], weight_bits)
+        limit = 2 ** (weight_bits - 1) - 1
+        weight = np.clip(np.rint(tensors["weight"] / scales[:, None]), -limit, limit).astype(np.int8)
+        return {"weight": weight, "bias": integer_bias(tensors["bias"], codes, scales), "weight_scale": scales}
+
+    def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
+        flat = inputs[0].reshape(len(inputs[0]), -1)
+        y: np.ndarray = relu(layer, flat @ tensors["weight"].T + tensors["bias"])
+        return y.reshape(-1, *layer.out_shape)
+
+    def reference_int8(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays, codes: Codes) -> np.ndarray:
+        flat = inputs[0].reshape(len(inputs[0]), -1).astype(np.float32) - np.float32(codes.source.zero_point)
+        accumulator = multiply_exact(flat, tensors["weight"].T.astype(np.float32)) + tensors["bias"]
+        y = requantise(accumulator, factors(tensors, codes), codes.target.zero_point)
+        return y.reshape(-1, *layer.out_shape)
+
+    def lower(self, layer: Layer, name: str, inputs: Sequence[str], tensors: Arrays, codes: Codes, graph: Graph) -> str:
+        source = inputs[0]
+        if len(layer.in_shape) == 3 and len(layer.out_shape) == 1:
+            # Before DequantizeLinear, on the codes: between it and Gemm it would hide the pair from fusion.
+            source = graph.node("Flatten", [source], f"{name}.flat", axis=1)
+        return super().lower(layer, name, [source], tensors, codes, graph)
+
+    def emit(self, layer: Layer, name: str, inputs: Sequence[str], tensors: Arrays, codes: Codes, graph: Graph) -> str:
+        if len(layer.out_shape) == 1:
+            operands = [inputs[0], *graph.weight_and_bias(name, tensors, codes)]
+            y = graph.node("Gemm", operands, f"{name}.gemm", transB=1)
+        else:
+            filters = dict(tensors, weight=tensors["weight"][:, :, None, None])
+            operands = [inputs[0], *graph.weight_and_bias(name, filters, codes)]
+            y = graph.node("Conv", operands, f"{name}.conv", kernel_shape=[1, 1])
+        return graph.relu(layer, y, name, codes)
+
+
+primitive = Dense()

@@ -1,0 +1,1 @@
+"""What a run found, from one `results.json`: a table for the terminal and one self-contained `report.html`."""

@@ -1,0 +1,236 @@
+"""The Pareto plot as inline SVG: what the search tried, its front, the exported files as measured, and the limit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from hwnas.report.findings import named, readable
+from hwnas.report.results import Limit, Results, Row, Target
+
+WIDTH, HEIGHT = 920, 440
+LEFT, RIGHT, TOP, BOTTOM = 58, 24, 30, 50
+MAX_DOTS = 1500  # beyond this the dots are one blot and the file grows: every k-th is drawn, and the caption says so
+LABEL_HEIGHT = 16
+LOG_FROM = 6.0  # a cost range of more than this ratio is drawn on a logarithmic axis
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis: data from `low` to `high` onto pixels from `start` to `stop`."""
+
+    low: float
+    high: float
+    start: float
+    stop: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        if self.log:
+            share = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.stop - self.start)
+
+    def holds(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def ticks(self) -> list[float]:
+        """Round numbers inside the range: 1, 2, 5 times powers of ten."""
+        if self.log:
+            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            return [v for d in decades for m in (1, 2, 5) if self.holds(v := m * 10.0**d)]
+        raw = (self.high - self.low) / 6
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
+        first = math.ceil(self.low / step - 1e-9)
+        return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+
+def plotted_cost(results: Results) -> tuple[str, str]:
+    """The cost on the x axis with its unit: the first limit's, or latency in microseconds."""
+    for limit in results.limits:
+        if any(limit.name in trial.costs for target in results.targets for trial in target.trials):
+            return limit.name, limit.unit
+    return "latency", "us"
+
+
+def pareto_plot(results: Results) -> str:
+    """One `<svg>` over all targets; an empty string where there is nothing to draw."""
+    cost, unit = plotted_cost(results)
+    x, y = _axes(results, cost)
+    if x is None or y is None:
+        return ""
+    limits = [limit for limit in results.limits if limit.name == cost]
+    parts = [_frame(x, y, cost, unit), *(_limit_line(limit, x) for limit in limits)]
+    parts += [_dots(target, cost, x, y) for target in results.targets]
+    parts += [_front(target, cost, x, y) for target in results.targets]
+    parts.append(_files(results, cost, unit, x, y))
+    return (
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="Accuracy against {escape(cost)}: trials, front, exported files and limit">{"".join(parts)}</svg>'
+    )
+
+
+def drawn_share(results: Results) -> str:
+    """What the plot leaves out, for its caption; empty when it shows every trial."""
+    cost, _ = plotted_cost(results)
+    x, y = _axes(results, cost)
+    trials = [
+        (trial.costs[cost], trial.accuracy)
+        for target in results.targets
+        for trial in target.trials
+        if cost in trial.costs
+    ]
+    outside = sum(1 for c, a in trials if x is not None and y is not None and not (x.holds(c) and y.holds(a)))
+    thinned = any(len(target.trials) > MAX_DOTS for target in results.targets)
+    said = [f"{outside} of {len(trials)} trials lie outside the frame"] if outside else []
+    said += [f"of more than {MAX_DOTS} trials every k-th is drawn"] if thinned else []
+    return "; ".join(said)
+
+
+def cost_of(row: Row, cost: str) -> float | None:
+    """What the plot places a file at: measured latency, or the cost as exported."""
+    found = {"latency": row.measured_us or row.predicted_us, "energy": row.energy_uj, "size": row.size_bytes}
+    return found.get(cost, row.peak_bytes)
+
+
+def _axes(results: Results, cost: str) -> tuple[Axis, Axis] | tuple[None, None]:
+    trials = [(t.costs[cost], t.accuracy) for target in results.targets for t in target.trials if cost in t.costs]
+    kept = [(p.costs[cost], p.accuracy) for target in results.targets for p in target.front if cost in p.costs]
+    kept += [
+        (c, row.accuracy) for target in results.targets for row in target.rows if (c := cost_of(row, cost)) is not None
+    ]
+    if not trials and not kept:
+        return None, None
+    # Far outliers would squeeze what matters into a corner: the frame holds every file, every front and most trials.
+    costs = [c for c, _ in kept] + _middle([c for c, _ in trials], 0.0, 0.98)
+    costs += [limit.value for limit in results.limits if limit.name == cost]
+    accuracies = [a for _, a in kept] + _middle([a for _, a in trials], 0.04, 1.0)
+    low, high = min(costs), max(costs)
+    log = low > 0 and high / low > LOG_FROM
+    x_low, x_high = (low / 1.12, high * 1.18) if log else (low - (high - low) * 0.06, high + (high - low) * 0.10 + 1e-9)
+    pad = (max(accuracies) - min(accuracies)) * 0.12 or 0.01
+    x = Axis(x_low if log else max(0.0, x_low), x_high, LEFT, WIDTH - RIGHT, log)
+    y = Axis(max(0.0, min(accuracies) - pad), min(1.005, max(accuracies) + pad), HEIGHT - BOTTOM, TOP)
+    return x, y
+
+
+def _middle(values: Sequence[float], low: float, high: float) -> list[float]:
+    ordered = sorted(values)
+    return ordered[int(len(ordered) * low) : max(1, math.ceil(len(ordered) * high))]
+
+
+def _frame(x: Axis, y: Axis, cost: str, unit: str) -> str:
+    parts = []
+    digits = 0 if y.high - y.low > 0.06 else 1
+    for tick in y.ticks():
+        at = y(tick)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        parts.append(
+            f'<text class="tick" x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{tick * 100:.{digits}f} %</text>'
+        )
+    for tick in x.ticks():
+        at = x(tick)
+        parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+        parts.append(
+            f'<text class="tick" x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_tick(tick, unit)}</text>'
+        )
+    scale = ", logarithmic" if x.log else ""
+    parts.append(
+        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 10}" text-anchor="end">{escape(cost)}{scale} →</text>'
+    )
+    parts.append(f'<text class="axis" x="{LEFT}" y="{TOP - 14}">↑ accuracy</text>')
+    return "".join(parts)
+
+
+def _tick(value: float, unit: str) -> str:
+    """A tick label without the zeros that a figure's precision would need."""
+    for factor, name in ((1e6, "s"), (1e3, "ms")):
+        if unit == "us" and value >= factor:
+            return f"{value / factor:g} {name}"
+    if unit == "bytes" and value >= 1024:
+        return f"{value / 1024:.3g} KiB" if value < 1024**2 else f"{value / 1024**2:.3g} MiB"
+    return f"{value:g} {escape(unit)}"
+
+
+def _limit_line(limit: Limit, x: Axis) -> str:
+    if not x.holds(limit.value):
+        return ""
+    at = x(limit.value)
+    return (
+        f'<rect class="over" x="{at:.1f}" y="{TOP}" width="{WIDTH - RIGHT - at:.1f}" height="{HEIGHT - BOTTOM - TOP}"/>'
+        f'<line class="limit" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP - 6}" y2="{HEIGHT - BOTTOM}"/>'
+        f'<text class="limit-label" x="{at:.1f}" y="{TOP - 12}" text-anchor="middle">'
+        f"limit {escape(readable(limit.value, limit.unit))}</text>"
+    )
+
+
+def _dots(target: Target, cost: str, x: Axis, y: Axis) -> str:
+    every = math.ceil(len(target.trials) / MAX_DOTS) or 1
+    dots = [
+        f'<circle cx="{x(c):.1f}" cy="{y(trial.accuracy):.1f}" r="2.4"/>'
+        for trial in target.trials[::every]
+        if (c := trial.costs.get(cost)) is not None and x.holds(c) and y.holds(trial.accuracy)
+    ]
+    return f'<g class="dots {_tone(target.precision)}">{"".join(dots)}</g>'
+
+
+def _front(target: Target, cost: str, x: Axis, y: Axis) -> str:
+    """The staircase of the front: at each cost, the best accuracy that costs no more."""
+    points = sorted((p.costs[cost], p.accuracy) for p in target.front if cost in p.costs)
+    steps: list[tuple[float, float]] = []
+    for c, accuracy in points:
+        if not steps or accuracy > steps[-1][1]:
+            steps.append((c, accuracy))
+    if not steps:
+        return ""
+    path = f"M{x(steps[0][0]):.1f} {y(steps[0][1]):.1f}" + "".join(f"H{x(c):.1f}V{y(a):.1f}" for c, a in steps[1:])
+    marks = "".join(
+        f'<circle cx="{x(c):.1f}" cy="{y(a):.1f}" r="3.6"><title>{a:.2%}</title></circle>' for c, a in steps
+    )
+    return f'<g class="front {_tone(target.precision)}"><path d="{path}"/>{marks}</g>'
+
+
+def _files(results: Results, cost: str, unit: str, x: Axis, y: Axis) -> str:
+    """Exported files: filled diamonds for winners, hollow squares for twins, labels moved apart where they would touch."""
+    found = [(row, c) for target in results.targets for row in target.rows if (c := cost_of(row, cost)) is not None]
+    placed: list[tuple[float, float, float]] = []
+    parts = []
+    for row, c in sorted(found, key=lambda pair: -pair[0].accuracy):
+        at_x, at_y = x(c), y(row.accuracy)
+        title = f"<title>{escape(named(row))} ({row.role}): {row.accuracy:.2%}, {escape(readable(c, unit))}</title>"
+        shape = (
+            _diamond(at_x, at_y)
+            if row.role == "winner"
+            else f'<rect x="{at_x - 5:.1f}" y="{at_y - 5:.1f}" width="10" height="10"/>'
+        )
+        kind = "pick" if row.role == "winner" else "twin"
+        parts.append(f'<g class="{kind} {_tone(row.precision)}">{shape}{title}</g>')
+        text = f"{named(row)}" + ("" if row.role == "winner" else " (twin)")
+        parts.append(_label(text, at_x, at_y, placed))
+    return "".join(parts)
+
+
+def _label(text: str, at_x: float, at_y: float, placed: list[tuple[float, float, float]]) -> str:
+    width = 6.6 * len(text)
+    left = at_x + 11 + width > WIDTH - RIGHT
+    start = at_x - 11 - width if left else at_x + 11
+    line = at_y + 4
+    while any(
+        abs(line - other) < LABEL_HEIGHT and start < stop and begin < start + width for begin, stop, other in placed
+    ):
+        line += 2
+    placed.append((start, start + width, line))
+    return f'<text class="label" x="{start:.1f}" y="{line:.1f}">{escape(text)}</text>'
+
+
+def _diamond(x: float, y: float, size: float = 7.5) -> str:
+    return f'<path d="M{x:.1f} {y - size:.1f}L{x + size:.1f} {y:.1f}L{x:.1f} {y + size:.1f}L{x - size:.1f} {y:.1f}Z"/>'
+
+
+def _tone(precision: str) -> str:
+    """The CSS class that carries the precision's colour."""
+    return f"p-{precision}" if precision in ("fp32", "int8", "w1a1") else "p-mixed"

@@ -1,0 +1,187 @@
+"""Results: everything a run found, as one JSON file with a schema version; both reports are drawn from it alone.
+
+Latencies are microseconds, sizes bytes, energies microjoules, accuracies fractions of 1. A cost and the limit of the
+same name share one unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hwnas.errors import HwnasError
+from hwnas.paths import read_json, write_json
+
+SCHEMA = 1
+FILE_NAME = "results.json"
+
+Scalar = int | float | str | bool
+Role = Literal["winner", "fp32 twin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The machine that was measured."""
+
+    name: str
+    model: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What was trained and tested on; `input_shape` is (channels, height, width)."""
+
+    name: str
+    classes: int
+    input_shape: tuple[int, ...]
+    train: int = 0
+    validation: int = 0
+    test: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The hard upper limit on one cost."""
+
+    name: str
+    unit: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The exact range of one cost over the space of one target, before any search."""
+
+    target: str
+    name: str
+    unit: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One operator of the winner with its predicted latency, and that of the same block in fp32 (`twin_us`)."""
+
+    name: str
+    operator: str
+    precision: str
+    predicted_us: float
+    twin_us: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One exported file as it was verified and timed. `limit_ok` is None where no limit applies (the twin)."""
+
+    precision: str
+    engine: str
+    role: Role
+    accuracy: float
+    predicted_us: float | None
+    measured_us: float | None
+    p50_us: float | None
+    p90_us: float | None
+    size_bytes: int
+    peak_bytes: int | None
+    energy_uj: float | None
+    limit_ok: bool | None
+    verified: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One architecture the search evaluated; `accuracy` is the supernet's estimate."""
+
+    accuracy: float
+    costs: dict[str, float]
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoint:
+    """One architecture that no other beats in accuracy and in every cost."""
+
+    accuracy: float
+    costs: dict[str, float]
+    architecture: dict[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One (precision, engine) that was searched for and exported, with its fp32 twin."""
+
+    precision: str
+    engine: str
+    architecture: dict[str, Scalar]
+    blocks: tuple[Block, ...]
+    rows: tuple[Row, ...]
+    front: tuple[FrontPoint, ...] = ()
+    trials: tuple[Trial, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """How well a latency table predicts whole networks it never saw. Errors and shares are fractions of 1."""
+
+    mape: float
+    within_10: float
+    spearman: float
+    noise_floor: float
+    baseline_mape: float
+    baseline_spearman: float
+    n_test: int
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One run. `cards` is keyed `<engine>-<precision>`; `seconds` and `versions` by stage and by package."""
+
+    run: str
+    device: Device
+    dataset: Dataset
+    limits: tuple[Limit, ...]
+    targets: tuple[Target, ...]
+    statistic: str = "min"
+    cards: dict[str, Card] = field(default_factory=dict)
+    linear_baseline_accuracy: float | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    reachable: tuple[Reach, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    created: str = ""
+    seed: int = 0
+    notes: tuple[str, ...] = ()
+    format: int = SCHEMA
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        write_json(path, asdict(self))
+
+
+def load_results(path: Path) -> Results:
+    """The results in a run folder or in a `results.json`; HwnasError names the file and the key that is wrong."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / FILE_NAME
+    if not path.is_file():
+        raise HwnasError(f"{path} does not exist", hint="a run writes it when it ends: hwnas run <run file>")
+    return parse_results(read_json(path), str(path))
+
+
+def parse_results(value: Any, where: str) -> Results:
+    """`value` (from JSON) as Results."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if not isinstance(value, dict) or value.get("format") != SCHEMA:
+        got = value.get("format") if isinstance(value, dict) else type(value).__name__
+        raise HwnasError(f"{where} must be results of format {SCHEMA}, got {got!r}", hint="run `hwnas run` again")
+    try:
+        return TypeAdapter(Results).validate_python(value)
+    except ValidationError as problem:
+        finding = problem.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in finding["loc"])
+        raise HwnasError(f"{where}: {key}: {finding['msg'].lower()}", hint="run `hwnas run` again") from None

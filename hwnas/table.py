@@ -1,0 +1,183 @@
+"""LatencyTable: measured rows keyed by operator, in one CSV file; and the costs read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from hwnas.card import Calibration, locked
+from hwnas.cost import OperatorCost
+from hwnas.device import DeviceProfile
+from hwnas.errors import HwnasError
+from hwnas.network import Operator, describe
+from hwnas.paths import write_text
+from hwnas.table_format import Measurement, TableHeader, parse_table, table_text
+
+__all__ = ["LatencyTable", "Measurement", "TableHeader", "energy_cost", "latency_cost", "open_table", "table_path"]
+
+
+def table_path(tables_dir: Path, device: DeviceProfile, engine: str, precision: str) -> Path:
+    """`<tables>/<device>/<engine>-<precision>.csv`."""
+    return Path(tables_dir) / device.folder / f"{engine}-{precision}.csv"
+
+
+class LatencyTable:
+    """The rows of one file. Rows are added by other processes too, so adding reads the file again under a lock."""
+
+    def __init__(self, path: Path, header: TableHeader | None = None) -> None:
+        """Read `path`. Where there is no file, `header` starts an empty table; without one that is an HwnasError."""
+        self.path = Path(path)
+        self.rows: dict[Operator, Measurement] = {}
+        stored = self._read()
+        if stored is None and header is None:
+            raise HwnasError(f"there is no latency table {self.path}", hint="hwnas measure writes it")
+        if stored is not None and header is not None and stored != header:
+            raise _other_table(self.path, stored, header)
+        chosen = stored or header
+        assert chosen is not None
+        self.header = chosen
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __contains__(self, operator: Operator) -> bool:
+        return operator in self.rows
+
+    def missing(self, operators: Iterable[Operator], retry_failed: bool = False) -> list[Operator]:
+        """Those of this table's precision that have no row, each once; with `retry_failed` also the failed ones."""
+        wanted = dict.fromkeys(operator for operator in operators if operator.precision == self.header.precision)
+        return [o for o in wanted if o not in self.rows or (retry_failed and not self.rows[o].ok)]
+
+    def add(self, measurements: Iterable[Measurement], replace: bool = False) -> None:
+        """Save rows: the file is read again and rewritten whole under a lock, so two processes lose nothing.
+
+        A good row that is already there stays, so that costs do not change under a search that reads them; a failed
+        one gives way. `replace` makes the new row win. Raises HwnasError, with the file as it was, when
+        it cannot be written.
+        """
+        new = list(measurements)
+        for row in new:
+            if row.operator.precision != self.header.precision:
+                raise HwnasError(f"{self.path} holds {self.header.precision} rows, got {row.operator}")
+        with locked(self.path):
+            stored = self._read()
+            if stored is not None and stored != self.header:
+                raise _other_table(self.path, stored, self.header)
+            for row in new:
+                old = self.rows.get(row.operator)
+                if old is None or replace or not old.ok:
+                    self.rows[row.operator] = row
+            write_text(self.path, table_text(self.header, self.rows.values()))
+
+    def row(self, operator: Operator) -> Measurement:
+        """The good row of `operator`; HwnasError with the nearest rows, or with the reason why its row failed."""
+        row = self.rows.get(operator)
+        if row is None:
+            raise HwnasError(
+                f"{self.path} has no row for {operator}",
+                nearest=self._nearest(operator),
+                hint=f"hwnas measure --device {self.header.device}",
+            )
+        if not row.ok:
+            raise HwnasError(
+                f"{self.path}: {operator} could not be measured: {row.reason}",
+                hint="leave that option out of the space, or retry failed rows",
+            )
+        return row
+
+    def latency_us(self, operator: Operator) -> float:
+        """The row's statistic (the minimum), microseconds."""
+        latency = self.row(operator).latency_us
+        assert latency is not None  # the reader and the harness give every good row one
+        return latency
+
+    def energy_uj(self, operator: Operator) -> float:
+        """The row's energy, microjoules; HwnasError where it was not measured."""
+        energy = self.row(operator).energy_uj
+        if energy is None:
+            raise HwnasError(
+                f"{self.path} has no energy for {operator}",
+                hint="this device has no readable energy counter: drop the energy limit",
+            )
+        return energy
+
+    def _read(self) -> TableHeader | None:
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except OSError as problem:
+            raise HwnasError(f"cannot read {self.path}: {problem.strerror}") from None
+        except UnicodeDecodeError:
+            raise HwnasError(f"{self.path} is not UTF-8 text", hint="the file was left as it is") from None
+        header, rows = parse_table(self.path, text)
+        self.rows = {row.operator: row for row in rows}
+        return header
+
+    def _nearest(self, operator: Operator, count: int = 2) -> tuple[str, ...]:
+        """What tells the most similar rows of the same kind apart from `operator`."""
+        alike = [_difference(operator, other) for other in self.rows if other.kind == operator.kind]
+        return tuple(text for _, text in sorted(alike)[:count])
+
+
+def _difference(wanted: Operator, other: Operator) -> tuple[int, str]:
+    """(how many fields differ, those fields of `other`)."""
+    shapes = (wanted.input_shape, wanted.output_shape) != (other.input_shape, other.output_shape)
+    have = dict(wanted.attributes)
+    attributes = {name: value for name, value in other.attributes if have.get(name) != value}
+    parts = ([f"{other.input_shape} -> {other.output_shape}"] if shapes else []) + (
+        [describe(attributes)] if attributes else []
+    )
+    return len(attributes) + shapes, " ".join(parts)
+
+
+def _other_table(path: Path, stored: TableHeader, wanted: TableHeader) -> HwnasError:
+    fields = [name for name in TableHeader.__dataclass_fields__ if getattr(stored, name) != getattr(wanted, name)]
+    told = "; ".join(f"{name} {getattr(stored, name)}, not {getattr(wanted, name)}" for name in fields)
+    return HwnasError(f"{path} was measured with {told}", hint="measure into another tables folder")
+
+
+def open_table(tables_dir: Path, device: DeviceProfile, engine: str, precision: str, threads: int = 1) -> LatencyTable:
+    """The device's table for an engine and a precision, empty where nothing was measured yet."""
+    header = TableHeader(device.name, device.digest, engine, precision, threads)
+    return LatencyTable(table_path(tables_dir, device, engine, precision), header)
+
+
+def latency_cost(tables: Sequence[LatencyTable], calibration: Calibration | None = None) -> OperatorCost:
+    """Latency in microseconds from tables of different precisions, calibrated on whole networks where given."""
+    fit = calibration or Calibration()
+    lookup = _by_precision(tables, LatencyTable.latency_us)
+    return OperatorCost(
+        "latency", "us", lambda o: lookup(o) + fit.per_operator_us, slope=fit.slope, intercept=fit.intercept_us
+    )
+
+
+def energy_cost(tables: Sequence[LatencyTable]) -> OperatorCost:
+    """Energy in microjoules; HwnasError when a table has a good row without a measured energy."""
+    for table in tables:
+        bare = next((row for row in table.rows.values() if row.ok and row.energy_uj is None), None)
+        if bare is not None:
+            raise HwnasError(
+                f"{table.path} has no energy for {bare.operator}",
+                hint="this device has no readable energy counter: drop the energy limit",
+            )
+    return OperatorCost("energy", "uJ", _by_precision(tables, LatencyTable.energy_uj))
+
+
+def _by_precision(
+    tables: Sequence[LatencyTable], read: Callable[[LatencyTable, Operator], float]
+) -> Callable[[Operator], float]:
+    by_precision: Mapping[str, LatencyTable] = {table.header.precision: table for table in tables}
+    if len(by_precision) != len(tables):
+        raise HwnasError("two tables of one precision were given", hint="give one table for each precision")
+
+    def of(operator: Operator) -> float:
+        table = by_precision.get(operator.precision)
+        if table is None:
+            raise HwnasError(
+                f"no {operator.precision} table was given for {operator}",
+                hint=f"have {', '.join(by_precision) or 'none'}",
+            )
+        return read(table, operator)
+
+    return of

@@ -1,0 +1,79 @@
+"""Kernels of this machine as callable functions: compiled, linked into one shared library, called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas.errors import HwnasError
+from kernels.codegen import compile_object
+from kernels.target import Target
+
+ALIGNMENT = 64
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """A contiguous copy of `array` that starts at a multiple of 64 bytes, as kernels may assume."""
+    copy = aligned_empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An uninitialised array that starts at a multiple of 64 bytes."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+class HostLibrary:
+    """The kernels `functions`, compiled for `target` and loaded into this process."""
+
+    def __init__(self, functions: Sequence[Any], target: Target) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="hwnas-kernels-")
+        folder = Path(self._folder.name)
+        (folder / "kernels.o").write_bytes(compile_object(functions, target))
+        library = folder / "kernels.so"
+        command = [*_linker(), "-shared", "-o", str(library), str(folder / "kernels.o"), "-lm"]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        if run.returncode != 0:
+            raise HwnasError(f"linking kernels failed: {run.stderr.strip()}")
+        self._library = ctypes.CDLL(str(library))
+
+    def call(self, symbol: str, *arrays: np.ndarray) -> None:
+        """Call kernel `symbol` with the arrays' addresses; arrays must be contiguous and 64-byte aligned."""
+        self.bound(symbol, *arrays)()
+
+    def bound(self, symbol: str, *arrays: np.ndarray) -> Any:
+        """A function of no arguments that calls `symbol` on these arrays: nothing but the call, for timing."""
+        for position, array in enumerate(arrays):
+            if not array.flags.c_contiguous or array.ctypes.data % ALIGNMENT:
+                raise HwnasError(f"kernel {symbol}: argument {position} is not contiguous and {ALIGNMENT}-byte aligned")
+        function = self._library[symbol]
+        function.restype = None
+        pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
+        function.argtypes = [ctypes.c_void_p] * len(pointers)
+
+        def invoke(_keep_alive: tuple[np.ndarray, ...] = arrays) -> None:
+            function(*pointers)
+
+        return invoke
+
+
+def _linker() -> list[str]:
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return [name]
+    if importlib.util.find_spec("ziglang") is not None:
+        return [sys.executable, "-m", "ziglang", "cc"]
+    raise HwnasError("no C linker found to load kernels", hint="pip install ziglang, or install gcc")

@@ -1,0 +1,84 @@
+"""Float image to 8 bits (QuantizeLinear) and from NCHW or NHWC to NHWC, in one pass.
+
+    y = saturate(round(x / s) + z): a true division, as ONNX Runtime does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwnas.errors import HwnasError
+from kernels.builder import KernelBuilder, Value, broadcast
+from kernels.image import Image, symbol
+from kernels.requantise import reference as requantised
+from kernels.requantise import storage, to_8_bits
+from kernels.sweep import lanes_for, pieces, sweep_channels
+from kernels.target import Target
+from kernels.transpose import check_planar, store_spread
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Parameters of the kernel: x (f32; NCHW without halo where `planar`), scale (f32 [1]), y."""
+
+    x: Image
+    y: Image
+    zero_point: int = 0
+    signed: bool = False
+    planar: bool = True
+
+    def __post_init__(self) -> None:
+        if self.x.shape != self.y.shape:
+            raise HwnasError(f"quantize: both images must have one shape, got {self.x.shape} and {self.y.shape}")
+        if self.planar:
+            check_planar("quantize", self.x)
+
+    def symbol(self, tile: None = None) -> str:
+        return symbol("quantize", "x".join(map(str, self.y.shape)), self)
+
+
+def reference(spec: Quantize, x: np.ndarray, scale: float) -> np.ndarray:
+    """x [H, W, C] f32 (already NHWC) -> [H, W, C] 8-bit."""
+    return requantised(x.astype(np.float32) / np.float32(scale), spec.zero_point, spec.signed)
+
+
+def pack(spec: Quantize, target: Target, scale: float) -> tuple[np.ndarray]:
+    """(scale,)"""
+    return (np.array([scale], np.float32),)
+
+
+def tiles(spec: Quantize, target: Target) -> list[None]:
+    return [None]
+
+
+def build(spec: Quantize, target: Target, tile: None = None) -> Any:
+    """The kernel: f(x, scale, y)."""
+    b = KernelBuilder(spec.symbol())
+    x = b.pointer("x", "float32", spec.x.size)
+    scale = b.pointer("scale", "float32", 1)
+    y = b.pointer("y", storage(spec.signed), spec.y.size)
+    divisor = b.let(scale.load(0))
+
+    def converted(value: Value, lanes: int) -> Value:
+        return to_8_bits(value / broadcast(divisor, lanes), spec.zero_point, spec.signed)
+
+    def body(index: list[Value], channel: Value, lanes: int) -> None:
+        y.store(index[1], converted(x.load(index[0], lanes), lanes))
+
+    lanes = lanes_for(target, 32)
+    if not spec.planar or spec.x.channels == 1:
+        sweep_channels(b, (spec.x, spec.y), lanes, body)
+        return b.finish()
+    plane = spec.x.height * spec.x.width
+    with b.loop(spec.x.height) as row:
+        for first, count, size in pieces(spec.x.width, lanes):
+            with b.loop(count) as i:
+                column = b.let(i * size + first)
+                with b.loop(spec.x.channels) as channel:
+                    value = b.let(converted(x.load(channel * plane + row * spec.x.width + column, size), size))
+                    pixel = b.let(spec.y.start + row * spec.y.row + column * spec.y.pixel + channel)
+                    store_spread(b, y, pixel, spec.y.pixel, value)
+    return b.finish()
