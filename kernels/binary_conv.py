@@ -64,14 +64,18 @@ def _pixel_choices(width: int, vectors: int, registers: int) -> Iterator[int]:
 
 
 def _cost(tile: Tile, spec: BinaryConv, layout: Spans) -> float:
-    """Loads and counts of the whole layer, in vectors: what remainders and narrow tiles waste shows up here."""
-    columns = _columns(spec)
-    column_tiles = -(-columns // tile.pixels)
-    vector_tiles = -(-layout.vectors // tile.vectors)
-    loads = column_tiles * vector_tiles * (tile.pixels + tile.vectors)
-    remainder = columns % tile.pixels != 0
-    latency = 1.0 + 4.0 / (tile.pixels * tile.vectors) ** 1.5
-    return columns * layout.vectors * 3 * latency + loads * 2 + remainder * columns * 0.2
+    """Modelled time of one row of the layer: what remainders, loads and short dependency chains waste shows up here."""
+    whole, rest = divmod(_columns(spec), tile.pixels)
+    vector_tiles = [tile.vectors] * (layout.vectors // tile.vectors) + [layout.vectors % tile.vectors]
+    return sum(whole * _step_cost(tile.pixels, vectors) + _step_cost(rest, vectors) for vectors in vector_tiles)
+
+
+def _step_cost(pixels: int, vectors: int) -> float:
+    """Relative time of one word of a tile. Above 16 accumulators cores were seen to slow down (Zen 5: 1.4x at 24)."""
+    counts = pixels * vectors
+    if counts == 0:
+        return 0.0
+    return max(counts * (1.0 if counts <= 16 else 1.3), 0.8 * (pixels + vectors), 5.0) + 0.15 * (pixels + vectors)
 
 
 def _columns(spec: BinaryConv) -> int:

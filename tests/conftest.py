@@ -1,4 +1,4 @@
-"""What every test shares: one thread, the tiny end-to-end test first, and the folder of shared data where there is one."""
+"""What every test shares: one thread, the tiny end-to-end test first, and the shared data where there is any."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import typer
 from hwnas.cli._output import Json, print_json, results_console
 from hwnas.device import DeviceProfile, list_devices, load_device, probe_local
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 
 @app.callback()
@@ -29,7 +29,7 @@ def devices(context: typer.Context, json_output: Json = False) -> None:
         list_(context, json_output)
 
 
-@app.command("list")
+@app.command("list", short_help="Every known device.")
 def list_(context: typer.Context, json_output: Json = False) -> None:
     """Examples:
 
@@ -53,7 +53,7 @@ def list_(context: typer.Context, json_output: Json = False) -> None:
     results_console().print(table)
 
 
-@app.command()
+@app.command(short_help="One profile, with its sources.")
 def show(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A device's name, or the path of a profile.")],
@@ -70,7 +70,7 @@ def show(
     _print_profile(load_device(name), json_output or context.obj)
 
 
-@app.command()
+@app.command(short_help="This machine as a profile.")
 def probe(context: typer.Context, json_output: Json = False) -> None:
     """Examples:
 

@@ -114,7 +114,6 @@ def _never_called() -> None:
 def _add(app: typer.Typer, name: str, summary: str, module: ModuleType) -> None:
     nested = vars(module).get("app")
     if isinstance(nested, typer.Typer):
-        nested.info.rich_markup_mode = None
         app.add_typer(nested, name=name, short_help=summary)
     else:
         app.command(name, short_help=summary)(vars(module)[name])

@@ -69,14 +69,10 @@ def _read(path: Path, top: Path) -> Method:
         raise HwnasError(f"{path}:{problem.lineno} is not Python: {problem.msg}") from None
     module = ".".join(path.relative_to(top).with_suffix("").parts)
     summary = (ast.get_docstring(tree) or "").partition("\n\n")[0]
-    local = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
-    public = _declared(tree) or [node.name for node in tree.body if _is_public(node)]
+    local = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    public = _declared(tree) or [name for name in local if not name.startswith("_")]
     use = tuple(f"{module}:{name}" for name in public if name in local)
     return Method(module.partition(".")[0], use, " ".join(summary.split()), path.relative_to(top.parent).as_posix())
-
-
-def _is_public(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
 
 
 def _declared(tree: ast.Module) -> list[str]:

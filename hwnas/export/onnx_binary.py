@@ -21,8 +21,8 @@ OPSET = 21
 def binary_conv_function() -> onnx.FunctionProto:
     """BinaryConv(x float (N, C, H, W), threshold (C,), weight uint8 (O, KH, KW, bytes), scale (O,), bias (O,)).
 
-    float(conv(sign(x), sign bits)) * scale[o] + bias[o]; sign(v) = +1 where v >= threshold[c], else -1; least
-    significant bit first along input channels, 1 = +1; `in_channels` = channels a group, in ceil(in_channels / 8) bytes.
+    float(conv(sign(x), sign bits)) * scale[o] + bias[o]; sign(v) = +1 where v >= threshold[c], else -1. Bits run along
+    input channels, least significant first, 1 = +1; `in_channels` = channels a group, in ceil(in_channels / 8) bytes.
     """
     nodes = [*_signs(), *_weights(), *_convolution()]
     return helper.make_function(

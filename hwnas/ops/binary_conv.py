@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from hwnas.export.onnx_graph import Graph
 
+# Where thresholds start. At 0 the signs of a relu's output (an int8 or fp32 neighbour's) would all be +1, a constant
+# that batch norm then blows up; a quarter of a standard deviation splits those and symmetric inputs about 2 : 3.
+START = 0.25
+
 
 @final
 class BinaryConv(Primitive):
@@ -43,6 +47,8 @@ class BinaryConv(Primitive):
         if name == "weight":
             # As a real convolution would start: well inside |w| <= 1, where gradients pass the sign.
             return torch.randn(shape, generator=generator) * (2.0 / elements(shape[1:])) ** 0.5
+        if name == "threshold":
+            return torch.full(shape, START)
         return torch.ones(shape) if name in ("gamma", "var") else torch.zeros(shape)
 
     def macs(self, layer: Layer) -> int:

@@ -35,7 +35,7 @@ class Target(Strict):
     """A model to ship: every block of this precision (or each block its own, `mixed`), run by this engine."""
 
     precision: Literal["fp32", "int8", "w1a1", "mixed"]
-    engine: Literal["onnxruntime", "tvm", "null"]
+    engine: Literal["onnxruntime", "tvm"]
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hwnas.paths import write_text
 from hwnas.report.findings import findings, limit_verdict, named, readable, speed_up
-from hwnas.report.plots import drawn_share, pareto_plot
+from hwnas.report.plots import drawn_share, pareto_plot, tone
 from hwnas.report.results import Block, Results, Row, Scalar, Target
 from hwnas.units import readable_bytes, readable_us
 
@@ -55,14 +55,13 @@ def _pick(results: Results, target: Target, row: Row) -> str:
     ratio = speed_up(target, row)
     facts = [("accuracy", f"{row.accuracy:.2%}"), ("size", readable_bytes(row.size_bytes))]
     if ratio is not None:
-        tone = "good" if ratio > 1 else "bad"
-        facts.append(("against fp32", f'<span class="{tone}">{ratio:.2f}×</span>'))
+        facts.append(("against fp32", _ratio(ratio)))
     verdict = limit_verdict(row, results.limits)
     if verdict:
         facts.append(("limit", f'<span class="{"good" if row.limit_ok else "bad"}">{escape(verdict)}</span>'))
     listed = "".join(f"<dt>{key}</dt><dd>{value}</dd>" for key, value in facts)
     return (
-        f'<div class="pick-card {_tone(row.precision)}"><div class="name">{escape(named(row))}</div>'
+        f'<div class="pick-card {tone(row.precision)}"><div class="name">{escape(named(row))}</div>'
         f'<div class="big">{_latency(row.measured_us)}</div><dl>{listed}</dl></div>'
     )
 
@@ -76,9 +75,8 @@ def _findings(results: Results) -> str:
 
 def _table(results: Results) -> str:
     heads = [
-        "precision",
+        "file",
         "engine",
-        "role",
         "accuracy",
         "predicted",
         "measured",
@@ -96,9 +94,10 @@ def _table(results: Results) -> str:
     ]
     text = (
         f"Latency is the {results.statistic} of all runs of the exported file, one image, as timed on the device; "
-        "speed-up is over the fastest fp32 twin of the same target. “Verified” is what a fresh process without hwnas found."
+        "speed-up is over the fastest fp32 twin of the same target. "
+        "“Verified” is what a fresh process without hwnas found."
     )
-    return _section("Exported files", text, _html_table(heads, rows, numeric=range(3, 10)))
+    return _section("Exported files", text, _html_table(heads, rows, numeric=range(2, 9)))
 
 
 def _row(results: Results, target: Target, row: Row) -> str:
@@ -107,13 +106,14 @@ def _row(results: Results, target: Target, row: Row) -> str:
         f"{row.accuracy:.2%}",
         *(_latency(value) for value in (row.predicted_us, row.measured_us, row.p50_us, row.p90_us)),
         readable_bytes(row.size_bytes),
-        "" if ratio is None else f'<span class="{"good" if ratio > 1 else "bad"}">{ratio:.2f}×</span>',
+        "" if ratio is None else _ratio(ratio),
     ]
-    cells = [f'<td class="nowrap {_tone(row.precision)}"><span class="dot"></span>{escape(row.precision)}</td>']
-    cells += [f'<td class="nowrap">{escape(text)}</td>' for text in (row.engine, row.role)]
+    name = row.precision if row.role == "winner" else row.role
+    cells = [f'<td class="nowrap {tone(row.precision)}"><span class="dot"></span>{escape(name)}</td>']
+    cells.append(f'<td class="nowrap">{escape(row.engine)}</td>')
     cells += [f'<td class="n">{text}</td>' for text in numbers]
-    cells.append(f'<td class="{"good" if row.limit_ok else "bad"}">{escape(verdict)}</td>')
-    return "".join(cells) + f"<td>{escape(row.verified)}</td>"
+    cells.append(f'<td class="words {"good" if row.limit_ok else "bad"}">{escape(verdict)}</td>')
+    return "".join(cells) + f'<td class="words">{escape(row.verified)}</td>'
 
 
 def _pareto(results: Results) -> str:
@@ -121,11 +121,18 @@ def _pareto(results: Results) -> str:
     if not plot:
         return ""
     precisions = dict.fromkeys(row.precision for target in results.targets for row in target.rows)
-    legend = "".join(f'<li class="{_tone(name)}"><span class="dot"></span>{escape(name)}</li>' for name in precisions)
-    legend += "<li>faint dots: what the search tried</li><li>stairs: the front</li><li>diamonds: exported files</li><li>squares: fp32 twins</li>"
+    legend = "".join(f'<li class="{tone(name)}"><span class="dot"></span>{escape(name)}</li>' for name in precisions)
+    shapes = (
+        "faint dots: what the search tried",
+        "stairs: the front",
+        "diamonds: exported files",
+        "squares: fp32 twins",
+    )
+    legend += "".join(f"<li>{text}</li>" for text in shapes)
     left_out = drawn_share(results)
     text = (
-        "Trials and fronts are the supernet’s estimate at the predicted cost; exported files are the final network as measured."
+        "Trials and fronts are the supernet’s estimate at the predicted cost; "
+        "exported files are the final network as measured."
         + (f" {left_out[0].upper()}{left_out[1:]}." if left_out else "")
     )
     return _section("Accuracy against cost", text, f'{plot}<ul class="legend">{legend}</ul>')
@@ -149,10 +156,11 @@ def _block_group(target: Target) -> str:
 
 def _bar(block: Block, longest: float) -> str:
     tip = escape(f"{block.operator}", quote=True)
-    bar = f'<div class="bar {_tone(block.precision)}" style="width:{100 * block.predicted_us / longest:.1f}%"></div>'
+    bar = f'<div class="bar {tone(block.precision)}" style="width:{100 * block.predicted_us / longest:.1f}%"></div>'
     if block.twin_us is not None and block.precision != "fp32":
         bar += f'<div class="bar thin" style="width:{100 * block.twin_us / longest:.1f}%"></div>'
-    return f'<div>{escape(block.name)}</div><div class="track" title="{tip}">{bar}</div><div class="value">{readable_us(block.predicted_us)}</div>'
+    value = f'<div class="value">{readable_us(block.predicted_us)}</div>'
+    return f'<div>{escape(block.name)}</div><div class="track" title="{tip}">{bar}</div>{value}'
 
 
 def _cards(results: Results) -> str:
@@ -171,8 +179,8 @@ def _cards(results: Results) -> str:
         cells += [f"{card.baseline_mape:.1%}", f"{card.baseline_spearman:.3f}"]
         rows.append(f"<tr><td>{escape(name)}</td>{''.join(f'<td class=n>{cell}</td>' for cell in cells)}</tr>")
     text = (
-        "Random whole networks, timed on the device and never used to fit the table. The noise floor is how far the device "
-        "repeats itself; FLOPs with the same affine fit is the baseline to beat."
+        "Random whole networks, timed on the device and never used to fit the table. "
+        "The noise floor is how far the device repeats itself; FLOPs with the same affine fit is the baseline to beat."
     )
     return _section("How well the tables predict", text, _html_table(heads, rows, numeric=range(1, 8)))
 
@@ -182,7 +190,7 @@ def _architectures(results: Results) -> str:
     return (
         _section(
             "Architectures",
-            "What each search picked, choice by choice; in front, the choices of the whole net.",
+            "What each search picked, choice by choice: the whole net first, then stage by stage.",
             groups,
         )
         if groups
@@ -198,7 +206,7 @@ def _architecture(target: Target) -> str:
         places.setdefault(place or "net", {})[choice] = value
     columns = list(dict.fromkeys(choice for choices in places.values() for choice in choices))
     rows = []
-    for place, choices in places.items():
+    for place, choices in sorted(places.items(), key=lambda item: (item[0] != "net", item[0])):
         cells = "".join(f'<td class="n">{escape(str(choices.get(column, "")))}</td>' for column in columns)
         rows.append(f"<tr><td>{escape(place)}</td>{cells}</tr>")
     operators = "".join(f"<div>{escape(block.name)}: {escape(block.operator)}</div>" for block in target.blocks)
@@ -245,8 +253,9 @@ def _stages(seconds: dict[str, float]) -> str:
     total = sum(seconds.values())
     if not total:
         return ""
+    fade = 0.62 / max(1, len(seconds) - 1)  # the first stage at full strength, the last at 38 %
     spans = "".join(
-        f'<span style="flex:{spent:.3f};opacity:{1 - 0.62 * i / max(1, len(seconds) - 1):.2f}" title="{escape(name)} {spent:.1f} s"></span>'
+        f'<span style="flex:{spent:.3f};opacity:{1 - fade * i:.2f}" title="{escape(name)} {spent:.1f} s"></span>'
         for i, (name, spent) in enumerate(seconds.items())
     )
     text = " · ".join(f"{escape(name)} {spent:.1f} s" for name, spent in seconds.items())
@@ -263,9 +272,9 @@ def _html_table(heads: list[str], rows: Iterable[str], numeric: range) -> str:
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
+def _ratio(ratio: float) -> str:
+    return f'<span class="{"good" if ratio > 1 else "bad"}">{ratio:.2f}×</span>'
+
+
 def _latency(value: float | None) -> str:
     return "–" if value is None else readable_us(value)
-
-
-def _tone(precision: str) -> str:
-    return f"p-{precision}" if precision in ("fp32", "int8", "w1a1") else "p-mixed"

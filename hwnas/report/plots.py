@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 920, 440
 LEFT, RIGHT, TOP, BOTTOM = 58, 24, 30, 50
 MAX_DOTS = 1500  # beyond this the dots are one blot and the file grows: every k-th is drawn, and the caption says so
 LABEL_HEIGHT = 16
+GLYPH = 7.8  # pixels of a bold 12 px letter, on the wide side
 LOG_FROM = 6.0  # a cost range of more than this ratio is drawn on a logarithmic axis
 
 
@@ -136,7 +137,8 @@ def _frame(x: Axis, y: Axis, cost: str, unit: str) -> str:
         at = x(tick)
         parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
         parts.append(
-            f'<text class="tick" x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{_tick(tick, unit)}</text>'
+            f'<text class="tick" x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">'
+            f"{_tick(tick, unit)}</text>"
         )
     scale = ", logarithmic" if x.log else ""
     parts.append(
@@ -175,7 +177,7 @@ def _dots(target: Target, cost: str, x: Axis, y: Axis) -> str:
         for trial in target.trials[::every]
         if (c := trial.costs.get(cost)) is not None and x.holds(c) and y.holds(trial.accuracy)
     ]
-    return f'<g class="dots {_tone(target.precision)}">{"".join(dots)}</g>'
+    return f'<g class="dots {tone(target.precision)}">{"".join(dots)}</g>'
 
 
 def _front(target: Target, cost: str, x: Axis, y: Axis) -> str:
@@ -191,46 +193,45 @@ def _front(target: Target, cost: str, x: Axis, y: Axis) -> str:
     marks = "".join(
         f'<circle cx="{x(c):.1f}" cy="{y(a):.1f}" r="3.6"><title>{a:.2%}</title></circle>' for c, a in steps
     )
-    return f'<g class="front {_tone(target.precision)}"><path d="{path}"/>{marks}</g>'
+    return f'<g class="front {tone(target.precision)}"><path d="{path}"/>{marks}</g>'
 
 
 def _files(results: Results, cost: str, unit: str, x: Axis, y: Axis) -> str:
-    """Exported files: filled diamonds for winners, hollow squares for twins, labels moved apart where they would touch."""
+    """Exported files: filled diamonds for winners, hollow squares for twins, labels apart from each other."""
     found = [(row, c) for target in results.targets for row in target.rows if (c := cost_of(row, cost)) is not None]
     placed: list[tuple[float, float, float]] = []
-    parts = []
+    labels, marks = [], []
     for row, c in sorted(found, key=lambda pair: -pair[0].accuracy):
         at_x, at_y = x(c), y(row.accuracy)
+        winner = row.role == "winner"
         title = f"<title>{escape(named(row))} ({row.role}): {row.accuracy:.2%}, {escape(readable(c, unit))}</title>"
         shape = (
-            _diamond(at_x, at_y)
-            if row.role == "winner"
-            else f'<rect x="{at_x - 5:.1f}" y="{at_y - 5:.1f}" width="10" height="10"/>'
+            _diamond(at_x, at_y) if winner else f'<rect x="{at_x - 5:.1f}" y="{at_y - 5:.1f}" width="10" height="10"/>'
         )
-        kind = "pick" if row.role == "winner" else "twin"
-        parts.append(f'<g class="{kind} {_tone(row.precision)}">{shape}{title}</g>')
-        text = f"{named(row)}" + ("" if row.role == "winner" else " (twin)")
-        parts.append(_label(text, at_x, at_y, placed))
-    return "".join(parts)
+        marks.append(f'<g class="{"pick" if winner else "twin"} {tone(row.precision)}">{shape}{title}</g>')
+        labels.append(_label(named(row) if winner else row.role, at_x, at_y, placed))
+    return "".join(labels + marks)
 
 
 def _label(text: str, at_x: float, at_y: float, placed: list[tuple[float, float, float]]) -> str:
-    width = 6.6 * len(text)
-    left = at_x + 11 + width > WIDTH - RIGHT
-    start = at_x - 11 - width if left else at_x + 11
+    """The text beside its mark: right of it, or left near the frame's edge; below what already stands there."""
+    width = GLYPH * len(text)
+    left = at_x + 12 + width > WIDTH - RIGHT
+    start = at_x - 12 - width if left else at_x + 12
     line = at_y + 4
     while any(
         abs(line - other) < LABEL_HEIGHT and start < stop and begin < start + width for begin, stop, other in placed
     ):
         line += 2
     placed.append((start, start + width, line))
-    return f'<text class="label" x="{start:.1f}" y="{line:.1f}">{escape(text)}</text>'
+    anchor, edge = ("end", at_x - 12) if left else ("start", at_x + 12)
+    return f'<text class="label" x="{edge:.1f}" y="{line:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _diamond(x: float, y: float, size: float = 7.5) -> str:
     return f'<path d="M{x:.1f} {y - size:.1f}L{x + size:.1f} {y:.1f}L{x:.1f} {y + size:.1f}L{x - size:.1f} {y:.1f}Z"/>'
 
 
-def _tone(precision: str) -> str:
+def tone(precision: str) -> str:
     """The CSS class that carries the precision's colour."""
     return f"p-{precision}" if precision in ("fp32", "int8", "w1a1") else "p-mixed"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import HwnasError
-from hwnas.export.native import emit, link, templates
+from hwnas.export.native import emit, link, microcontroller, templates
 from hwnas.export.native.fuse import fuse
 from hwnas.export.native.graph import load_model, read_graph
 from hwnas.export.native.lower import Candidate, KernelCall, lower
@@ -102,6 +102,8 @@ def _write(folder: Path, program: Program, machine: Target, name: str, objects: 
         "example.c": templates.EXAMPLE.format(**filled),
         "bench.c": templates.BENCH.format(**filled),
     }
+    if machine.arch == "thumb":
+        texts |= {"startup.c": microcontroller.STARTUP.format(**filled), "board.ld": microcontroller.LINKER_SCRIPT}
     for file, text in texts.items():
         (work / file).write_text(text)
     made = link.build(tools, work, name, objects)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from hwnas.export.native.ir import Graph, Step
 
 #: activations that the float convolution's epilogue computes
-CONV_ACTIVATIONS = ("relu", "hardswish", "relu6")
+CONV_ACTIVATIONS = ("relu", "hardswish", "relu6", "sigmoid")
 
 
 def fuse(graph: Graph) -> Graph:
@@ -64,11 +64,12 @@ def _conv_activation(step: Step, user: Step) -> Step | None:
 
 
 def _conv_residual(step: Step, user: Step) -> Step | None:
-    """conv_f32 -> Add, where the convolution has no activation between (the sum comes last in both)."""
+    """conv_f32 (-> activation) -> Add: the sum comes last in both. Depthwise kernels add nothing."""
     if step.kind != "conv_f32" or user.kind != "add_f32" or len(user.inputs) != 2 or len(step.inputs) != 1:
         return None
     other = [name for name in user.inputs if name != step.outputs[0]]
-    if len(other) != 1 or step.integers("kernel") == (0, 0):
+    depthwise = step.integer("groups") > 1 and step.integer("groups") == len(step.constants["weight"])
+    if len(other) != 1 or depthwise:
         return None
     return _join(step, user, (step.inputs[0], other[0]), residual=True)
 

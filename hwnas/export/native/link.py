@@ -123,8 +123,13 @@ def build(tools: Toolchain, folder: Path, name: str, objects: Sequence[Path]) ->
         ]
         run_together(links, folder)
         made += [f"lib{name}.so", "bench"]
-    elif "wasm32" in " ".join(tools.compiler):
+    elif tools.embeds:
         made += _link_wasm(tools, folder, name, parts)
+    else:
+        # the start-up code is compiled without vector instructions in mind; the library brings its own
+        run([*tools.compiler, "-Os", "-ffreestanding", "-Wl,--gc-sections", "-Wl,-T,board.ld", "-o", "bench.elf",
+             "startup.c", f"lib{name}.a"], folder)
+        made.append("bench.elf")
     return tuple(made)
 
 

@@ -1,0 +1,37 @@
+"""What every verb of the pipeline takes: the run file, and the few settings a person changes between runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas.errors import HwnasError
+from hwnas.pipeline.config import read_run_file
+from hwnas.pipeline.job import Job
+
+RunPath = Annotated[Path, typer.Argument(help="The run file (YAML).", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="Folder for runs, instead of the run file's.")]
+Limits = Annotated[list[str] | None, typer.Option("--limit", help="name=value, instead of the run file's limits; may be repeated.")]
+
+
+def job_of(run_file: Path, out: Path | None, limits: list[str] | None, quiet: bool) -> Job:
+    """The job of a run file with a person's changes; HwnasError for anything malformed."""
+    return Job(read_run_file(run_file, out, parsed_limits(limits)), progress=not quiet)
+
+
+def parsed_limits(limits: list[str] | None) -> dict[str, float] | None:
+    """["latency_ms=0.5"] as {"latency_ms": 0.5}."""
+    if not limits:
+        return None
+    parsed = {}
+    for text in limits:
+        name, sign, value = text.partition("=")
+        try:
+            parsed[name] = float(value)
+        except ValueError:
+            raise HwnasError(f"--limit takes name=value such as latency_ms=0.5, got {text!r}") from None
+        if not sign:
+            raise HwnasError(f"--limit takes name=value such as latency_ms=0.5, got {text!r}")
+    return parsed

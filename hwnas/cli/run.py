@@ -1,0 +1,41 @@
+"""The whole pipeline: measure, train, search, export, verify, time, report; resumed where it stopped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from hwnas.cli._job import Limits, Out, RunPath, job_of
+from hwnas.cli._output import Json, keeping, print_json, progress_console, results_console
+
+
+def run(run_file: RunPath, out: Out = None, limit: Limits = None, json_output: Json = False) -> None:
+    """Examples:
+
+    \b
+        hwnas run examples/quickstart.yaml
+        hwnas run my.yaml --limit latency_ms=0.4
+        hwnas run my.yaml --json > results.json
+
+    Every finished row, epoch and stage is kept: after a kill the same command goes on, and a run that changes only
+    the limit measures and trains nothing again. Exit 1 when a winner's measured latency is above the limit.
+    """
+    from hwnas.pipeline.run import run as run_all
+    from hwnas.pipeline.shipping import fail_over_limit
+    from hwnas.report.terminal import print_results
+
+    job = job_of(run_file, out, limit, quiet=False)
+    with keeping(f"everything finished so far, in {job.config.tables} and {job.config.folder}"):
+        results = run_all(job, say=progress_console().print)
+    if json_output:
+        print_json(asdict(results))
+    else:
+        console = results_console()
+        print_results(results, console)
+        console.print(f"wrote {job.path('report.html')}")
+    limits = {one.name: one for one in results.limits}
+    over = [
+        f"{t.precision}-{t.engine} takes {row.measured_us:.1f} us, {row.measured_us - limits['latency'].value:.1f} us "
+        f"({row.measured_us / limits['latency'].value - 1:.1%}) above the limit of {limits['latency'].value:.1f} us"
+        for t in results.targets for row in t.rows if row.limit_ok is False and row.measured_us is not None
+    ]  # fmt: skip
+    fail_over_limit(over)

@@ -1,0 +1,56 @@
+"""Search every target of a run file under its limits; prints the reachable range, the picks and the Pareto fronts."""
+
+from __future__ import annotations
+
+from hwnas.cli._job import Limits, Out, RunPath, job_of
+from hwnas.cli._output import Json, keeping, print_json, progress_console, results_console
+
+
+def search(run_file: RunPath, out: Out = None, limit: Limits = None, json_output: Json = False) -> None:
+    """Examples:
+
+    \b
+        hwnas search examples/quickstart.yaml
+        hwnas search my.yaml --limit latency_ms=0.3 --limit size_kb=200
+
+    Measures and trains first whatever is missing. A limit that nothing can meet is refused before that costs time.
+    """
+    from hwnas.pipeline.run import prepare, search_all
+    from hwnas.search import compact
+
+    job = job_of(run_file, out, limit, quiet=False)
+    with keeping(f"tables, checkpoints and scores so far, in {job.config.tables} and {job.config.folder}"):
+        found = search_all(job, prepare(job, progress_console().print))
+    if json_output:
+        print_json(
+            [
+                {
+                    "target": one.target.name,
+                    "reachable": one.reachable,
+                    "pick": {**vars_of(one.result.pick)},
+                    "front": [vars_of(t) for t in one.result.front],
+                    "scored": len(one.result.trials),
+                    "proposed": one.result.proposed,
+                    "infeasible": one.result.infeasible,
+                    "repeated": one.result.repeated,
+                }
+                for one in found
+            ]
+        )
+        return
+    console = results_console()
+    for one in found:
+        pick, counts = one.result.pick, one.result
+        console.print(f"{one.target.name}: {len(counts.trials)} scored of {counts.proposed} proposed, {counts.infeasible} over a limit")
+        for t in counts.front:
+            mark = "*" if t.architecture == pick.architecture else " "
+            console.print(f" {mark} {t.accuracy:.2%} " + " ".join(f"{n}={c:.6g}" for n, c in t.costs.items()))
+        console.print(f"   {compact(pick.architecture)}")
+
+
+def vars_of(trial: object) -> dict[str, object]:
+    """A trial as plain JSON values."""
+    from hwnas.search import Trial
+
+    assert isinstance(trial, Trial)
+    return {"accuracy": trial.accuracy, "costs": dict(trial.costs), "architecture": dict(trial.architecture)}

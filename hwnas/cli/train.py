@@ -1,0 +1,38 @@
+"""Train the supernet of a run file, on CPU, one GPU, or several machines by torchrun."""
+
+from __future__ import annotations
+
+from hwnas.cli._job import Limits, Out, RunPath, job_of
+from hwnas.cli._output import Json, keeping, print_json, results_console
+
+
+def train(run_file: RunPath, out: Out = None, limit: Limits = None, json_output: Json = False) -> None:
+    """Examples:
+
+    \b
+        hwnas train examples/quickstart.yaml
+        torchrun --nproc-per-node 2 -m hwnas train my.yaml
+
+    A checkpoint is kept after every epoch; the same command goes on from it. Nothing is measured.
+    """
+    from hwnas.pipeline import learning
+    from hwnas.train import world
+
+    job = job_of(run_file, out, limit, quiet=False)
+    with keeping(f"the last finished epoch, in {job.path('checkpoint.pt')}"):
+        net = learning.train_supernet(job)
+    if world()[0]:
+        return
+    images, labels = learning.tensors(job, "validation")
+    scores = {}
+    for precision in dict.fromkeys(t.precision for t in job.config.targets):
+        space = job.space_of(precision)
+        for name, architecture in (("largest", space.largest()), ("smallest", space.smallest())):
+            scores[f"{precision} {name}"] = learning.accuracy(learning.alone(job, net, architecture), images, labels)
+    if json_output:
+        print_json({"supernet": str(job.path("supernet.pt")), "identity": learning.identity(job), "validation_accuracy": scores})
+        return
+    console = results_console()
+    for name, value in scores.items():
+        console.print(f"{name:16} {value:.2%} validation accuracy")
+    console.print(f"wrote {job.path('supernet.pt')}")

@@ -1,0 +1,113 @@
+"""Stages that need torch: train the supernet once, score architectures with it, take stand-alone nets out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from hwnas.fidelity import space_digest
+from hwnas.paths import digest
+from hwnas.pipeline.job import Job
+from hwnas.pipeline.progress import bar
+from hwnas.plug import bind, resolve
+from hwnas.protocols import TrainingRule
+from hwnas.space import Architecture
+from hwnas.supernet import Net, WeightSharing, extract, recalibrate
+from hwnas.train import Schedule, accuracy, join_processes, load_state, save_state, train, world
+
+
+def schedule(job: Job) -> Schedule:
+    settings = job.config.train.model_dump(exclude={"rule", "finetune_epochs"})
+    return Schedule(**settings, seed=job.config.seed)
+
+
+def identity(job: Job) -> str:
+    """What the trained supernet depends on: data, space, rule, schedule. Not on limits, tables or devices."""
+    parts: list[Any] = [job.data.digest, space_digest(job.space), job.config.train.rule, asdict(schedule(job))]
+    return digest(parts)
+
+
+def make_rule(job: Job) -> TrainingRule:
+    settings = dict(job.config.train.rule)
+    use = settings.pop("use", "rule.sandwich:Sandwich")
+    rule: TrainingRule = bind(resolve(use, "methods"), settings, {"space": job.space, "seed": job.config.seed}, f"train.rule ({use})")
+    return rule
+
+
+def tensors(job: Job, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and labels of a split, as tensors."""
+    part = getattr(job.data, split)
+    return torch.from_numpy(part.images), torch.from_numpy(part.labels)
+
+
+def train_supernet(job: Job) -> WeightSharing:
+    """The trained supernet: read back when it is there, taken up again from its last epoch when it was cut off."""
+    with job.stage("train"):
+        join_processes()
+        threads = torch.get_num_threads()
+        net = WeightSharing(job.space, job.config.seed)
+        mark, final = identity(job), job.path("supernet.pt")
+        if final.exists():
+            state = load_state(final)
+            if isinstance(state, dict) and state.get("identity") == mark:
+                net.load_state_dict(state["net"])
+                return net
+        images, labels = tensors(job, "train")
+        with bar("training the supernet", job.progress and world()[0] == 0) as shown:
+            train(net, make_rule(job), images, labels, schedule(job), job.path("checkpoint.pt"), mark, shown)
+        net.cpu()
+        if world()[0] == 0:
+            save_state(final, {"identity": mark, "net": net.state_dict()})
+            job.path("checkpoint.pt").unlink(missing_ok=True)
+        torch.set_num_threads(threads)
+        return net
+
+
+def alone(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
+    """The stand-alone net of an architecture, batch norm recalibrated on training images."""
+    images = tensors(job, "train")[0][: job.config.search.recalibration_images]
+    return recalibrate(extract(net, architecture), [images])
+
+
+def scorer(job: Job, net: WeightSharing, remember: Callable[[dict[str, float]], None], known: dict[str, float]) -> Any:
+    """Validation accuracy of architectures; scores already in `known` (by network digest) are not computed again."""
+    images, labels = tensors(job, "validation")
+
+    def score(architectures: Sequence[Architecture], /) -> np.ndarray:
+        values = []
+        for architecture in architectures:
+            name = digest([str(operator) for operator in job.space.lower(architecture).operators])
+            if name not in known:
+                known[name] = accuracy(alone(job, net, architecture), images, labels)
+            values.append(known[name])
+        remember(known)
+        return np.asarray(values)
+
+    return score
+
+
+def deployable(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
+    """The net to ship: from the supernet as it is, or trained further for `finetune_epochs`, kept by architecture."""
+    ready = alone(job, net, architecture)
+    epochs = job.config.train.finetune_epochs
+    if not epochs:
+        return ready
+    mark = digest([identity(job), epochs, sorted((k, str(v)) for k, v in architecture.items())])
+    path = job.path("finetuned", f"{mark}.pt")
+    if path.exists():
+        ready.load_state_dict(load_state(path)["net"])
+        return ready.eval()
+    images, labels = tensors(job, "train")
+    settings = Schedule(**{**asdict(schedule(job)), "epochs": epochs, "learning_rate": job.config.train.learning_rate / 3})
+    from hwnas.methods.rule.plain import Plain
+
+    with bar("training the winner", job.progress) as shown:
+        train(ready, Plain(), images, labels, settings, path.with_suffix(".part"), mark, shown)
+    ready = recalibrate(ready.cpu(), [images[: job.config.search.recalibration_images]])
+    save_state(path, {"net": ready.state_dict()})
+    path.with_suffix(".part").unlink(missing_ok=True)
+    return ready

@@ -1,0 +1,119 @@
+"""Stage: the most accurate architecture of every target under all limits, from tables and the trained supernet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hwnas.errors import HwnasError
+from hwnas.fidelity import Fidelity, space_digest
+from hwnas.paths import digest, write_json
+from hwnas.pipeline import tables
+from hwnas.pipeline.config import Target
+from hwnas.pipeline.job import Job
+from hwnas.plug import bind, resolve
+from hwnas.search import SearchResult, Trial, check_reachable, search
+from hwnas.space import Architecture
+
+
+@dataclass(frozen=True)
+class Found:
+    """A target's search: what was scored, and the reachable range of every cost before it."""
+
+    target: Target
+    result: SearchResult
+    reachable: dict[str, tuple[float, float]]
+    margin: float
+
+
+def reachable(job: Job, fidelities: dict[tuple[str, str], Fidelity]) -> dict[str, dict[str, tuple[float, float]]]:
+    """The exact range of every cost of every target; HwnasError for a limit that cannot be met, before any training."""
+    ranges = {}
+    for target in job.config.targets:
+        line = tables.priced(job, target.precision, target.engine, fidelities[target.precision, target.engine])
+        try:
+            ranges[target.name] = check_reachable(tables.costings(job, target.precision, line), job.config.cost_limits)
+        except HwnasError as problem:
+            raise HwnasError(f"target {target.name}: {problem.message}", nearest=problem.nearest, hint=problem.hint) from None
+    return ranges
+
+
+def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fidelity], net: Any = None) -> Found:
+    """Searches one target, or reads back the search of the same tables, supernet, limits and settings."""
+    line = tables.priced(job, target.precision, target.engine, fidelities[target.precision, target.engine])
+    costings = tables.costings(job, target.precision, line)
+    ranges = check_reachable(costings, job.config.cost_limits)
+    limits = kept_below(job, line, ranges)
+    mark = _identity(job, target, line, limits)
+    stored = job.kept(f"search-{target.name}", mark)
+    if stored is not None:
+        return Found(target, _read(job, stored), ranges, line.margin)
+    from hwnas.pipeline import learning
+
+    net = net if net is not None else learning.train_supernet(job)
+    space = job.space_of(target.precision)
+    settings = dict(job.config.search.sampler)
+    use = settings.pop("use", "search.nsga2:NSGA2")
+    sampler = bind(resolve(use, "methods"), settings, {"space": space, "seed": job.config.seed}, f"search.sampler ({use})")
+    with job.stage("search"), learning.bar(f"searching {target.name}", job.progress) as shown:
+        result = search(
+            space, sampler, _scorer(job, net), costings, limits,
+            job.config.search.budget, job.config.search.batch, job.config.seed, shown,
+        )  # fmt: skip
+    job.keep(f"search-{target.name}", mark, _written(result))
+    return Found(target, result, ranges, line.margin)
+
+
+def kept_below(job: Job, line: tables.Priced, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:
+    """The limits the search keeps: latency lowered by the table's safety margin, but never below what is reachable."""
+    limits = dict(job.config.cost_limits)
+    if "latency" in limits:
+        limits["latency"] = max(limits["latency"] / (1.0 + line.margin), ranges["latency"][0])
+    return limits
+
+
+def _scorer(job: Job, net: Any) -> Any:
+    """A scorer whose scores outlive a killed search."""
+    from hwnas.pipeline import learning
+
+    mark = [learning.identity(job), job.config.search.recalibration_images]
+    known: dict[str, float] = job.kept("scores", mark) or {}
+    return learning.scorer(job, net, lambda scores: job.keep("scores", mark, scores), known)
+
+
+def _identity(job: Job, target: Target, line: tables.Priced, limits: dict[str, float]) -> Any:
+    from hwnas.pipeline import learning
+
+    settings = job.config.search.model_dump(mode="json")
+    space = space_digest(job.space_of(target.precision))
+    return [learning.identity(job), target.name, space, limits, line.fidelity.rows, settings, job.config.seed, job.device.digest]
+
+
+def _written(result: SearchResult) -> Any:
+    def trial(t: Trial) -> Any:
+        return {"architecture": dict(t.architecture), "accuracy": t.accuracy, "costs": dict(t.costs)}
+
+    return {
+        "trials": [trial(t) for t in result.trials],
+        "front": [trial(t) for t in result.front],
+        "pick": trial(result.pick),
+        "proposed": result.proposed,
+        "infeasible": result.infeasible,
+        "repeated": result.repeated,
+    }
+
+
+def _read(job: Job, stored: Any) -> SearchResult:
+    def trial(value: Any) -> Trial:
+        return Trial(Architecture(value["architecture"]), value["accuracy"], value["costs"])
+
+    counts = {name: int(stored[name]) for name in ("proposed", "infeasible", "repeated")}
+    trials, front = (tuple(trial(t) for t in stored[name]) for name in ("trials", "front"))
+    return SearchResult(trials, front, trial(stored["pick"]), **counts)
+
+
+def save_pick(job: Job, found: Found) -> None:
+    """`pick-<target>.json`: the architecture alone, for other tools."""
+    pick = found.result.pick
+    value = {"target": found.target.name, "architecture": dict(pick.architecture), "accuracy": pick.accuracy, "costs": dict(pick.costs)}
+    write_json(job.path(f"pick-{found.target.name}.json"), {**value, "digest": digest(dict(pick.architecture))})
