@@ -161,8 +161,12 @@ def _yaml_reason(problem: yaml.YAMLError) -> str:
 
 
 def _profile_error(path: Path, problem: ValidationError) -> HwnasError:
-    """The first of pydantic's findings as one line: file, key, what is wrong, and the nearest key."""
-    finding = problem.errors(include_url=False)[0]
+    """One of pydantic's findings as one line: file, key, what is wrong, and the nearest key.
+
+    An unknown key comes before a missing one: a misspelt key is both, and its spelling is what to correct.
+    """
+    findings = problem.errors(include_url=False)
+    finding = next((found for found in findings if found["type"] == "extra_forbidden"), findings[0])
     where = [str(part) for part in finding["loc"] if not str(part).startswith("Fact[")]
     key = ".".join(where)
     if finding["type"] == "extra_forbidden":

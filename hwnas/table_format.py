@@ -32,6 +32,7 @@ COLUMNS = (
     "p50_us",
     "p90_us",
     "spread",
+    "overhead_us",
     "runs",
     "energy_uj",
     "energy_source",
@@ -50,7 +51,8 @@ class Measurement:
     """One table row. `latency_us` is the chosen statistic, the minimum; a failed row has a reason and no numbers.
 
     `spread` is how far the two best independent rounds were apart (0.01 = 1 %): the row's own noise. `runs` counts
-    every timed execution; a sample is the mean of `runs / len(samples_us)` back-to-back executions.
+    every timed execution. `samples_us` are as the clock gave them, each the mean of `runs / len(samples_us)` executions
+    back to back; the statistics are those of the samples less `overhead_us`, the cost of a call that does nothing.
     """
 
     operator: Operator
@@ -60,6 +62,7 @@ class Measurement:
     p50_us: float | None = None
     p90_us: float | None = None
     spread: float | None = None
+    overhead_us: float | None = None
     runs: int = 0
     samples_us: tuple[float, ...] = ()
     energy_uj: float | None = None
@@ -144,7 +147,7 @@ def table_text(header: TableHeader, rows: Iterable[Measurement]) -> str:
 
 def _cells(row: Measurement) -> list[str]:
     operator = row.operator
-    numbers = (row.latency_us, row.p50_us, row.p90_us, row.spread)
+    numbers = (row.latency_us, row.p50_us, row.p90_us, row.spread, row.overhead_us)
     return [
         operator.kind,
         operator.precision,
@@ -263,6 +266,7 @@ class _Line:
             p50_us=self._number("p50_us", required=ok),
             p90_us=self._number("p90_us", required=ok),
             spread=self._number("spread", required=False, zero=True),
+            overhead_us=self._number("overhead_us", required=False, zero=True),
             runs=self._count("runs", least=1 if ok else 0),
             samples_us=tuple(self._float("samples_us", part, False) for part in cells["samples_us"].split()),
             energy_uj=self._number("energy_uj", required=False),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import tirx
 
-from kernels.binary_engine import Engine, engine_for
+from kernels.binary_engine import Engine, engine_for, word_engine
 from kernels.binary_epilogue import BitCollector, EpilogueMemory, Pixel, apply
 from kernels.binary_layout import BorderClasses, Spans, border_classes, epilogue_constants, spans, weight_words
 from kernels.binary_spec import BinaryConv, BinaryParameters, reference
@@ -28,9 +28,14 @@ class Tile:
     unroll: int = 4
 
 
+def _engine(spec: BinaryConv, target: Target) -> Engine:
+    engine = engine_for(target, spec.window.taps * spec.x.channels)
+    return word_engine(target) if spans(spec, engine.lanes).masked else engine
+
+
 def pack(spec: BinaryConv, target: Target, parameters: BinaryParameters) -> tuple[np.ndarray, ...]:
     """The constants in the order of the kernel's parameters."""
-    engine = engine_for(target, spans(spec, 1).masked)
+    engine = _engine(spec, target)
     layout = spans(spec, engine.lanes)
     words, masks = weight_words(spec, parameters.weights, layout)
     constants = [engine.arrange(words)]
@@ -43,7 +48,7 @@ def pack(spec: BinaryConv, target: Target, parameters: BinaryParameters) -> tupl
 
 def tiles(spec: BinaryConv, target: Target) -> list[Tile]:
     """At most eight tiles that keep their accumulators in registers, the good default first."""
-    engine = engine_for(target, spans(spec, 1).masked)
+    engine = _engine(spec, target)
     layout = spans(spec, engine.lanes)
     step = max(1, 8 // engine.lanes) if spec.bits is not None else 1
     width = _columns(spec)
@@ -102,7 +107,7 @@ class _Builder:
 
     def __init__(self, spec: BinaryConv, target: Target, tile: Tile) -> None:
         self.spec, self.tile = spec, tile
-        self.engine: Engine = engine_for(target, spans(spec, 1).masked)
+        self.engine: Engine = _engine(spec, target)
         self.layout = spans(spec, self.engine.lanes)
         self.classes: BorderClasses = border_classes(spec)
         self.words = spec.window.taps * self.layout.count
@@ -210,7 +215,8 @@ class _Builder:
 
     def _chunks(self, run: int, flush_once: bool) -> Iterator[tuple[int, tuple[int, int]]]:
         """(first word, (repetitions, words)): `run` cut so that no accumulator overflows."""
-        most = run if flush_once else min(run, self.engine.steps())
+        repetitions = 1 if flush_once else -(-run // self.engine.steps())
+        most = -(-run // repetitions)
         whole, rest = divmod(run, most)
         yield 0, (whole, most)
         if rest:

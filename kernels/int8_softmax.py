@@ -32,6 +32,9 @@ class Int8Softmax:
     def __post_init__(self) -> None:
         if self.x.shape != self.y.shape:
             raise HwnasError(f"int8 softmax: both images must have one shape, got {self.x.shape} and {self.y.shape}")
+        if self.x.channels < 2:
+            # with one channel table * scale leaves float32 (ONNX Runtime's answer is then undefined)
+            raise HwnasError(f"int8 softmax: at least 2 channels are needed, got {self.x.channels}")
 
     def symbol(self, tile: None = None) -> str:
         return symbol("int8_softmax", "x".join(map(str, self.y.shape)), self)

@@ -47,9 +47,12 @@ def places(network: Network) -> Iterator[Place]:
         previous = f"{node.name}.{layers[-1].name}"
 
 
-def check_chain(network: Network) -> None:
-    """HwnasError unless every block reads the shape and the precision its predecessor gives, and all are hard."""
-    shape, integer = network.input_shape, None
+def check_chain(network: Network, reads_codes: bool = False) -> None:
+    """HwnasError unless every block reads the shape and the precision its predecessor gives, and all are hard.
+
+    `reads_codes` says that the network's own input is uint8.
+    """
+    shape, integer = network.input_shape, reads_codes
     for node in network:
         operator = node.operator
         if operator.input_shape != shape:
@@ -58,7 +61,7 @@ def check_chain(network: Network) -> None:
             raise HwnasError(f"{node.name} is a soft mixture; only a hard architecture can be exported")
         first = operator.layers[0]
         wants = first.kind == "dequantize" or (operator.precision == "int8" and first.kind != "quantize")
-        if integer is not None and wants != integer:
+        if wants != integer:
             raise HwnasError(
                 f"{node.name} reads {'uint8' if wants else 'float32'} but is given {'uint8' if integer else 'float32'}",
                 hint="put a convert operator between blocks of different precision",
@@ -250,7 +253,7 @@ def random_net(network: Network, seed: int = 0, entry: Scale | None = None) -> Q
 
     `entry` is the code of the network's own input where that is uint8.
     """
-    check_chain(network)
+    check_chain(network, entry is not None)
     rng = np.random.default_rng(seed)
     folded: dict[str, Mapping[str, np.ndarray]] = {}
     ranges: dict[str, tuple[float, float]] = {}

@@ -25,6 +25,10 @@ class Backend(Protocol):
 
     def network(self, network: Network, seed: int) -> Runner: ...
 
+    def empty(self) -> Runner | None:
+        """A call that does nothing, timed beside the blocks and taken off each; None where calling costs nothing."""
+        ...
+
     def energy_uj(self, runner: Runner, latency_us: float) -> tuple[float, str] | None:
         """Microjoules of one run and where the figure comes from; None where nothing here can tell."""
         ...

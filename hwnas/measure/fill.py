@@ -21,6 +21,8 @@ from hwnas.table import LatencyTable, Measurement, open_table
 
 GROUP = 12  # rows timed together: enough to spread each row's rounds over about a second
 GROUP_SECONDS = 1.5  # no more rows are prepared for a group after this long: a kill loses a couple of seconds
+# A block that costs no more than calling it: two minima agree to 1 % each, so less than this share cannot be told.
+LEAST_SHARE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def measure_missing(
 
 
 def _fill(table: LatencyTable, todo: list[Operator], backend: Backend, plan: Plan | None, tick: Ticker) -> None:
-    left = list(todo)
+    left, empty = list(todo), backend.empty()
     while left:
         runners: dict[Operator, Runner | Exception] = {}
         began = time.monotonic()
@@ -97,7 +99,7 @@ def _fill(table: LatencyTable, todo: list[Operator], backend: Backend, plan: Pla
             runners[operator] = _prepared(backend, operator)
         # Two processes that fill tables of one device take turns: side by side they would time each other.
         with locked(table.path.with_name("clock")):
-            rows = _timed(runners, backend, plan)
+            rows = _timed(runners, backend, plan, empty)
         table.add(rows)
         tick(len(runners))
 
@@ -109,19 +111,26 @@ def _prepared(backend: Backend, operator: Operator) -> Runner | Exception:
         return problem
 
 
-def _timed(runners: dict[Operator, Runner | Exception], backend: Backend, plan: Plan | None) -> list[Measurement]:
-    """A row for every operator of the group."""
+def _timed(
+    runners: dict[Operator, Runner | Exception], backend: Backend, plan: Plan | None, empty: Runner | None
+) -> list[Measurement]:
+    """A row for every operator of the group; the empty call is timed in the same rounds."""
     ready = {operator: runner for operator, runner in runners.items() if not isinstance(runner, Exception)}
-    outcomes: dict[Operator, Timing | Exception] = dict(
-        zip(ready, measure_together(list(ready.values()), plan), strict=True)
-    )
+    timings = measure_together([*ready.values(), *([] if empty is None else [empty])], plan)
+    overhead = 0.0
+    if empty is not None:
+        call = timings.pop()
+        if isinstance(call, Exception):
+            raise call
+        overhead = call.latency_us
+    outcomes: dict[Operator, Timing | Exception] = dict(zip(ready, timings, strict=True))
     outcomes |= {operator: problem for operator, problem in runners.items() if isinstance(problem, Exception)}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     rows = []
     for operator in runners:
         outcome = outcomes[operator]
         if isinstance(outcome, Timing):
-            row = measurement(operator, outcome, backend.version, now)
+            row = measurement(operator, outcome, overhead, backend.version, now)
             energy = backend.energy_uj(ready[operator], outcome.latency_us)
             rows.append(row if energy is None else replace(row, energy_uj=energy[0], energy_source=energy[1]))
         else:
@@ -131,15 +140,22 @@ def _timed(runners: dict[Operator, Runner | Exception], backend: Backend, plan: 
     return rows
 
 
-def measurement(operator: Operator, timing: Timing, engine_version: str, measured_at: str) -> Measurement:
-    """The row of a timing."""
+def measurement(
+    operator: Operator, timing: Timing, overhead_us: float, engine_version: str, measured_at: str
+) -> Measurement:
+    """The row of a timing, in which every run includes `overhead_us` of calling."""
+
+    def own(latency_us: float) -> float:
+        return max(latency_us - overhead_us, LEAST_SHARE * overhead_us) if overhead_us else latency_us
+
     return Measurement(
         operator,
         "ok",
-        latency_us=timing.latency_us,
-        p50_us=timing.p50_us,
-        p90_us=timing.p90_us,
+        latency_us=own(timing.latency_us),
+        p50_us=own(timing.p50_us),
+        p90_us=own(timing.p90_us),
         spread=timing.spread,
+        overhead_us=overhead_us,
         runs=timing.runs,
         samples_us=tuple(float(f"{sample:.6g}") for sample in timing.samples_us),
         engine_version=engine_version,

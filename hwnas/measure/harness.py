@@ -23,7 +23,7 @@ class Runner(Protocol):
     """Something compiled and loaded, with its inputs in place."""
 
     def run_us(self, repeats: int) -> float:
-        """Run `repeats` times back to back; the clock's microseconds for all of them, call overhead taken off."""
+        """Run `repeats` times back to back; the clock's microseconds for all of them."""
         ...
 
 

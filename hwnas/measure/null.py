@@ -51,6 +51,9 @@ class NullBackend:
         runners = [self.block(operator) for operator in network.operators]
         return FixedRunner(sum(r.latency_us for r in runners), sum(r.energy_uj for r in runners))
 
+    def empty(self) -> Runner | None:
+        return None
+
     def energy_uj(self, runner: Runner, latency_us: float) -> tuple[float, str] | None:
         return (runner.energy_uj, "made up") if isinstance(runner, FixedRunner) else None
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
+from onnx import TensorProto, helper
 
 from hwnas.export.onnx import block_model, network_model
 from hwnas.measure.energy import rapl_energy_uj
-from hwnas.measure.harness import Plan, Runner, measure
+from hwnas.measure.harness import Runner
 from hwnas.network import Network, Operator
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-LEAST_US = 0.01  # a block that costs no more than an empty call: kept above zero, far below what any clock resolves
 _TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(uint8)": np.uint8,
@@ -29,10 +27,9 @@ _TYPES: dict[str, type[np.generic]] = {
 
 
 class SessionRunner:
-    """A session with random inputs bound. `overhead_us` is what calling an empty session costs, taken off each run."""
+    """A session with random inputs bound."""
 
-    def __init__(self, model: bytes, threads: int, overhead_us: float = 0.0, seed: int = 0) -> None:
-        self.overhead_us = overhead_us
+    def __init__(self, model: bytes, threads: int, seed: int = 0) -> None:
         self.session = ort.InferenceSession(model, _options(threads), providers=["CPUExecutionProvider"])
         self.binding = self.session.io_binding()
         rng = np.random.default_rng(seed)
@@ -48,12 +45,11 @@ class SessionRunner:
         start = time.perf_counter_ns()
         for _ in range(repeats):
             run(binding)
-        took = (time.perf_counter_ns() - start) / 1e3
-        return max(took - repeats * self.overhead_us, repeats * LEAST_US)
+        return (time.perf_counter_ns() - start) / 1e3
 
 
 class OnnxRuntimeBackend:
-    """Blocks are timed without the cost of an empty call, which a network pays once and not once a block."""
+    """Blocks are timed beside an empty session, whose cost a network pays once and not once a block."""
 
     name = "onnxruntime"
     version = f"onnxruntime {ort.__version__}"
@@ -62,30 +58,23 @@ class OnnxRuntimeBackend:
         self.threads = threads
 
     def block(self, operator: Operator) -> SessionRunner:
-        return self.model(block_model(operator), empty_call_us(self.threads))
+        return self.model(block_model(operator))
 
     def network(self, network: Network, seed: int) -> SessionRunner:
         return self.model(network_model(network, seed))
 
-    def model(self, model: ModelProto | bytes, overhead_us: float = 0.0) -> SessionRunner:
+    def model(self, model: ModelProto | bytes) -> SessionRunner:
         """A runner of any ONNX model with static shapes."""
-        data = model if isinstance(model, bytes) else model.SerializeToString()
-        return SessionRunner(data, self.threads, overhead_us)
+        return SessionRunner(model if isinstance(model, bytes) else model.SerializeToString(), self.threads)
+
+    def empty(self) -> SessionRunner:
+        """A session that passes one float through."""
+        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("input", "output")]
+        graph = helper.make_graph([helper.make_node("Identity", ["input"], ["output"])], "empty", ends[:1], ends[1:])
+        return self.model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
 
     def energy_uj(self, runner: Runner, latency_us: float) -> tuple[float, str] | None:
         return rapl_energy_uj(runner, latency_us)
-
-
-@functools.cache
-def empty_call_us(threads: int) -> float:
-    """What one call of a session costs that does nothing (one float through Identity): median of three timings."""
-    from onnx import TensorProto, helper
-
-    end = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("input", "output")]
-    graph = helper.make_graph([helper.make_node("Identity", ["input"], ["output"])], "empty", end[:1], end[1:])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    runner = SessionRunner(model.SerializeToString(), threads)
-    return statistics.median(measure(runner, Plan(round_us=5_000.0)).latency_us for _ in range(3))
 
 
 def _options(threads: int) -> Any:

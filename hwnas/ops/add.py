@@ -41,16 +41,17 @@ class Add(Primitive):
 
 
 def add_codes(a: np.ndarray, b: np.ndarray, codes: Codes) -> np.ndarray:
-    """QLinearAdd: fma(a, s_a / s_y, fma(b, s_b / s_y, offset)), offset = z_y - (s_a / s_y * z_a + s_b / s_y * z_b).
+    """QLinearAdd: fma(a, s_a / s_y, fma(b, s_b / s_y, offset)), offset = z_y - fma(z_a, s_a / s_y, s_b / s_y * z_b).
 
-    ONNX Runtime's two fused multiply-adds are had from float64: 8 by 24 bits and one more sum are exact there.
+    ONNX Runtime's fused multiply-adds (its compiler fuses the offset's, too) are had from float64, where the product
+    of 8 by 24 bits and one more sum are exact.
     """
-    ratio_a = codes.input(0).value / codes.target.value
-    ratio_b = codes.input(1).value / codes.target.value
-    zeros = ratio_a * np.float32(codes.input(0).zero_point) + ratio_b * np.float32(codes.input(1).zero_point)
-    offset = np.float32(codes.target.zero_point) - zeros
-    inner = (b.astype(np.float64) * np.float64(ratio_b) + np.float64(offset)).astype(np.float32)
-    return saturate(np.rint((a.astype(np.float64) * np.float64(ratio_a) + inner).astype(np.float32)))
+    ratio_a = np.float64(codes.input(0).value / codes.target.value)
+    ratio_b = np.float64(codes.input(1).value / codes.target.value)
+    zero_a, zero_b = codes.input(0).zero_point, codes.input(1).zero_point
+    offset = np.float32(codes.target.zero_point) - np.float32(ratio_a * zero_a + np.float32(ratio_b * zero_b))
+    inner = (b.astype(np.float64) * ratio_b + np.float64(offset)).astype(np.float32)
+    return saturate(np.rint((a.astype(np.float64) * ratio_a + inner).astype(np.float32)))
 
 
 primitive = Add()

@@ -250,15 +250,16 @@ def _reach_text(target: str, low: float, high: float, unit: str) -> str:
 
 
 def _stages(seconds: dict[str, float]) -> str:
-    total = sum(seconds.values())
-    if not total:
+    stages = {name: spent for name, spent in seconds.items() if name != "total"}
+    if not sum(stages.values()):
         return ""
-    fade = 0.62 / max(1, len(seconds) - 1)  # the first stage at full strength, the last at 38 %
+    total = seconds.get("total", sum(stages.values()))
+    fade = 0.62 / max(1, len(stages) - 1)  # the first stage at full strength, the last at 38 %
     spans = "".join(
         f'<span style="flex:{spent:.3f};opacity:{1 - fade * i:.2f}" title="{escape(name)} {spent:.1f} s"></span>'
-        for i, (name, spent) in enumerate(seconds.items())
+        for i, (name, spent) in enumerate(stages.items())
     )
-    text = " · ".join(f"{escape(name)} {spent:.1f} s" for name, spent in seconds.items())
+    text = " · ".join(f"{escape(name)} {spent:.1f} s" for name, spent in stages.items())
     return f'<div class="stack">{spans}</div><p class="caption">{text} · together {total:.0f} s</p>'
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from binary_grid import Case, convolution, random_case
+
 
 from hwnas.errors import HwnasError
 from kernels.binary_conv import BinaryConv, BinaryParameters, pack, reference, tiles
@@ -14,6 +14,7 @@ from kernels.host_library import HostLibrary
 from kernels.image import Image, Window
 from kernels.packed_bits import pack_bits, word_count
 from kernels.target import Target, parse_target
+from tests.kernels.binary_grid import Case, convolution, random_case
 
 HOST_TARGETS = ("host", "x86-avx512-vnni", "x86-avx512", "x86-avx2", "x86-ssse3")
 CROSS_TARGETS = ("aarch64", "aarch64-dotprod", "armv7-neon", "riscv64", "riscv64-v", "wasm32-simd128", "cortex-m4")

@@ -247,6 +247,17 @@ def bi_real_net(size: int = 16, width: int = 24, classes: int = 10, seed: int = 
     return net.model(x, (1, 3, size, size), (1, classes))
 
 
+def binary_stream_net(size: int = 9, width: int = 37, seed: int = 4) -> onnx.ModelProto:
+    """1-bit convolutions of odd shapes whose float stream is the output: exact in every bit, no float sums."""
+    net = Net(seed)
+    x = net.binary_conv("input", 5, width, 3)
+    x = net.node("Add", [net.prelu(net.binary_conv(x, width, width, 5), width), x])
+    y = net.binary_conv(net.binary_conv(x, width, width, 1), width, width, 3)
+    x = net.node("Add", [x, net.prelu(y, width)])
+    x = net.binary_conv(x, width, 33, 3, 2)
+    return net.model(x, (1, 5, size, size), (1, 33, (size + 1) // 2, (size + 1) // 2))
+
+
 def run_onnx(model: onnx.ModelProto, batch: np.ndarray) -> np.ndarray:
     """The outputs of ONNX Runtime on one thread, sample by sample."""
     import onnxruntime

@@ -103,6 +103,8 @@ def _check(command: Sequence[str], code: int, complaint: str) -> None:
 def build(tools: Toolchain, folder: Path, name: str, objects: Sequence[Path]) -> tuple[str, ...]:
     """Compiles `<name>.c` and the constants, archives and links; returns the names of the files made."""
     constants = f"{name}_constants" + (".c" if tools.embeds else ".S")
+    # the kernels' symbols stay inside, so that several models can be loaded together
+    (folder / "exports.map").write_text(f"{{ global: {name}_*; local: *; }};\n")
     freestanding = () if tools.hosted else ("-ffreestanding",)
     common = ("-O2", "-fPIC", "-ffunction-sections", "-fdata-sections", *freestanding)
     embed = ("-Wno-c23-extensions",) if tools.embeds else ()
@@ -117,7 +119,7 @@ def build(tools: Toolchain, folder: Path, name: str, objects: Sequence[Path]) ->
     if tools.hosted:
         links = [
             [*tools.compiler, "-shared", "-nostdlib" if tools.name != "zig cc" else "-fPIC", "-o", f"lib{name}.so",
-             f"{name}.o", f"lib{name}.a", "-Wl,--exclude-libs,ALL", "-Wl,--gc-sections", "-Wl,-z,noexecstack"],
+             f"{name}.o", f"lib{name}.a", "-Wl,--version-script=exports.map", "-Wl,--gc-sections", "-Wl,-z,noexecstack"],
             [*tools.compiler, "-static", "-o", "bench", "bench.o", f"lib{name}.a", "-Wl,--gc-sections",
              "-Wl,-z,noexecstack"],
         ]

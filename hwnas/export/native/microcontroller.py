@@ -68,7 +68,8 @@ LINKER_SCRIPT = """\
 MEMORY { CODE (rx) : ORIGIN = 0, LENGTH = 4M  DATA (rw) : ORIGIN = 0x20000000, LENGTH = 4M }
 ENTRY(start)
 SECTIONS {
-  .text : { KEEP(*(.vectors)) *(.text .text.*) *(.rodata .rodata.*) *(.ARM.exidx*) } > CODE
+  .text : { KEEP(*(.vectors)) *(.text .text.*) *(.rodata .rodata.*)} > CODE
+  .ARM.exidx : { *(.ARM.exidx*) } > CODE
   .bss (NOLOAD) : ALIGN(16) { bss_start = .; *(.bss .bss.*) *(COMMON) . = ALIGN(16); bss_end = .; } > DATA
   stack_top = ORIGIN(DATA) + LENGTH(DATA);
   /DISCARD/ : { *(.note*) *(.comment) }

@@ -6,6 +6,8 @@ import numpy as np
 
 EXACT_TERMS = 500  # 500 * 255 * 128 < 2^24: float32 sums of u8 x s8 products stay exact within one chunk
 
+MAX_COLUMNS = 1 << 24  # values of one im2col matrix: 64 MiB
+
 
 def windows(x: np.ndarray, kernel: int, stride: int, padding: int) -> np.ndarray:
     """A view (N, C, H', W', kernel, kernel) of zero-padded x (N, C, H, W)."""
@@ -43,14 +45,17 @@ def _grouped(x: np.ndarray, weight: np.ndarray, stride: int, groups: int, out: t
         return _depthwise(x, weight, stride).astype(out)
     view = windows(x, kernel, stride, kernel // 2)
     share = outputs // groups
-    parts = []
+    result = np.empty((len(x), outputs, *view.shape[2:4]), dtype=out)
+    at_once = max(1, MAX_COLUMNS // (view.shape[2] * view.shape[3] * per_group * kernel * kernel))
     for g in range(groups):
-        mine = view[:, g * per_group : (g + 1) * per_group]
-        columns = mine.transpose(0, 2, 3, 1, 4, 5).reshape(-1, per_group * kernel * kernel)
         matrix = weight[g * share : (g + 1) * share].reshape(share, -1).T
-        product = multiply_exact(columns, matrix) if out is np.int32 else columns @ matrix
-        parts.append(product.reshape(x.shape[0], view.shape[2], view.shape[3], share).transpose(0, 3, 1, 2))
-    return parts[0] if groups == 1 else np.concatenate(parts, axis=1)
+        for start in range(0, len(x), at_once):
+            mine = view[start : start + at_once, g * per_group : (g + 1) * per_group]
+            columns = mine.transpose(0, 2, 3, 1, 4, 5).reshape(-1, per_group * kernel * kernel)
+            product = multiply_exact(columns, matrix) if out is np.int32 else columns @ matrix
+            shaped = product.reshape(len(mine), view.shape[2], view.shape[3], share).transpose(0, 3, 1, 2)
+            result[start : start + at_once, g * share : (g + 1) * share] = shaped
+    return result
 
 
 def _depthwise(x: np.ndarray, weight: np.ndarray, stride: int) -> np.ndarray:

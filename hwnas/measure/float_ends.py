@@ -1,0 +1,52 @@
+"""A block's ONNX model with float32 at both ends, as the native compiler takes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwnas.errors import HwnasError
+from hwnas.network import Operator
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+
+
+def with_float_ends(model: ModelProto, operator: Operator) -> ModelProto:
+    """`model` with QuantizeLinear put before a uint8 input and DequantizeLinear after a uint8 output.
+
+    The scales are those of the DequantizeLinear that reads the input and of the QuantizeLinear that writes the output;
+    a block alone (`convert`) has just one of the two, and its scale serves both.
+    """
+    from onnx import ModelProto as Proto
+    from onnx import TensorProto, helper
+
+    edited = Proto()
+    edited.CopyFrom(model)
+    graph = edited.graph
+    given, result = graph.input[0], graph.output[0]
+    if given.type.tensor_type.elem_type == TensorProto.UINT8:
+        reader = next((n for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] == given.name), None)
+        scale = _scale(reader, graph, operator)
+        name = given.name
+        for node in graph.node:
+            node.input[:] = ["codes_in" if text == name else text for text in node.input]
+        graph.node.insert(0, helper.make_node("QuantizeLinear", [name, *scale], ["codes_in"]))
+        given.type.tensor_type.elem_type = TensorProto.FLOAT
+    if result.type.tensor_type.elem_type == TensorProto.UINT8:
+        writer = next((n for n in graph.node if n.op_type == "QuantizeLinear" and n.output[0] == result.name), None)
+        scale = _scale(writer, graph, operator)
+        name = result.name
+        for node in graph.node:
+            node.input[:] = ["codes_out" if text == name else text for text in node.input]
+            node.output[:] = ["codes_out" if text == name else text for text in node.output]
+        graph.node.append(helper.make_node("DequantizeLinear", ["codes_out", *scale], [name]))
+        result.type.tensor_type.elem_type = TensorProto.FLOAT
+    return edited
+
+
+def _scale(node: NodeProto | None, graph: GraphProto, operator: Operator) -> list[str]:
+    """The names of scale and zero point that `node` uses, else those of the graph's only quantising node."""
+    source = node or next((n for n in graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")), None)
+    if source is None:
+        raise HwnasError(f"the ONNX model of {operator} quantises nowhere although its ends are uint8")
+    return list(source.input[1:3])

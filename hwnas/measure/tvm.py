@@ -1,0 +1,128 @@
+"""TVM-compiled kernels on this machine: a block's ONNX model through the native compiler, its own steps timed.
+
+The compiled program reads and writes float32 NCHW, so a block compiled alone begins and ends with layout changes (and,
+in INT8, with quantising) that it does not have inside a network. Programs run step by step: only the block's own steps
+are timed, after one whole run that fills their inputs with plausible values.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwnas.device import DeviceProfile
+from hwnas.errors import HwnasError
+from hwnas.export.native import link
+from hwnas.export.native.compile import plan_model
+from hwnas.export.native.load import load_native
+from hwnas.export.native.objects import default_cache, kernel_objects, sources_digest
+from hwnas.export.onnx import block_model, network_model
+from hwnas.measure.energy import rapl_energy_uj
+from hwnas.measure.float_ends import with_float_ends
+from hwnas.measure.harness import Runner
+from hwnas.measure.player import StepsRunner, load_program
+from hwnas.network import Network, Operator
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from kernels.target import Target
+
+# Steps that a block has only because it was compiled alone. A `convert` block is one of these, so it keeps them.
+ENTRY = {"to_nhwc", "quantize"}
+EXIT = {"to_nchw", "dequantize"}
+
+
+class TvmBackend:
+    """Compiles for the device's target; compiled kernels are kept by content, so equal kernels are compiled once."""
+
+    name = "tvm"
+
+    def __init__(self, device: DeviceProfile, threads: int = 1) -> None:
+        from kernels.target import parse_target
+
+        if threads != 1:
+            raise HwnasError(f"a compiled library runs on one thread, got threads={threads}", hint="use --threads 1")
+        self.target: Target = parse_target(device.target)
+        self.compiler = link.toolchain(self.target).compiler  # refuses now where this machine has no C compiler
+        self.version = f"tvm kernels {sources_digest()[:12]}"
+
+    def block(self, operator: Operator) -> StepsRunner:
+        return self._loaded(with_float_ends(block_model(operator), operator), operator)
+
+    def network(self, network: Network, seed: int) -> StepsRunner:
+        return self.model(network_model(network, seed))
+
+    def model(self, model: ModelProto) -> StepsRunner:
+        """A runner of any ONNX model in the project's contract, layout changes included."""
+        return self._loaded(model, None)
+
+    def empty(self) -> Runner | None:
+        """None: the loop runs in C, so a call costs nothing worth taking off."""
+        return None
+
+    def energy_uj(self, runner: Runner, latency_us: float) -> tuple[float, str] | None:
+        return rapl_energy_uj(runner, latency_us)
+
+    def _loaded(self, model: ModelProto, block: Operator | None) -> StepsRunner:
+        program, kernels = plan_model(model, self.target)
+        objects = kernel_objects(kernels, self.target, default_cache())
+        kinds = [call.kind for call in program.calls]
+        first, last = (0, len(kinds)) if block is None else own_steps(kinds, block)
+        return load_program(program, objects, self.compiler, first, last)
+
+
+def own_steps(kinds: Sequence[str], operator: Operator) -> tuple[int, int]:
+    """[first, last) of the steps that are the block itself, given the kinds of all steps in order."""
+    if operator.kind == "convert":
+        wanted = "quantize" if operator.precision == "int8" else "dequantize"
+        places = [i for i, kind in enumerate(kinds) if kind.startswith(wanted)]
+        if not places:
+            raise HwnasError(f"the compiled {operator} has no {wanted} step, only {', '.join(kinds)}")
+        return places[0], places[0] + 1
+    first, last = 0, len(kinds)
+    while first < last and kinds[first] in ENTRY:
+        first += 1
+    while last > first and kinds[last - 1] in EXIT:
+        last -= 1
+    return first, last
+
+
+class LibraryRunner:
+    """An exported library as its caller runs it: whole runs, less what calling it from Python costs."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.model = load_native(folder)
+        rng = np.random.default_rng(0)
+        self.model(rng.standard_normal((1, *self.model.input_shape[1:])).astype(np.float32))
+        self.call_us = min(_loop_us(_Nothing().run, 1000) for _ in range(20)) / 1000
+
+    def run_us(self, repeats: int) -> float:
+        """Never below 2 % of the calls themselves, which is what their own timing resolves."""
+        return max(_loop_us(self.model.run, repeats) - repeats * self.call_us, 0.02 * repeats * self.call_us)
+
+
+class _Nothing:
+    """A call shaped like `NativeModel.run`: four integers to a C function that returns at once."""
+
+    def __init__(self) -> None:
+        import ctypes
+
+        self._run = ctypes.CDLL(None).abs
+        self._run.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+        self._pointers, self._size = (0, 0, 0), np.zeros(1, np.uint8)
+
+    def run(self) -> None:
+        if self._run(*self._pointers, self._size.size):
+            raise HwnasError("abs(0) was not 0")
+
+
+def _loop_us(call: Callable[[], None], repeats: int) -> float:
+    start = time.perf_counter_ns()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter_ns() - start) / 1e3

@@ -1,0 +1,101 @@
+"""Reading ONNX: what is fused, and what is refused with the node, the operator and the nearest supported form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from hwnas.errors import HwnasError
+from hwnas.export.native.activations import table
+from hwnas.export.native.fuse import fuse
+from hwnas.export.native.graph import load_model, read_graph
+from tests.native import nets
+
+
+def kinds(model: onnx.ModelProto) -> list[str]:
+    return [step.kind for step in fuse(read_graph(model)).steps]
+
+
+def tiny(op: str, input_shape: tuple[object, ...] = (1, 4, 8, 8), **attributes: object) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        [helper.make_node(op, ["input"], ["output"], name="the_node", **attributes)], "net",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, input_shape)],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, None)],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", nets.OPSET)], ir_version=10)
+
+
+def test_an_integer_net_becomes_integer_steps_only() -> None:
+    assert kinds(nets.int8_net()) == [
+        "quantize", "conv_int", "conv_int", "conv_int", "conv_int", "add_int", "conv_int", "conv_int", "conv_int",
+        "global_average_int", "conv_int", "dequantize",
+    ]
+
+
+def test_a_binary_block_is_one_step_that_also_packs_the_next_signs() -> None:
+    graph = fuse(read_graph(nets.bi_real_net()))
+    blocks = [step for step in graph.steps if step.kind == "binary_conv"]
+    assert [len(step.outputs) for step in blocks] == [2, 2, 2, 1, 1]
+    assert ["slope" in step.constants for step in blocks] == [True, True, True, False, False]
+    assert [step.kind for step in graph.steps].count("sign_pack") == 1
+    assert not [step for step in graph.steps if step.kind in ("add_f32", "activation_f32")]
+
+
+def test_float_activations_and_residuals_are_part_of_the_convolution() -> None:
+    steps = fuse(read_graph(nets.fp32_net())).steps
+    assert [s.text("activation") for s in steps if s.kind == "conv_f32"] == ["hardswish", "relu", "relu", "relu", "",
+                                                                            "", ""]
+    assert [len(s.inputs) for s in steps if s.kind == "conv_f32"] == [1, 1, 1, 1, 1, 2, 1]
+
+
+@pytest.mark.parametrize(("operator", "nearest"), [("Selu", "Relu"), ("BatchNormalization", "folded"), ("Gelu", "")])
+def test_an_unsupported_operator_is_named_with_its_node_and_the_nearest_form(operator: str, nearest: str) -> None:
+    with pytest.raises(HwnasError, match="the_node.*no kernel covers operator") as caught:
+        read_graph(tiny(operator))
+    assert operator in str(caught.value) and any(nearest in form for form in caught.value.nearest)
+
+
+@pytest.mark.parametrize("shape", [(None, 4, 8, 8), (2, 4, 8, 8), (1, 4, 8), ("N", 4, 8, 8)])
+def test_an_input_that_is_not_one_static_image_is_refused(shape: tuple[object, ...]) -> None:
+    with pytest.raises(HwnasError, match="input 'input' has shape"):
+        read_graph(tiny("Relu", shape))
+
+
+@pytest.mark.parametrize("change", [
+    lambda node: node.attribute.append(helper.make_attribute("ceil_mode", 1)),
+    lambda node: node.attribute.append(helper.make_attribute("auto_pad", "SAME_UPPER")),
+])
+def test_a_window_that_no_kernel_has_is_refused(change: Callable[[onnx.NodeProto], None]) -> None:
+    model = tiny("AveragePool", kernel_shape=[2, 2])
+    change(model.graph.node[0])
+    with pytest.raises(HwnasError, match="the_node.*AveragePool"):
+        read_graph(model)
+
+
+def test_an_integer_output_is_refused() -> None:
+    net = nets.Net()
+    x = net.quantise("input", 0.1, 10)
+    model = net.model(x, (1, 3, 4, 4), (1, 3, 4, 4))
+    del model.graph.node[-1]
+    model.graph.node[-1].output[0] = "output"
+    with pytest.raises(HwnasError, match="holds integers"):
+        read_graph(model)
+
+
+def test_a_file_that_is_not_onnx_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HwnasError, match="is not a file"):
+        load_model(tmp_path / "absent.onnx")
+    (tmp_path / "broken.onnx").write_bytes(b"\xff" * 100)
+    with pytest.raises(HwnasError, match="is not an ONNX model"):
+        load_model(tmp_path / "broken.onnx")
+
+
+def test_a_table_holds_the_quantised_function_of_every_byte() -> None:
+    found = table(lambda x: np.maximum(x, np.float32(0)), ("u8", "u8"), (0.5, 0.25), (128, 3))
+    expected = [min(255, round(max(0.0, (q - 128) * 0.5) / 0.25) + 3) for q in range(256)]
+    assert found.tolist() == expected

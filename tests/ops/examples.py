@@ -1,0 +1,55 @@
+"""Layers and blocks that between them use every primitive: shapes odd and even, groups, borders, channels off 8."""
+
+from __future__ import annotations
+
+from hwnas.network import Layer, Operator
+
+LAYERS = (
+    Layer("conv", "conv", ("input",), (6, 9, 7), (10, 5, 4), "fp32", kernel=3, stride=2, activation="relu"),
+    Layer("grouped", "conv", ("input",), (12, 8, 8), (8, 8, 8), "fp32", kernel=3, groups=4),
+    Layer("depthwise", "conv", ("input",), (9, 8, 8), (9, 8, 8), "fp32", kernel=5, groups=9),
+    Layer("binary", "binary_conv", ("input",), (20, 8, 7), (12, 8, 7), "w1a1", kernel=3),
+    Layer("binary_grouped", "binary_conv", ("input",), (24, 6, 6), (8, 3, 3), "w1a1", kernel=3, stride=2, groups=2),
+    Layer("prelu", "prelu", ("input",), (5, 4, 4), (5, 4, 4)),
+    Layer("hswish", "hswish", ("input",), (5, 4, 4), (5, 4, 4)),
+    Layer("hard_sigmoid", "hard_sigmoid", ("input",), (5, 1, 1), (5, 1, 1)),
+    Layer("add", "add", ("a", "b"), (5, 9, 7), (5, 9, 7), activation="relu"),
+    Layer("mul", "mul", ("a", "b"), (5, 6, 6), (5, 6, 6)),
+    Layer("avg_pool", "avg_pool", ("input",), (5, 6, 8), (5, 3, 4), kernel=2, stride=2),
+    Layer("max_pool", "max_pool", ("input",), (5, 7, 7), (5, 3, 3), kernel=3, stride=2),
+    Layer("global_pool", "global_pool", ("input",), (5, 7, 6), (5, 1, 1)),
+    Layer("dense", "dense", ("input",), (17, 1, 1), (10,)),
+    Layer("dense_image", "dense", ("input",), (17, 1, 1), (9, 1, 1), activation="relu"),
+    Layer("quantize", "quantize", ("input",), (3, 5, 5), (3, 5, 5), "int8"),
+    Layer("dequantize", "dequantize", ("input",), (3, 5, 5), (3, 5, 5), "fp32"),
+)
+FLOAT_ONLY = ("binary_conv", "prelu", "quantize", "dequantize")
+GATES = {"mul": (5, 1, 1)}
+
+
+def input_shapes(layer: Layer) -> list[tuple[int, ...]]:
+    """The shapes of a layer's inputs: multiplication's second is a gate."""
+    return [layer.in_shape, *(GATES.get(layer.kind, layer.in_shape) for _ in layer.inputs[1:])]
+
+
+def blocks() -> list[Operator]:
+    """Every kind of block at every precision it has."""
+    found: list[Operator] = []
+    make = Operator.of
+    for precision in ("fp32", "int8", "w1a1"):
+        for stride, out in ((1, (16, 10, 10)), (2, (24, 5, 5))):
+            found.append(make("bireal", (16, 10, 10), out, precision, kernel=3, stride=stride))
+            for activation, se in (("relu", False), ("hswish", True)):
+                attributes = {"kernel": 3, "stride": stride, "activation": activation}
+                found.append(make("conv_bn_act", (16, 10, 10), out, precision, **attributes))
+                found.append(make("inverted_residual", (16, 10, 10), out, precision, expansion=3, se=se, **attributes))
+        found.append(make("bireal", (16, 9, 10), (16, 5, 5), precision, kernel=3, stride=2))
+        found.append(make("inverted_residual", (16, 6, 6), (16, 6, 6), precision, kernel=5, stride=1, expansion=1,
+                          se=False, activation="relu"))  # fmt: skip
+        if precision != "w1a1":
+            found.append(make("pool_dense", (16, 5, 5), (10,), precision, classes=10))
+            found.append(make("convert", (16, 5, 5), (16, 5, 5), precision))
+            found.append(make("convert", (10,), (10,), precision))
+            for mode in ("max", "average"):
+                found.append(make("pool", (16, 7, 6), (16, 3, 3), precision, kernel=2, stride=2, mode=mode))
+    return found

@@ -1,0 +1,90 @@
+"""Blocks as a whole: shapes, gradients, batch statistics, costs on paper."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hwnas import ops
+from hwnas.errors import HwnasError
+from hwnas.network import Operator
+from tests.ops.examples import blocks
+
+by_text = pytest.mark.parametrize("operator", blocks(), ids=str)
+
+
+@by_text
+def test_a_block_gives_its_output_shape_and_trains_every_parameter(operator: Operator) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = ops.initial(operator, generator)
+    assert {name: tuple(v.shape) for name, v in values.items()} == {**ops.parameters(operator), **ops.buffers(operator)}
+    for name in ops.parameters(operator):
+        values[name].requires_grad_()
+    y = ops.forward(operator, torch.randn((4, *operator.input_shape), generator=generator), values, True)
+    assert tuple(y.shape) == (4, *operator.output_shape)
+    if not ops.parameters(operator):
+        return
+    (y * torch.randn(y.shape, generator=generator)).sum().backward()
+    for name in ops.parameters(operator):
+        gradient = values[name].grad
+        assert gradient is not None and torch.isfinite(gradient).all(), name
+
+
+@by_text
+def test_without_running_statistics_the_batch_decides_and_nothing_is_written(operator: Operator) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = ops.initial(operator, generator)
+    x = torch.randn((4, *operator.input_shape), generator=generator)
+    own = {name: values[name] for name in ops.parameters(operator)}
+    before = {name: value.clone() for name, value in values.items()}
+    y = ops.forward(operator, x, own, False)
+    assert all(torch.equal(values[name], before[name]) for name in values)
+    assert torch.equal(y, ops.forward(operator, x, values, True))
+    assert all(not torch.equal(values[name], before[name]) for name in ops.buffers(operator))
+
+
+def test_costs_on_paper_match_a_count_by_hand() -> None:
+    conv = Operator.of("conv_bn_act", (3, 8, 8), (16, 4, 4), "fp32", kernel=3, stride=2, activation="relu")
+    assert ops.macs(conv) == 16 * 4 * 4 * 3 * 9
+    assert ops.parameter_count(conv) == 16 * 27 + 2 * 16
+    assert ops.weight_bytes(conv) == 4 * (16 * 27 + 16)
+    assert ops.peak_bytes(conv) == 4 * (3 * 64 + 16 * 16)
+    binary = Operator.of("bireal", (20, 4, 4), (20, 4, 4), "w1a1", kernel=3, stride=1)
+    # 3 bytes hold 20 bits; thresholds, scale and bias; PReLU slopes.
+    assert ops.weight_bytes(binary) == 20 * 9 * 3 + 4 * 20 + 8 * 20 + 4 * 20
+    integer = Operator.of("pool_dense", (8, 3, 3), (10,), "int8", classes=10)
+    assert ops.weight_bytes(integer) == 80 + 8 * 10
+    assert ops.peak_bytes(integer) == 72 + 8
+    convert = Operator.of("convert", (8, 3, 3), (8, 3, 3), "int8")
+    assert ops.peak_bytes(convert) == 72 * 5
+
+
+def test_a_residual_keeps_its_input_alive_in_the_peak() -> None:
+    shared = {"kernel": 3, "expansion": 4, "se": False, "activation": "relu"}
+    residual = Operator.of("inverted_residual", (8, 4, 4), (8, 4, 4), "int8", stride=1, **shared)
+    assert ops.peak_bytes(residual) == 128 + 2 * 512
+    plain = Operator.of("inverted_residual", (8, 4, 4), (9, 4, 4), "int8", stride=1, **shared)
+    assert ops.peak_bytes(plain) == 2 * 512
+
+
+@pytest.mark.parametrize(
+    ("kind", "input_shape", "output_shape", "precision", "attributes", "message"),
+    [
+        ("conv_bn_act", (3, 8, 8), (4, 8, 8), "fp32", {"kernel": 2, "stride": 1, "activation": "relu"}, "odd kernel"),
+        ("conv_bn_act", (3, 8, 8), (4, 5, 5), "fp32", {"kernel": 3, "stride": 2, "activation": "relu"}, "must give"),
+        ("conv_bn_act", (3, 8, 8), (4, 8, 8), "fp32", {"kernel": 3, "stride": 1, "activation": "gelu"}, "activation"),
+        ("bireal", (3, 9, 9), (3, 3, 3), "w1a1", {"kernel": 3, "stride": 3}, "stride 1 or 2"),
+        ("pool_dense", (3, 9, 9), (3,), "w1a1", {"classes": 3}, "fp32 or int8"),
+        ("pool", (3, 2, 2), (3, 1, 1), "fp32", {"kernel": 3, "stride": 1, "mode": "max"}, "does not fit"),
+    ],
+)
+def test_a_block_that_cannot_be_is_refused(
+    kind: str,
+    input_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
+    precision: str,
+    attributes: dict[str, int | str],
+    message: str,
+) -> None:
+    with pytest.raises(HwnasError, match=message):
+        _ = Operator.of(kind, input_shape, output_shape, precision, **attributes).layers

@@ -1,0 +1,239 @@
+"""The two reports are drawn from results.json alone, and say plainly what went wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from hwnas.cli.main import main
+from hwnas.errors import HwnasError
+from hwnas.report.findings import findings, limit_verdict, speed_up
+from hwnas.report.page import page
+from hwnas.report.plots import MAX_DOTS, Axis, drawn_share, pareto_plot
+from hwnas.report.results import (
+    Block,
+    Card,
+    Dataset,
+    Device,
+    FrontPoint,
+    Limit,
+    Results,
+    Row,
+    Target,
+    Trial,
+    load_results,
+)
+from hwnas.report.terminal import print_results
+
+WINNER = Row(
+    "int8", "onnxruntime", "winner", 0.98, 48.0, 50.0, 51.0, 60.0, 4096, 900, None, True, "bit-exact", "m.int8.onnx"
+)
+TWIN = replace(WINNER, precision="fp32", role="fp32 twin", accuracy=0.985, measured_us=100.0, limit_ok=None)
+
+
+def results_with(*rows: Row, **changes: object) -> Results:
+    target = Target(
+        precision="int8",
+        engine="onnxruntime",
+        architecture={"resolution": 16, "s0.depth": 2, "s0.b0.kernel": 3},
+        blocks=(Block("stem", "conv_bn_act/int8 (1, 16, 16) -> (8, 16, 16)", "int8", 10.0, 25.0),),
+        rows=rows,
+        front=(FrontPoint(0.97, {"latency": 40.0}, {"resolution": 16}),),
+        trials=(Trial(0.97, {"latency": 40.0}, "int8"), Trial(0.90, {"latency": 30.0}, "int8")),
+    )
+    results = Results(
+        run="tiny",
+        device=Device("null", "made up", "0123456789abcdef"),
+        dataset=Dataset("digits", 10, (1, 16, 16), 1200, 250, 347),
+        limits=(Limit("latency", "us", 60.0),),
+        targets=(target,),
+        cards={"onnxruntime-int8": Card(0.02, 1.0, 0.99, 0.01, 0.05, 0.95, 20)},
+        seconds={"measure": 1.0, "train": 3.0},
+    )
+    return replace(results, **changes)  # type: ignore[arg-type]
+
+
+def terminal(results: Results) -> str:
+    stream = StringIO()
+    print_results(results, Console(file=stream, width=200, markup=False, highlight=False))
+    return stream.getvalue()
+
+
+def texts(results: Results, ok: bool) -> str:
+    return "\n".join(finding.text for finding in findings(results) if finding.ok is ok)
+
+
+def test_results_come_back_from_json_as_they_went_in(tmp_path: Path) -> None:
+    results = results_with(WINNER, TWIN)
+    results.save(tmp_path / "results.json")
+    assert load_results(tmp_path) == results
+    assert load_results(tmp_path / "results.json") == results
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("format", 99, "must be results of format 1, got 99"),
+        ("limits", "none", "limits"),
+        ("targets", [{"precision": "int8"}], r"targets\.0"),
+    ],
+)
+def test_a_results_file_that_is_not_one_is_refused_by_name_and_key(
+    key: str, value: object, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "results.json"
+    results_with(WINNER).save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(HwnasError, match=words):
+        load_results(path)
+
+
+def test_a_truncated_results_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    results_with(WINNER).save(path)
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(HwnasError, match="not readable JSON"):
+        load_results(path)
+
+
+def test_the_speed_up_is_over_the_fastest_twin_of_any_engine() -> None:
+    slow = replace(TWIN, engine="tvm", measured_us=400.0)
+    target = results_with(WINNER, TWIN, slow).targets[0]
+    assert speed_up(target, WINNER) == pytest.approx(2.0)
+    assert speed_up(target, TWIN) is None
+
+
+def test_a_low_bit_network_that_is_not_faster_than_fp32_is_said_to_be_so() -> None:
+    results = results_with(replace(WINNER, measured_us=120.0), TWIN)
+    said = "int8 on onnxruntime: NOT faster than its fp32 twin (120.0 us against 100.0 us)"
+    assert said in texts(results, ok=False)
+    assert said in terminal(results) and said in page(results)
+
+
+def test_an_exceeded_limit_says_by_how_much() -> None:
+    row = replace(WINNER, measured_us=66.0, limit_ok=False)
+    assert limit_verdict(row, (Limit("latency", "us", 60.0),)) == "latency over by 6.0 us (+10.0%)"
+    assert limit_verdict(row, (Limit("latency", "ms", 0.06),)) == "latency over by 6.0 us (+10.0%)"
+    assert "latency over by 6.0 us (+10.0%)" in terminal(results_with(row, TWIN))
+
+
+def test_a_kept_limit_is_reported_as_kept() -> None:
+    assert "within its limit (latency <= 60.0 us)" in texts(results_with(WINNER, TWIN), ok=True)
+
+
+def test_int8_that_loses_more_than_a_point_is_called_out() -> None:
+    assert "within 1 point of" in texts(results_with(WINNER, TWIN), ok=True)
+    assert "more than 1 point below" in texts(results_with(replace(WINNER, accuracy=0.96), TWIN), ok=False)
+
+
+def test_a_binary_network_is_compared_with_a_linear_classifier() -> None:
+    binary = replace(WINNER, precision="w1a1", accuracy=0.90)
+    assert "NOT above a linear classifier's 95.00%" in texts(
+        results_with(binary, linear_baseline_accuracy=0.95), ok=False
+    )
+    assert "above a linear classifier's 80.00%" in texts(results_with(binary, linear_baseline_accuracy=0.80), ok=True)
+
+
+def test_a_noisy_table_is_called_out() -> None:
+    noisy = Card(0.02, 1.0, 0.99, 0.2, 0.05, 0.95, 20)
+    assert "repeats itself only to 20.0%" in texts(results_with(WINNER, cards={"onnxruntime-int8": noisy}), ok=False)
+
+
+def test_the_terminal_table_holds_every_exported_file() -> None:
+    shown = terminal(results_with(WINNER, TWIN))
+    for words in ("98.00%", "98.50%", "48.0 us", "50.0 us", "100.0 us", "4.0 KiB", "2.00x", "0.990"):
+        assert words in shown
+
+
+class _Page(HTMLParser):
+    """Collects what a page would fetch, and checks that every element is closed in turn."""
+
+    VOID = frozenset(("meta", "br", "line", "rect", "circle", "path"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [f"{tag} {name}" for name, _ in attrs if name in ("src", "href", "xlink:href")]
+        self.fetched += [tag] if tag in ("link", "script", "iframe", "img") else []
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [f"{tag} {name}" for name, _ in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+
+def test_the_page_is_whole_and_fetches_nothing() -> None:
+    text = page(results_with(WINNER, TWIN))
+    parser = _Page()
+    parser.feed(text)
+    assert parser.open == [] and parser.fetched == []
+    assert "url(" not in text and "@import" not in text and "http" not in text
+
+
+def test_names_from_outside_cannot_break_the_page() -> None:
+    hostile = "<script>alert(1)</script>\"'&"
+    results = results_with(replace(WINNER, verified=hostile, file=hostile), run=hostile, notes=(hostile,))
+    parser = _Page()
+    parser.feed(page(results))
+    assert parser.open == [] and parser.fetched == []
+
+
+def test_results_without_any_target_still_make_a_page() -> None:
+    text = page(results_with(targets=(), cards={}, seconds={}))
+    assert "<svg" not in text and "Provenance" in text
+
+
+def test_the_plot_shows_limit_front_and_every_exported_file() -> None:
+    plot = pareto_plot(results_with(WINNER, TWIN))
+    assert plot.count('class="pick') == 1 and plot.count('class="twin') == 1
+    assert "limit 60.0 us" in plot and 'class="front' in plot
+
+
+def test_a_plot_of_many_trials_is_thinned_and_says_so() -> None:
+    results = results_with(WINNER)
+    many = tuple(Trial(0.9 + i * 1e-6, {"latency": 30.0 + i * 1e-3}, "int8") for i in range(MAX_DOTS * 2))
+    results = replace(results, targets=(replace(results.targets[0], trials=many),))
+    assert pareto_plot(results).count("<circle") < MAX_DOTS + 10
+    assert "every k-th is drawn" in drawn_share(results)
+
+
+@pytest.mark.parametrize(("low", "high", "log"), [(0.0, 7.3, False), (12.0, 13.0, False), (20.0, 900.0, True)])
+def test_ticks_are_round_and_inside_the_axis(low: float, high: float, log: bool) -> None:
+    axis = Axis(low, high, 0.0, 100.0, log)
+    ticks = axis.ticks()
+    assert 3 <= len(ticks) <= 9
+    assert all(low <= tick <= high and 0 <= axis(tick) <= 100 for tick in ticks)
+
+
+def test_the_report_verb_writes_the_page_and_prints_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results_with(WINNER, TWIN).save(tmp_path / "results.json")
+    assert main(["report", str(tmp_path)]) == 0
+    assert "onnxruntime" in capsys.readouterr().out
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_the_report_verb_prints_only_json_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results_with(WINNER, TWIN).save(tmp_path / "results.json")
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "other.html"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["run"] == "tiny" and printed["report"].endswith("other.html")
+    assert (tmp_path / "other.html").is_file()
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert "results.json does not exist" in capsys.readouterr().err
