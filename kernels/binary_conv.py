@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import tirx
 
-from kernels.binary_engine import Engine, engine_for, word_engine
+from kernels.binary_engine import Engine, engine_for, masked_engine_for
 from kernels.binary_epilogue import BitCollector, EpilogueMemory, Pixel, apply
 from kernels.binary_layout import BorderClasses, Spans, border_classes, epilogue_constants, spans, weight_words
 from kernels.binary_spec import BinaryConv, BinaryParameters, reference
@@ -30,7 +30,7 @@ class Tile:
 
 def _engine(spec: BinaryConv, target: Target) -> Engine:
     engine = engine_for(target, spec.window.taps * spec.x.channels)
-    return word_engine(target) if spans(spec, engine.lanes).masked else engine
+    return masked_engine_for(target) if spans(spec, engine.lanes).masked else engine
 
 
 def pack(spec: BinaryConv, target: Target, parameters: BinaryParameters) -> tuple[np.ndarray, ...]:
@@ -55,17 +55,16 @@ def tiles(spec: BinaryConv, target: Target) -> list[Tile]:
     found = []
     for vectors in (4, 2, 1, 8, 3):
         rounded_up = -(-vectors // step) * step
-        if layout.shared and rounded_up <= max(layout.vectors, step) or rounded_up == step:
-            for pixels in _pixel_choices(width, rounded_up, target.max_registers):
-                found.append(Tile(pixels, rounded_up))
-    unique = list(dict.fromkeys(found))
+        if (layout.shared and rounded_up <= max(layout.vectors, step)) or rounded_up == step:
+            for pixels in _pixel_choices(width, rounded_up, target.max_registers, engine.registers):
+                found.append(Tile(pixels, rounded_up, engine.unroll))
+    unique = list(dict.fromkeys(found)) or [Tile(1, step, engine.unroll)]
     return sorted(unique, key=lambda tile: _cost(tile, spec, layout))[:8]
 
 
-def _pixel_choices(width: int, vectors: int, registers: int) -> Iterator[int]:
-    most = max(1, (registers - 2 - vectors) // vectors)
-    for pixels in range(min(most, width, 14), 0, -1):
-        yield pixels
+def _pixel_choices(width: int, vectors: int, registers: int, each: int) -> Iterator[int]:
+    most = (registers - 2 - vectors) // (vectors * each)
+    yield from range(min(most, width, 14), 0, -1)
 
 
 def _cost(tile: Tile, spec: BinaryConv, layout: Spans) -> float:
@@ -229,8 +228,10 @@ class _Builder:
             for word in range(unroll):
                 at = i * unroll + word
                 self._step(tap + at, weight + at, vectors, pixels)
+            self.engine.end_step()
         for word in range(whole * unroll, whole * unroll + rest):
             self._step(tap + word, weight + word, vectors, pixels)
+        self.engine.end_step()
 
     def _step(self, tap: Value, weight: Value, vectors: range, pixels: int) -> None:
         stride = self.spec.window.stride[1] * self.spec.x.pixel

@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 from tvm import tirx
 
-from kernels.builder import KernelBuilder, Memory, Register, Value, broadcast, cast, const, intrinsic, reinterpret, shuffle
+from kernels.binary_nibble import NibbleEngine
+from kernels.builder import KernelBuilder, Memory, Register, Value, broadcast, cast, const, intrinsic, reinterpret
 from kernels.target import Target
 
 
@@ -24,8 +25,12 @@ class Engine(Protocol):
         """Output channels of one vector."""
 
     @property
-    def pieces(self) -> int:
-        """int32 vectors that one accumulator's counts come back in."""
+    def registers(self) -> int:
+        """Machine registers one accumulator takes."""
+
+    @property
+    def unroll(self) -> int:
+        """A good number of words for one step of the inner loop."""
 
     def arrange(self, words: np.ndarray) -> np.ndarray:
         """Weight words [vectors, K, lanes] to the layout that `weight` reads."""
@@ -44,6 +49,9 @@ class Engine(Protocol):
     ) -> None:
         """Add one word of every pixel against the weight words of some vectors, at offsets in words of all lanes."""
 
+    def end_step(self) -> None:
+        """The words added since the last call may be combined now; called before every jump."""
+
     def flush(self) -> None:
         """Make room for `steps` more additions."""
 
@@ -56,7 +64,8 @@ class WordEngine:
     """One 32-bit lane a channel and the machine's own population count (VPOPCNTD, cpop, or LLVM's expansion)."""
 
     lanes: int
-    pieces: int = 1
+    registers: int = 1
+    unroll: int = 4
     _k: KernelBuilder = field(init=False, repr=False)
     _accumulators: list[list[Register]] = field(init=False, repr=False)
 
@@ -88,6 +97,9 @@ class WordEngine:
                 register = self._accumulators[pixel][vector]
                 register.set(register.value + tirx.popcount(differ))
 
+    def end_step(self) -> None:
+        """Words are counted as they come."""
+
     def flush(self) -> None:
         """32-bit lanes never fill."""
 
@@ -95,104 +107,157 @@ class WordEngine:
         return [reinterpret(self._accumulators[pixel][vector].value, f"int32x{self.lanes}")
                 if self.lanes > 1 else cast(self._accumulators[pixel][vector].value, "int32")]
 
-
-# popcount(i ^ j) is at most 4, so a byte holds 63 of them: 7 words of 8 nibbles.
-_NIBBLE_WORDS = 7
-_PSHUFB = {16: "llvm.x86.ssse3.pshuf.b.128", 32: "llvm.x86.avx2.pshuf.b", 64: "llvm.x86.avx512.pshuf.b.512"}
+# Byte lanes hold 31 words of at most 8 differences each.
+_BYTE_WORDS = 31
+_PAIR_SUMS = {
+    "aarch64": "llvm.aarch64.neon.uaddlp",
+    "arm": "llvm.arm.neon.vpaddlu",
+    "wasm32": "llvm.wasm.extadd.pairwise.unsigned",
+}
 
 
 @dataclass
-class NibbleEngine:
-    """x86 without VPOPCNTD: one byte lane a channel; four signs at once from a 16-entry table through PSHUFB.
+class ByteEngine:
+    """128-bit vectors that count the bits of bytes only (NEON, wasm) or do so more cheaply than those of words.
 
-    The table of an activation nibble n holds popcount(n ^ i) for every weight nibble i. Byte sums spill into two
-    16-bit sums (even and odd bytes), so byte 4 * l + t of a vector is channel t * lanes / 4 + l: then the counts come
-    out as four vectors of consecutive channels. Weights take a byte a nibble.
+    A channel is one 32-bit lane of four byte sums, added up at the end or every 31 words.
     """
 
     lanes: int
-    words: int
-    pieces: int = 4
+    arch: str
+    registers: int = 1
+    unroll: int = 4
     _k: KernelBuilder = field(init=False, repr=False)
-    _tables: Memory | None = field(init=False, repr=False, default=None)
     _bytes: list[list[Register]] = field(init=False, repr=False)
-    _halves: list[list[tuple[Register, Register]]] = field(init=False, repr=False)
+    _sums: list[list[Register]] = field(init=False, repr=False)
 
     def arrange(self, words: np.ndarray) -> np.ndarray:
-        channels = [t * (self.lanes // 4) + lane for lane in range(self.lanes // 4) for t in range(4)]
-        shifts = np.arange(0, 32, 4, dtype=np.uint32)[:, None]
-        nibbles = (words[:, :, None, channels] >> shifts) & 15
-        return np.ascontiguousarray(nibbles.astype(np.uint8))
+        return words
 
     def weights_pointer(self, k: KernelBuilder, name: str, words: int) -> Memory:
-        self._tables = _nibble_tables(k)
-        return k.pointer(name, "uint8", words * 8 * self.lanes)
+        return k.pointer(name, "uint32", words * self.lanes)
 
     def begin(self, k: KernelBuilder, pixels: int, vectors: int) -> None:
         self._k = k
-        zero, wide = const(0, "uint8", self.lanes), const(0, "uint16", self.lanes // 2)
+        zero, wide = const(0, "uint8", 4 * self.lanes), const(0, "uint32", self.lanes)
         self._bytes = [[k.register(zero) for _ in range(vectors)] for _ in range(pixels)]
-        self._halves = []
-        if self.words > _NIBBLE_WORDS:
-            self._halves = [[(k.register(wide), k.register(wide)) for _ in range(vectors)] for _ in range(pixels)]
+        self._sums = [[k.register(wide) for _ in range(vectors)] for _ in range(pixels)]
 
     def steps(self) -> int:
-        return _NIBBLE_WORDS
+        return _BYTE_WORDS
 
     def add(
         self, words: list[Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
     ) -> None:
-        k, lanes = self._k, self.lanes
-        assert self._tables is not None and masks is None
-        for nibble in range(8):
-            tables = [k.let(self._table(word, nibble)) for word in words]
-            for vector, offset in offsets.items():
-                weight = k.let(reinterpret(weights.load((offset * 8 + nibble) * lanes, lanes), f"int8x{lanes}"))
-                for pixel, table in enumerate(tables):
-                    counts = intrinsic(f"int8x{lanes}", _PSHUFB[lanes], table, weight)
-                    register = self._bytes[pixel][vector]
-                    register.set(register.value + reinterpret(counts, f"uint8x{lanes}"))
+        assert masks is None
+        kind = f"uint8x{4 * self.lanes}"
+        for vector, offset in offsets.items():
+            weight = self._k.let(weights.load(offset * self.lanes, self.lanes))
+            for pixel, word in enumerate(words):
+                differ = reinterpret(broadcast(word, self.lanes) ^ weight, kind)
+                register = self._bytes[pixel][vector]
+                register.set(register.value + intrinsic(kind, "llvm.ctpop", differ))
 
-    def _table(self, word: Value, nibble: int) -> Value:
-        """The table of one nibble of `word`, in every 16-byte part of a vector."""
-        assert self._tables is not None
-        shift = 4 * nibble - 4
-        moved = word << const(4, "uint32") if shift < 0 else word >> const(shift, "uint32") if shift else word
-        entry = self._tables.load(cast(moved & const(0xF0, "uint32"), "int32"), 16)
-        if self.lanes > 16:
-            entry = shuffle([self._k.let(entry)] * (self.lanes // 16), range(self.lanes))
-        return reinterpret(entry, f"int8x{self.lanes}")
+    def end_step(self) -> None:
+        """Words are counted as they come."""
 
     def flush(self) -> None:
-        for pixel, row in enumerate(self._halves):
-            for vector, (even, odd) in enumerate(row):
-                register = self._bytes[pixel][vector]
-                pairs = self._k.let(reinterpret(register.value, f"uint16x{self.lanes // 2}"))
-                even.set(even.value + (pairs & const(0xFF, "uint16", self.lanes // 2)))
-                odd.set(odd.value + (pairs >> const(8, "uint16", self.lanes // 2)))
-                register.set(const(0, "uint8", self.lanes))
+        for row, sums in zip(self._bytes, self._sums, strict=True):
+            for register, total in zip(row, sums, strict=True):
+                pairs = self._pair_sums(register.value, "uint16", 2 * self.lanes)
+                total.set(total.value + self._pair_sums(pairs, "uint32", self.lanes))
+                register.set(const(0, "uint8", 4 * self.lanes))
+
+    def _pair_sums(self, value: Value, dtype: str, lanes: int) -> Value:
+        """Sums of neighbouring lanes, in lanes of twice the width."""
+        kind = f"{dtype}x{lanes}"
+        if self.arch in _PAIR_SUMS and not (self.arch == "wasm32" and dtype == "uint32"):
+            return self._k.let(intrinsic(kind, _PAIR_SUMS[self.arch], value))
+        bits = 8 if dtype == "uint16" else 16
+        whole = self._k.let(reinterpret(value, kind))
+        low = whole & const((1 << bits) - 1, dtype, lanes)
+        return self._k.let(low + (whole >> const(bits, dtype, lanes)))
 
     def counts(self, pixel: int, vector: int) -> list[Value]:
-        quads = self.lanes // 4
-        kind = f"int32x{quads}"
-        if not self._halves:
-            whole = self._k.let(reinterpret(self._bytes[pixel][vector].value, f"uint32x{quads}"))
-            byte = const(0xFF, "uint32", quads)
-            return [reinterpret((whole >> const(8 * t, "uint32", quads)) & byte, kind) for t in range(4)]
-        even, odd = (
-            self._k.let(reinterpret(half.value, f"uint32x{quads}")) for half in self._halves[pixel][vector]
-        )
-        low, shift = const(0xFFFF, "uint32", quads), const(16, "uint32", quads)
-        return [reinterpret(part, kind) for part in (even & low, odd & low, even >> shift, odd >> shift)]
+        return [reinterpret(self._sums[pixel][vector].value, f"int32x{self.lanes}")]
 
 
-def _nibble_tables(k: KernelBuilder) -> Memory:
-    """256 bytes on the stack: entry 16 * n + i is popcount(n ^ i)."""
-    tables = k.stack("uint8", 256)
-    for nibble in range(16):
-        values = [const((nibble ^ i).bit_count(), "uint8") for i in range(16)]
-        tables.store(16 * nibble, shuffle(values, range(16)))
-    return tables
+@dataclass
+class CarrySaveEngine:
+    """Scalar machines without a population count: full adders on whole words, so that only every fourth is counted.
+
+    `ones` and `twos` hold the sum's low bits, position by position; four words cost three full adders (five
+    operations each) and one count of the carries (Harley-Seal), instead of four counts of about a dozen.
+    """
+
+    lanes: int = 1
+    registers: int = 5
+    unroll: int = 4
+    _k: KernelBuilder = field(init=False, repr=False)
+    _state: list[list[tuple[Register, Register, Register]]] = field(init=False, repr=False)
+    _pending: dict[tuple[int, int], list[Value]] = field(init=False, repr=False)
+
+    def arrange(self, words: np.ndarray) -> np.ndarray:
+        return words
+
+    def weights_pointer(self, k: KernelBuilder, name: str, words: int) -> Memory:
+        return k.pointer(name, "uint32", words)
+
+    def begin(self, k: KernelBuilder, pixels: int, vectors: int) -> None:
+        self._k, self._pending = k, {}
+        zero = const(0, "uint32")
+        self._state = [
+            [(k.register(zero), k.register(zero), k.register(zero)) for _ in range(vectors)] for _ in range(pixels)
+        ]
+
+    def steps(self) -> int:
+        return 1 << 25
+
+    def add(
+        self, words: list[Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
+    ) -> None:
+        for vector, offset in offsets.items():
+            weight = self._k.let(weights.load(offset))
+            mask = None if masks is None else self._k.let(masks.load(offset))
+            for pixel, word in enumerate(words):
+                differ = word ^ weight
+                pending = self._pending.setdefault((pixel, vector), [])
+                pending.append(self._k.let(differ if mask is None else differ & mask))
+                if len(pending) == 4:
+                    self._add_four(*self._state[pixel][vector], pending)
+                    pending.clear()
+
+    def _add_four(self, ones: Register, twos: Register, total: Register, words: list[Value]) -> None:
+        first = self._full_adder(ones, words[0], words[1])
+        second = self._full_adder(ones, words[2], words[3])
+        fours = self._full_adder(twos, first, second)
+        total.set(total.value + (tirx.popcount(fours) << const(2, "uint32")))
+
+    def _full_adder(self, low: Register, a: Value, b: Value) -> Value:
+        """`low` becomes the sum bits of low + a + b; returns the carries."""
+        k = self._k
+        before = k.let(low.value)
+        half = k.let(before ^ a)
+        low.set(half ^ b)
+        return k.let((before & a) | (half & b))
+
+    def end_step(self) -> None:
+        for (pixel, vector), words in self._pending.items():
+            ones, _, total = self._state[pixel][vector]
+            if len(words) >= 2:
+                carries = self._full_adder(ones, words[0], words[1])
+                total.set(total.value + (tirx.popcount(carries) << const(1, "uint32")))
+            if len(words) % 2:
+                total.set(total.value + tirx.popcount(words[-1]))
+            words.clear()
+
+    def flush(self) -> None:
+        """32-bit sums never fill."""
+
+    def counts(self, pixel: int, vector: int) -> list[Value]:
+        ones, twos, total = self._state[pixel][vector]
+        rest = tirx.popcount(ones.value) + (tirx.popcount(twos.value) << const(1, "uint32"))
+        return [cast(total.value + rest, "int32")]
 
 
 # Two 16-bit sums a lane hold this many words (32 differences each).
@@ -201,11 +266,18 @@ _MOST_WORDS_16_BIT = 65535 // 32
 
 def engine_for(target: Target, words: int) -> Engine:
     """The fastest way to count `words` words a channel on `target`."""
+    lanes = max(1, target.vector_bits // 32)
     if target.has_ssse3 and not target.has_vpopcntdq and words <= _MOST_WORDS_16_BIT:
         return NibbleEngine(target.vector_bits // 8, words)
-    return word_engine(target)
+    if lanes == 4 and not target.has_dotprod and not target.has("zvbb"):
+        # Without a byte count (x86 without SSSE3, RISC-V) its expansion needs registers of its own.
+        counted = target.arch in _PAIR_SUMS
+        return ByteEngine(lanes, target.arch, registers=1 if counted else 3, unroll=4 if counted else 1)
+    if lanes == 1 and not target.has("zbb"):
+        return CarrySaveEngine()
+    return WordEngine(lanes)
 
 
-def word_engine(target: Target) -> Engine:
-    """The engine that runs everywhere and knows masks."""
+def masked_engine_for(target: Target) -> Engine:
+    """The engine for layers whose groups need masks: whole 32-bit lanes."""
     return WordEngine(max(1, target.vector_bits // 32))

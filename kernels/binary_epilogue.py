@@ -1,4 +1,4 @@
-"""From population counts to what a 1-bit layer gives: integers, floats after BN, activation and residual, packed bits."""
+"""From bit counts to what a 1-bit layer gives: integers, floats after BN, activation and residual, packed bits."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def _classes(
 
 
 def class_offsets(spec: BinaryConv, layout: Spans) -> np.ndarray:
-    """int32 [OH + OW]: where each output row's and column's part of the table of `bases` begins; their sum indexes it."""
+    """int32 [OH + OW]: where each output row and column begins in the table of `bases`; their sum is the index."""
     classes = border_classes(spec)
     per_row = len(classes.column_taps) * layout.channels
     offsets = [row * per_row for row in classes.rows] + [column * layout.channels for column in classes.columns]

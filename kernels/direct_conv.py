@@ -20,7 +20,8 @@ from kernels.target import Target
 
 @dataclass(frozen=True)
 class Place:
-    """Where one accumulator belongs: `lane` indexes the padded per-channel constants, `channel` the image's channels."""
+    """Where one pixel's accumulators belong: `lane` indexes the padded per-channel constants, `channel` the image's
+    channels; `count` channels from there on exist."""
 
     lane: Value
     channel: Value
@@ -33,8 +34,8 @@ class Place:
         return self.row * image.row + self.column * image.pixel + self.channel + image.start
 
 
-# finish(place, one vector's accumulator): `place.count` of its channels exist
-Finish = Callable[[Place, Value], None]
+# finish(place, the accumulators of adjacent vectors of channels of one pixel)
+Finish = Callable[[Place, list[Value]], None]
 
 
 class Dot(Protocol):
@@ -205,10 +206,8 @@ class _Nest:
         self.taps(b.let((group * blocks + block) * conv.block_size(dot)), self.x_base(group, row, column), pixels, accs)
         channel = b.let(group * conv.out_channels + block * dot.lanes)
         for (i, j), registers in zip(pixels, accs, strict=True):
-            for v, (register, count) in enumerate(zip(registers, counts, strict=True)):
-                offset = v * dot.lanes
-                place = Place(lane + offset, channel + offset, row + i, column + j, count)
-                self.finish(place, register.value)
+            place = Place(lane, channel, row + i, column + j, sum(counts))
+            self.finish(place, [register.value for register in registers])
 
     def x_base(self, group: Value, row: Value, column: Value) -> Value:
         """Index of the first element that the tile's first pixel reads."""

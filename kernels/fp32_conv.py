@@ -125,12 +125,14 @@ def build(spec: Fp32Conv, target: Target, tile: Tile | None = None) -> Any:
     residual = b.pointer("residual", "float32", spec.residual.size) if spec.residual is not None else None
     y = b.pointer("y", "float32", spec.y.size)
 
-    def finish(place: Place, acc: Value) -> None:
-        value = activated(b, target, acc, spec.activation)
-        if residual is not None and spec.residual is not None:
-            image = long_row(spec.residual) if conv.y != spec.y else spec.residual
-            value = value + load_first(residual, place.index(image), dot.lanes, place.count)
-        store_first(b, y, place.index(conv.y), value, place.count)
+    def finish(place: Place, accs: list[Value]) -> None:
+        for first, acc in zip(range(0, place.count, dot.lanes), accs, strict=True):
+            count = min(dot.lanes, place.count - first)
+            value = activated(b, target, acc, spec.activation)
+            if residual is not None and spec.residual is not None:
+                image = long_row(spec.residual) if conv.y != spec.y else spec.residual
+                value = value + load_first(residual, place.index(image) + first, dot.lanes, count)
+            store_first(b, y, place.index(conv.y) + first, value, count)
 
     emit_conv(b, conv, dot, tile, x, weights, lambda lane: bias.load(lane, dot.lanes), finish)
     return b.finish()

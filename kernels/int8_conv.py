@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Value
+from kernels.builder import KernelBuilder, Value, cast
 from kernels.direct_conv import (
     Conv,
     Place,
@@ -26,6 +26,7 @@ from kernels.requantise import reference as requantised
 from kernels.requantise import scaled_to_8_bits, storage
 from kernels.store import store_first
 from kernels.target import Target
+from kernels.x86_narrow import has_narrow, narrow
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,16 @@ def build(spec: Int8Conv, target: Target, tile: Tile | None = None) -> Any:
     scale = b.pointer("scale", "float32", conv.lanes_size(dot))
     y = b.pointer("y", storage(spec.y_signed), spec.y.size)
 
-    def finish(place: Place, acc: Value) -> None:
-        value = scaled_to_8_bits(b, acc, scale.load(place.lane, dot.lanes), spec.y_zero_point, spec.y_signed)
-        store_first(b, y, place.index(conv.y), value, place.count)
+    def finish(place: Place, accs: list[Value]) -> None:
+        factors = [scale.load(place.lane + v * dot.lanes, dot.lanes) for v in range(len(accs))]
+        index, packable = place.index(conv.y), has_narrow(target) and dot.lanes == 16
+        for v in range(0, len(accs), 4) if packable else []:
+            products = [b.let(cast(a, "float32") * f) for a, f in zip(accs[v : v + 4], factors[v : v + 4], strict=True)]
+            count = min(place.count - v * 16, 64)
+            store_first(b, y, index + v * 16, narrow(b, products, spec.y_zero_point, spec.y_signed), count)
+        for v in range(len(accs)) if not packable else []:
+            value = scaled_to_8_bits(b, accs[v], factors[v], spec.y_zero_point, spec.y_signed)
+            store_first(b, y, index + v * dot.lanes, value, min(place.count - v * dot.lanes, dot.lanes))
 
     emit_conv(b, conv, dot, tile, x, weights, lambda lane: bias.load(lane, dot.lanes), finish)
     return b.finish()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels import int8_conv
+from kernels import int8_conv, vnni_depthwise
 from kernels.builder import KernelBuilder, Value, cast, lanes_of
 from kernels.depthwise_loops import Depthwise, Tile, emit_depthwise
 from kernels.image import Image, Window, check_window, symbol
@@ -60,7 +60,11 @@ def reference(spec: Int8Depthwise, x: np.ndarray, weight: np.ndarray, bias: np.n
 
 def pack(spec: Int8Depthwise, target: Target, weight: np.ndarray, bias: np.ndarray | None, scale: np.ndarray,
          x_zero_point: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(weights int16 [KH * KW, C], bias, scale) with the input's zero point folded into the bias."""
+    """(weights, bias, scale) with the input's zero point folded into the bias: int16 [KH * KW, C] or VNNI's layout."""
+    if _by_vnni(spec, target):
+        order = vnni_depthwise.lane_channels(spec.x.channels)
+        folded = int8_conv.folded_bias(weight, bias, x_zero_point, 128 if spec.x_signed else 0, spec.x_signed)
+        return vnni_depthwise.pack_weights(weight), folded[order], scale.astype(np.float32)[order]
     folded = int8_conv.folded_bias(weight, bias, x_zero_point, 0, spec.x_signed)
     taps = weight.reshape(spec.x.channels, spec.window.taps).T.astype(np.int16)
     return np.ascontiguousarray(taps).reshape(-1), folded, scale.astype(np.float32)
@@ -68,12 +72,42 @@ def pack(spec: Int8Depthwise, target: Target, weight: np.ndarray, bias: np.ndarr
 
 def tiles(spec: Int8Depthwise, target: Target) -> list[Tile]:
     """Runs of columns worth timing, the best guess first."""
+    if _by_vnni(spec, target):
+        return [Tile(columns) for columns in dict.fromkeys(min(columns, spec.y.width) for columns in (4, 5, 2, 7))]
     return [Tile(min(columns, spec.y.width)) for columns in (4, 7, 2, 1)]
+
+
+def _by_vnni(spec: Int8Depthwise, target: Target) -> bool:
+    return target.has_vnni and spec.x.channels >= vnni_depthwise.SMALLEST
+
+
+def _build_vnni(spec: Int8Depthwise, tile: Tile) -> Any:
+    b = KernelBuilder(spec.symbol(tile))
+    lanes = vnni_depthwise.lane_channels(spec.x.channels).size
+    kh, kw = spec.window.kernel
+    vnni_depthwise.VnniDepthwise(
+        b=b,
+        x=spec.x,
+        y=spec.y,
+        window=spec.window,
+        columns=tile.columns,
+        zero_point=spec.y_zero_point,
+        x_signed=spec.x_signed,
+        y_signed=spec.y_signed,
+        source=b.pointer("x", storage(spec.x_signed), spec.x.size),
+        weights=b.pointer("weights", "int8", -(-kh // 4) * 4 * kw * lanes),
+        bias=b.pointer("bias", "int32", lanes),
+        scale=b.pointer("scale", "float32", lanes),
+        result=b.pointer("y", storage(spec.y_signed), spec.y.size),
+    ).emit()
+    return b.finish()
 
 
 def build(spec: Int8Depthwise, target: Target, tile: Tile | None = None) -> Any:
     """The kernel: f(x, weights, bias, scale, y)."""
     tile = tile or tiles(spec, target)[0]
+    if _by_vnni(spec, target):
+        return _build_vnni(spec, tile)
     channels = spec.x.channels
     b = KernelBuilder(spec.symbol(tile))
     x = b.pointer("x", storage(spec.x_signed), spec.x.size)

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Value, broadcast
+from kernels.builder import KernelBuilder, Memory, Value, broadcast, const, shuffle
 from kernels.image import Image, symbol
 from kernels.requantise import reference as requantised
 from kernels.requantise import storage, to_8_bits
@@ -72,13 +73,24 @@ def build(spec: Quantize, target: Target, tile: None = None) -> Any:
     if not spec.planar or spec.x.channels == 1:
         sweep_channels(b, (spec.x, spec.y), lanes, body)
         return b.finish()
-    plane = spec.x.height * spec.x.width
-    with b.loop(spec.x.height) as row:
-        for first, count, size in pieces(spec.x.width, lanes):
-            with b.loop(count) as i:
-                column = b.let(i * size + first)
-                with b.loop(spec.x.channels) as channel:
-                    value = b.let(converted(x.load(channel * plane + row * spec.x.width + column, size), size))
-                    pixel = b.let(spec.y.start + row * spec.y.row + column * spec.y.pixel + channel)
-                    store_spread(b, y, pixel, spec.y.pixel, value)
+    for first, count, size in pieces(spec.x.width, lanes):
+        with b.loop(spec.x.height) as row, b.loop(count) as i:
+            column = b.let(i * size + first)
+            source = b.let(row * spec.x.width + column)
+            pixel = b.let(spec.y.start + row * spec.y.row + column * spec.y.pixel)
+            _planes_to_pixels(b, spec, x, y, source, pixel, size, converted)
     return b.finish()
+
+
+def _planes_to_pixels(b: KernelBuilder, spec: Quantize, x: Memory, y: Memory, source: Value, pixel: Value, size: int,
+                      converted: Callable[[Value, int], Value]) -> None:
+    """`size` adjacent pixels: one interleaved store where a pixel holds up to four bytes, else a store a byte."""
+    plane = spec.x.height * spec.x.width
+    if size == 1 or spec.y.pixel > 4:
+        with b.loop(spec.x.channels) as channel:
+            value = b.let(converted(x.load(channel * plane + source, size), size))
+            store_spread(b, y, pixel + channel, spec.y.pixel, value)
+        return
+    planes = [b.let(converted(x.load(c * plane + source, size), size)) for c in range(spec.x.channels)]
+    planes += [const(0, y.dtype, size)] * (spec.y.pixel - len(planes))
+    y.store(pixel, shuffle(planes, [c * size + i for i in range(size) for c in range(spec.y.pixel)]))

@@ -1,4 +1,4 @@
-"""The machine a kernel is compiled for: a short alias or an LLVM-style string, parsed once into what kernels ask about."""
+"""The machine a kernel is compiled for: an alias or an LLVM-style string, parsed once into what kernels ask about."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from hwnas.device import list_devices, load_device, packaged_folder
 from hwnas.errors import HwnasError
 from hwnas.probe import pick_target
@@ -22,7 +23,7 @@ cpu:
   isa: {value: [asimd], source: its datasheet}
   cores: {value: 4, source: its datasheet}
 """
-SHIPPED = "jetson-orin-nano null pixel-8 raspberry-pi-4 raspberry-pi-5 stm32h7 x86-avx2 x86-avx512".split()
+SHIPPED = ["jetson-orin-nano", "null", "pixel-8", "raspberry-pi-4", "raspberry-pi-5", "stm32h7", "x86-avx2", "x86-avx512"]
 
 
 def written(folder: Path, text: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from hwnas.card import Calibration, calibration_of, read_card, update_card
 from hwnas.device import load_device
 from hwnas.errors import HwnasError

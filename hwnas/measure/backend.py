@@ -29,6 +29,10 @@ class Backend(Protocol):
         """A call that does nothing, timed beside the blocks and taken off each; None where calling costs nothing."""
         ...
 
+    def canary(self) -> Runner | None:
+        """The same work timed beside every group of rows, to notice slow phases; None where there are none."""
+        ...
+
     def energy_uj(self, runner: Runner, latency_us: float) -> tuple[float, str] | None:
         """Microjoules of one run and where the figure comes from; None where nothing here can tell."""
         ...

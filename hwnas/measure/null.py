@@ -54,6 +54,9 @@ class NullBackend:
     def empty(self) -> Runner | None:
         return None
 
+    def canary(self) -> Runner | None:
+        return None
+
     def energy_uj(self, runner: Runner, latency_us: float) -> tuple[float, str] | None:
         return (runner.energy_uj, "made up") if isinstance(runner, FixedRunner) else None
 

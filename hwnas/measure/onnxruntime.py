@@ -10,6 +10,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from hwnas.export.onnx import block_model, network_model
+from hwnas.measure.canary import Canary
 from hwnas.measure.energy import rapl_energy_uj
 from hwnas.measure.harness import Runner
 from hwnas.network import Network, Operator
@@ -72,6 +73,9 @@ class OnnxRuntimeBackend:
         ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("input", "output")]
         graph = helper.make_graph([helper.make_node("Identity", ["input"], ["output"])], "empty", ends[:1], ends[1:])
         return self.model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
+
+    def canary(self) -> Runner | None:
+        return Canary()
 
     def energy_uj(self, runner: Runner, latency_us: float) -> tuple[float, str] | None:
         return rapl_energy_uj(runner, latency_us)

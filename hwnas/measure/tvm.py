@@ -7,6 +7,8 @@ are timed, after one whole run that fills their inputs with plausible values.
 
 from __future__ import annotations
 
+import importlib
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from hwnas.export.native.compile import plan_model
 from hwnas.export.native.load import load_native
 from hwnas.export.native.objects import default_cache, kernel_objects, sources_digest
 from hwnas.export.onnx import block_model, network_model
+from hwnas.measure.canary import Canary
 from hwnas.measure.energy import rapl_energy_uj
 from hwnas.measure.float_ends import with_float_ends
 from hwnas.measure.harness import Runner
@@ -43,6 +46,7 @@ class TvmBackend:
     name = "tvm"
 
     def __init__(self, device: DeviceProfile, threads: int = 1) -> None:
+        import_tvm_alone()
         from kernels.target import parse_target
 
         if threads != 1:
@@ -65,6 +69,9 @@ class TvmBackend:
         """None: the loop runs in C, so a call costs nothing worth taking off."""
         return None
 
+    def canary(self) -> Runner | None:
+        return Canary()
+
     def energy_uj(self, runner: Runner, latency_us: float) -> tuple[float, str] | None:
         return rapl_energy_uj(runner, latency_us)
 
@@ -74,6 +81,20 @@ class TvmBackend:
         kinds = [call.kind for call in program.calls]
         first, last = (0, len(kinds)) if block is None else own_steps(kinds, block)
         return load_program(program, objects, self.compiler, first, last)
+
+
+def import_tvm_alone() -> None:
+    """Import TVM without torch: tvm_ffi imports torch wherever it is installed, and measuring needs none of it.
+
+    For the time of the import, torch's entry in sys.modules is None, which makes `import torch` an ImportError.
+    """
+    if "torch" in sys.modules:
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("tvm")
+    finally:
+        del sys.modules["torch"]
 
 
 def own_steps(kinds: Sequence[str], operator: Operator) -> tuple[int, int]:

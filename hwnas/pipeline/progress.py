@@ -9,9 +9,6 @@ from contextlib import contextmanager
 @contextmanager
 def bar(title: str, shown: bool) -> Iterator[Callable[[int, int, str], None]]:
     """A function of (done, total, note) that draws the bar."""
-    if not shown:
-        yield lambda done, total, note: None
-        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -19,7 +16,11 @@ def bar(title: str, shown: bool) -> Iterator[Callable[[int, int, str], None]]:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield lambda done, total, note: None
+        return
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=None, note="")
 
         def update(done: int, total: int, note: str) -> None:

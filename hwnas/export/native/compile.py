@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import HwnasError
 from hwnas.export.native import emit, link, microcontroller, templates
+from hwnas.export.native.elf import flash_and_ram
 from hwnas.export.native.fuse import fuse
 from hwnas.export.native.graph import load_model, read_graph
 from hwnas.export.native.lower import Candidate, KernelCall, lower
@@ -110,6 +111,8 @@ def _write(folder: Path, program: Program, machine: Target, name: str, objects: 
     for file in (f"{name}.h", "example.c", *made):
         (work / file).rename(folder / file)
     manifest = _manifest(folder, program, machine, name, tools.name)
+    if "bench.elf" in made:
+        manifest["flash_bytes"], manifest["ram_bytes"] = flash_and_ram(folder / "bench.elf")
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     return manifest
 

@@ -75,7 +75,7 @@ class Lowering:
              late: int = 0) -> KernelCall:
         """The call of `module`'s kernel for `spec`, with the chosen tile."""
         target = self.target
-        tiles = tuple(module.tiles(spec, target)) or (None,)
+        tiles = tuple(dict.fromkeys(module.tiles(spec, target))) or (None,)
         packed = tuple(np.ascontiguousarray(c) for c in constants)
         early, last = step.inputs[: len(step.inputs) - late], step.inputs[len(step.inputs) - late :]
         sizes = (*map(self.size, early), *(c.nbytes for c in packed), *map(self.size, (*last, *step.outputs)))

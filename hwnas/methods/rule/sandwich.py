@@ -6,12 +6,13 @@ largest one teaches all others; in-place distillation uses the teacher's soft la
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, softmax
 
+from hwnas.errors import HwnasError
 from hwnas.protocols import Batch, Supernet
 from hwnas.space import Architecture, SearchSpace, Value
 
@@ -19,10 +20,16 @@ from hwnas.space import Architecture, SearchSpace, Value
 class Sandwich:
     """Algorithm 1 of the paper: gradients of all paths are accumulated, then one optimiser step."""
 
-    def __init__(self, space: SearchSpace, seed: int = 0, random_paths: int = 2, hard: float = 0.5, uniform_precision: bool = True) -> None:
+    def __init__(
+        self, space: SearchSpace, seed: int = 0, random_paths: int = 2, hard: float = 0.5, turns: Sequence[str] | None = None
+    ) -> None:
+        """`turns` are the precisions the students take, one a step, over and over; all of the space's by default."""
         self.space, self.seed, self.random_paths, self.hard = space, seed, random_paths, hard
-        self.uniform_precision = uniform_precision
-        self.precisions = list(dict.fromkeys(p for c in space.choices if c.name.endswith("precision") for p in c.options))
+        known = list(dict.fromkeys(p for c in space.choices if c.name.endswith("precision") for p in c.options))
+        for precision in turns or ():
+            if precision not in known:
+                raise HwnasError(f"turns must be among the space's precisions {', '.join(known)}, got {precision!r}")
+        self.precisions = list(turns) if turns else known[::-1]
         self.teacher = space.largest()
 
     def groups(self, net: Supernet) -> Mapping[str, Iterable[nn.Parameter]]:
@@ -43,11 +50,10 @@ class Sandwich:
     def paths(self, step: int) -> list[Architecture]:
         """The students of a step: extremes and random paths; half of the random ones, by turns, of a single precision."""
         rng = np.random.default_rng((self.seed, step))
-        precision = self.precisions[-1 - step % len(self.precisions)] if self.precisions else ""
+        precision = self.precisions[step % len(self.precisions)] if self.precisions else ""
         extremes = [self.of_precision(self.space.largest(), precision), self.of_precision(self.space.smallest(), precision)]
         drawn = [self.space.random(rng) for _ in range(self.random_paths)]
-        if self.uniform_precision:
-            drawn = [self.of_precision(path, precision) if i % 2 == 0 else path for i, path in enumerate(drawn)]
+        drawn = [self.of_precision(path, precision) if i % 2 == 0 else path for i, path in enumerate(drawn)]
         return [path for path in dict.fromkeys([*extremes, *drawn]) if path != self.teacher]
 
     def of_precision(self, path: Architecture, precision: str) -> Architecture:

@@ -1,0 +1,106 @@
+"""Killed, interrupted, out of space: the same command goes on, and ends where an undisturbed run ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from hwnas.cli.main import main
+
+from tests.pipeline.runs import picks, run_file, start
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert main(["run", str(run_file(folder))]) == 0
+    return folder
+
+
+# Each is the file whose appearance shows how far the run has come.
+MOMENTS = ("tables/null/onnxruntime-int8.csv", "tables/null/card.json", "runs/tiny/checkpoint.pt", "runs/tiny/scores.json", "runs/tiny/export/*/*.onnx")
+
+
+def wait_for(pattern: str, folder: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not list(folder.glob(pattern)) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_killed_at_any_moment_resumes_to_the_same_pick(moment: str, undisturbed: Path, tmp_path: Path) -> None:
+    path = run_file(tmp_path)
+    process = start("run", str(path), cwd=tmp_path)
+    wait_for(moment, tmp_path, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert main(["run", str(path)]) == 0
+    assert picks(tmp_path) == picks(undisturbed)
+    name = "runs/tiny/export/int8-onnxruntime/model.int8.onnx"
+    assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes(), "the same weights to the bit"
+
+
+@pytest.mark.parametrize("moment", MOMENTS[2:])
+def test_an_interrupt_is_one_line_that_names_what_is_kept(moment: str, tmp_path: Path) -> None:
+    process = start("run", str(run_file(tmp_path, train={"epochs": 200, "batch_size": 256} if "checkpoint" in moment else None)), cwd=tmp_path)
+    wait_for(moment, tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("the run ended before the signal came")
+    assert process.returncode == 2, errors
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("error: interrupted; kept: everything finished so far") and "Traceback" not in errors
+
+
+def test_a_second_run_that_changes_only_the_limit_measures_and_trains_nothing(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import hwnas.train
+    from hwnas.measure.null import NullBackend
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("this run may not measure a block or train")
+
+    for name in ("tables", "runs"):
+        shutil.copytree(undisturbed / name, tmp_path / name)
+    measured = NullBackend.network
+    monkeypatch.setattr(hwnas.train, "_step", refuse)
+    monkeypatch.setattr("hwnas.measure.fill._fill", refuse)
+    monkeypatch.setattr(NullBackend, "network", lambda self, network, seed: measured(self, network, seed))
+    assert main(["run", str(run_file(tmp_path)), "--limit", "latency_us=2.9"]) == 0
+    changed = picks(tmp_path)["pick-int8-onnxruntime.json"]
+    assert changed["costs"]["latency"] <= 2.9
+    capsys.readouterr()
+
+
+def test_a_damaged_export_is_made_again(undisturbed: Path, tmp_path: Path) -> None:
+    for name in ("tables", "runs"):
+        shutil.copytree(undisturbed / name, tmp_path / name)
+    model = tmp_path / "runs/tiny/export/int8-onnxruntime/model.int8.onnx"
+    whole = model.read_bytes()
+    model.write_bytes(whole[: len(whole) // 2])
+    assert main(["run", str(run_file(tmp_path))]) == 0
+    assert model.read_bytes() == whole
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+def test_a_full_disk_is_one_line_and_nothing_written_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        path = run_file(tmp_path, out=str(disk))
+        assert main(["run", str(path)]) == 2
+        errors = capsys.readouterr().err.strip().splitlines()
+        assert "No space left on device" in errors[-1] and errors[-1].startswith("error: ")
+        assert not list(disk.rglob("*.part")), "no half-written file is left"
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert main(["run", str(run_file(tmp_path))]) == 0, "the rows measured before are used"

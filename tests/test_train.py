@@ -1,0 +1,139 @@
+"""Training: rules, resuming, and two processes that give the single process's result."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hwnas.errors import HwnasError
+from hwnas.plug import available, resolve
+from hwnas.protocols import Batch, TrainingRule
+from hwnas.spaces.resnet_binary import resnet_binary
+from hwnas.supernet import WeightSharing
+from hwnas.train import Schedule, batches, load_state, rate, train
+
+SPACE = resnet_binary(1, 10, (8,), 8, 2, ((8, 16),), (1, 2), (2,), (3,))
+IMAGES = torch.randn(96, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(96) % 10
+RULES = [name for name in available("methods.rule") if name != "plain"]
+
+
+def rule_named(name: str) -> TrainingRule:
+    return resolve(f"rule.{name}", "methods")(SPACE, seed=0)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_yields_steps_of_its_groups_and_repeats_itself_at_the_same_step(name: str) -> None:
+    net, rule = WeightSharing(SPACE), rule_named(name)
+    groups = rule.groups(net)
+
+    def losses() -> list[float]:
+        found = []
+        for group, values in rule.steps(net, Batch(IMAGES[:16], LABELS[:16], step=3)):
+            assert group in groups
+            found += [value.item() for value in values]
+        return found
+
+    first = losses()
+    assert first and all(np.isfinite(first)) and first == losses()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_training_lowers_the_loss(name: str) -> None:
+    net, seen = WeightSharing(SPACE), []
+    train(net, rule_named(name), IMAGES, LABELS, Schedule(epochs=12, batch_size=32, warmup=2), progress=lambda d, t, note: seen.append(float(note.split()[-1])))
+    assert np.mean(seen[-6:]) < np.mean(seen[:6])
+
+
+def test_the_sandwich_trains_the_largest_and_the_smallest_of_every_precision_in_turn() -> None:
+    rule = resolve("rule.sandwich", "methods")(SPACE, random_paths=1)
+    for step, precision in enumerate(("w1a1", "int8", "fp32", "w1a1")):
+        paths = rule.paths(step)
+        smallest = rule.of_precision(SPACE.smallest(), precision)
+        assert smallest in paths and rule.teacher not in paths
+        assert precision == "fp32" or rule.of_precision(SPACE.largest(), precision) in paths
+
+
+def test_a_run_cut_off_after_an_epoch_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    schedule, checkpoint = Schedule(epochs=3, batch_size=32, shift=1, flip=True), tmp_path / "checkpoint.pt"
+    whole = train(WeightSharing(SPACE), rule_named("sandwich"), IMAGES, LABELS, schedule).state_dict()
+
+    def cut(done: int, total: int, note: str) -> None:
+        if done == 5:  # in the second of three epochs
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(WeightSharing(SPACE), rule_named("sandwich"), IMAGES, LABELS, schedule, checkpoint, "a", cut)
+    steps: list[int] = []
+    resumed = train(WeightSharing(SPACE), rule_named("sandwich"), IMAGES, LABELS, schedule, checkpoint, "a", lambda d, t, n: steps.append(d))
+    assert steps[0] == 4, "the first epoch is not trained again"
+    assert all(torch.equal(value, whole[name]) for name, value in resumed.state_dict().items())
+
+
+def test_a_checkpoint_of_something_else_is_not_taken_up(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    for identity in ("a", "b"):
+        steps: list[int] = []
+        train(WeightSharing(SPACE), rule_named("single_path"), IMAGES, LABELS, Schedule(epochs=1, batch_size=32), checkpoint, identity, lambda d, t, n: steps.append(d))
+        assert steps[0] == 1
+
+
+def test_a_truncated_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    train(WeightSharing(SPACE), rule_named("single_path"), IMAGES, LABELS, Schedule(epochs=1, batch_size=32), checkpoint, "a")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(HwnasError, match=r"checkpoint\.pt is truncated or not a checkpoint"):
+        load_state(checkpoint)
+
+
+def test_a_loss_that_is_not_a_number_stops_training_in_one_line() -> None:
+    with pytest.raises(HwnasError, match="the training loss became nan at step 0"):
+        train(WeightSharing(SPACE), rule_named("single_path"), IMAGES * torch.nan, LABELS, Schedule(epochs=1, batch_size=32))
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
+    schedule = Schedule(learning_rate=1.0, warmup=10)
+    assert rate(schedule, 0, 110) == pytest.approx(0.1) and rate(schedule, 9, 110) == 1.0
+    assert rate(schedule, 60, 110) == pytest.approx(0.5) and rate(schedule, 110, 110) == pytest.approx(0.0)
+
+
+def test_every_image_is_seen_once_an_epoch_in_an_order_that_the_seed_decides() -> None:
+    images = torch.arange(96.0)[:, None, None, None]
+    orders = [torch.cat([x.flatten() for x, _ in batches(images, LABELS, Schedule(batch_size=32, seed=seed), 0)]) for seed in (0, 0, 1)]
+    assert torch.equal(orders[0], orders[1]) and not torch.equal(orders[0], orders[2])
+    assert torch.equal(orders[0].sort().values, torch.arange(96.0))
+
+
+def test_two_processes_by_torchrun_give_the_single_process_result(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(_JOB)
+    command = [sys.executable, str(script), str(tmp_path / "one.pt")]
+    subprocess.run(command, check=True, timeout=200)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), str(tmp_path / "two.pt")]
+    subprocess.run(launcher, check=True, timeout=200, capture_output=True)
+    one, two = (load_state(tmp_path / name) for name in ("one.pt", "two.pt"))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        # The same sums in another order: float32 rounding, carried through four Adam steps of size 2e-4.
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+
+
+_JOB = """
+import sys
+import torch
+from hwnas.methods.rule.sandwich import Sandwich
+from hwnas.spaces.resnet_binary import resnet_binary
+from hwnas.supernet import WeightSharing
+from hwnas.train import Schedule, join_processes, save_state, train, world
+torch.set_num_threads(1)
+join_processes()
+space = resnet_binary(1, 10, (8,), 8, 2, ((8, 16),), (1, 2), (2,), (3,), ("fp32",))
+images = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+net = train(WeightSharing(space), Sandwich(space), images, torch.arange(64) % 10, Schedule(epochs=2, batch_size=32, learning_rate=2e-4))
+if world()[0] == 0:
+    save_state(sys.argv[1], net.state_dict())
+"""
