@@ -82,7 +82,7 @@ class Fidelity:
         """Raise CheckFailed when the machine was too noisy."""
         if not self.trusted:
             raise CheckFailed(
-                f"the same networks measured twice differ by {self.noise_floor:.1%} on average, above {NOISE_LIMIT:.0%}",
+                f"networks measured twice differ by {self.noise_floor:.1%} on average, above {NOISE_LIMIT:.0%}",
                 hint="stop what else runs on this machine and measure again",
             )
 
@@ -197,7 +197,7 @@ def distinct_networks(space: SearchSpace, count: int, seed: int) -> list[Network
             break
     if len(found) < LEAST_NETWORKS:
         raise HwnasError(
-            f"space {space.name!r} has {len(found)} different networks; grading a table takes at least {LEAST_NETWORKS}",
+            f"space {space.name!r} has {len(found)} different networks; grading takes at least {LEAST_NETWORKS}",
             hint="use the table without a calibration, or allow more options",
         )
     return list(found.values())

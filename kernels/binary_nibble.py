@@ -10,7 +10,7 @@ from kernels.builder import KernelBuilder, Memory, Register, Value, cast, const,
 
 # popcount(i ^ j) is at most 4, so a byte holds 63 of them: 7 words of 8 nibbles.
 _NIBBLE_WORDS = 7
-_PSHUFB = {16: "llvm.x86.ssse3.pshuf.b.128", 32: "llvm.x86.avx2.pshuf.b", 64: "llvm.x86.avx512.pshuf.b.512"}
+PSHUFB = {16: "llvm.x86.ssse3.pshuf.b.128", 32: "llvm.x86.avx2.pshuf.b", 64: "llvm.x86.avx512.pshuf.b.512"}
 
 
 @dataclass
@@ -62,7 +62,7 @@ class NibbleEngine:
             for vector, offset in offsets.items():
                 weight = k.let(reinterpret(weights.load((offset * 8 + nibble) * lanes, lanes), f"int8x{lanes}"))
                 for pixel, table in enumerate(tables):
-                    counts = intrinsic(f"int8x{lanes}", _PSHUFB[lanes], table, weight)
+                    counts = intrinsic(f"int8x{lanes}", PSHUFB[lanes], table, weight)
                     register = self._bytes[pixel][vector]
                     register.set(register.value + reinterpret(counts, f"uint8x{lanes}"))
 

@@ -162,6 +162,7 @@ def reference_float(
     spec: BinaryConv, dot: np.ndarray, parameters: BinaryParameters, residual: np.ndarray | None
 ) -> np.ndarray:
     """The float32 epilogue, every operation rounded on its own."""
+    assert parameters.scale is not None and parameters.bias is not None
     value = dot.astype(np.float32) * parameters.scale + parameters.bias
     if residual is not None and spec.residual_first:
         value = value + residual

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Value, cast
+from kernels.builder import KernelBuilder, Memory, Value, cast
 from kernels.image import Image, symbol
-from kernels.sweep import lanes_for, sweep_channels
+from kernels.sweep import Body, lanes_for, sweep_channels
 from kernels.target import Target
 
 
@@ -67,17 +67,21 @@ def build(spec: Concat, target: Target, tile: None = None) -> Any:
     lanes = lanes_for(target, 32 if spec.dtype == "float32" else 8) if target.vector_bits > 32 else 1
     start = 0
     for image, source, table in zip(spec.inputs, sources, tables, strict=True):
-        first = start
-
-        def body(index: list[Value], channel: Value, size: int) -> None:
-            if table is None:
-                y.store(index[1] + first, source.load(index[0], size))
-                return
-            for i in range(size):
-                y.store(index[1] + first + i, table.load(cast(source.load(index[0] + i), "int32")))
-
         # the output seen as an image of as many channels as this input, at its own pixel stride
         window = Image(image.height, image.width, image.channels, spec.y.halo, spec.y.pixel)
-        sweep_channels(b, (image, window), lanes, body)
+        sweep_channels(b, (image, window), lanes, _copier(source, table, y, start))
         start += image.channels
     return b.finish()
+
+
+def _copier(source: Memory, table: Memory | None, y: Memory, start: int) -> Body:
+    """Copies a piece of one input to channel `start` of the output, through its table where it has one."""
+
+    def body(index: list[Value], channel: Value, size: int) -> None:
+        if table is None:
+            y.store(index[1] + start, source.load(index[0], size))
+            return
+        for i in range(size):
+            y.store(index[1] + start + i, table.load(cast(source.load(index[0] + i), "int32")))
+
+    return body

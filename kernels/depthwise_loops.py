@@ -32,8 +32,9 @@ class Depthwise:
     finish: Callable[[Value, Value, Value], None]
 
 
-def emit_depthwise(b: KernelBuilder, x: Image, y: Image, window: Window, lanes: int, tile: Tile,
-                   element: Depthwise) -> None:
+def emit_depthwise(
+    b: KernelBuilder, x: Image, y: Image, window: Window, lanes: int, tile: Tile, element: Depthwise
+) -> None:
     """Writes the nest: rows, then vectors of channels, then runs of columns."""
     with b.loop(y.height) as row:
         for first, count, size in pieces(y.channels, lanes):
@@ -45,14 +46,22 @@ def emit_depthwise(b: KernelBuilder, x: Image, y: Image, window: Window, lanes: 
                         _columns(b, x, y, window, element, row, column, columns, channel, size)
 
 
-def _columns(b: KernelBuilder, x: Image, y: Image, window: Window, element: Depthwise, row: Value, column: Value,
-             columns: int, channel: Value, lanes: int) -> None:
+def _columns(
+    b: KernelBuilder,
+    x: Image,
+    y: Image,
+    window: Window,
+    element: Depthwise,
+    row: Value,
+    column: Value,
+    columns: int,
+    channel: Value,
+    lanes: int,
+) -> None:
     first = b.let(element.start(channel, lanes))
     accs = [b.register(first) for _ in range(columns)]
     origin = x.start - window.padding[0] * x.row - window.padding[1] * x.pixel
-    base = b.let(
-        row * (window.stride[0] * x.row) + column * (window.stride[1] * x.pixel) + channel + origin
-    )
+    base = b.let(row * (window.stride[0] * x.row) + column * (window.stride[1] * x.pixel) + channel + origin)
     unrolled = window.taps <= 25
     if unrolled:
         for i in range(window.kernel[0]):
@@ -66,8 +75,18 @@ def _columns(b: KernelBuilder, x: Image, y: Image, window: Window, element: Dept
         element.finish(channel, out + j * y.pixel, acc.value)
 
 
-def _kernel_row(b: KernelBuilder, x: Image, y: Image, window: Window, element: Depthwise, base: Value, i: Value,
-                channel: Value, lanes: int, accs: list[Register]) -> None:
+def _kernel_row(
+    b: KernelBuilder,
+    x: Image,
+    y: Image,
+    window: Window,
+    element: Depthwise,
+    base: Value,
+    i: Value,
+    channel: Value,
+    lanes: int,
+    accs: list[Register],
+) -> None:
     width = window.kernel[1]
     weights = [b.let(element.weight((i * width + j) * y.channels + channel, lanes)) for j in range(width)]
     uses: dict[int, list[tuple[int, int]]] = {}

@@ -39,11 +39,19 @@ Finish = Callable[[Place, list[Value]], None]
 
 
 class Dot(Protocol):
-    """One accumulation step: `lanes` output channels, `step` input channels."""
+    """One accumulation step: `lanes` output channels, `step` input channels, whose weights lie in `order`."""
 
-    lanes: int
-    step: int
-    weight_dtype: str
+    @property
+    def lanes(self) -> int: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def weight_dtype(self) -> str: ...
+
+    @property
+    def order(self) -> tuple[int, ...]: ...
 
     def zero(self) -> Value:
         """An accumulator that holds nothing."""
@@ -121,7 +129,7 @@ def pack_weights(conv: Conv, dot: Dot, weight: np.ndarray) -> np.ndarray:
     whole[:, : conv.out_channels, : conv.in_channels] = weight.reshape(
         conv.groups, conv.out_channels, conv.in_channels, kh, kw
     )
-    split = whole.reshape(conv.groups, blocks, dot.lanes, steps, dot.step, kh, kw)
+    split = whole.reshape(conv.groups, blocks, dot.lanes, steps, dot.step, kh, kw)[:, :, :, :, list(dot.order)]
     return np.ascontiguousarray(split.transpose(0, 1, 5, 6, 3, 2, 4)).reshape(-1).astype(dot.weight_dtype)
 
 
@@ -132,8 +140,16 @@ def pack_lanes(conv: Conv, dot: Dot, values: np.ndarray, fill: float = 0) -> np.
     return whole.reshape(-1)
 
 
-def emit_conv(b: KernelBuilder, conv: Conv, dot: Dot, tile: Tile, x: Memory, weights: Memory,
-              start: Callable[[Value], Value], finish: Finish) -> None:
+def emit_conv(
+    b: KernelBuilder,
+    conv: Conv,
+    dot: Dot,
+    tile: Tile,
+    x: Memory,
+    weights: Memory,
+    start: Callable[[Value], Value],
+    finish: Finish,
+) -> None:
     """Writes the whole nest. `start(lane index)` gives a vector's initial accumulator."""
     nest = _Nest(b, conv, dot, tile, x, weights, start, finish)
     with b.loop(conv.groups) as group:
@@ -195,8 +211,9 @@ class _Nest:
                             group, block, counts, row * rows + first_row, rows, column * columns + first, columns
                         )
 
-    def tile_body(self, group: Value, block: Value, counts: list[int], row: Value, rows: int, column: Value,
-                  columns: int) -> None:
+    def tile_body(
+        self, group: Value, block: Value, counts: list[int], row: Value, rows: int, column: Value, columns: int
+    ) -> None:
         conv, dot, b = self.conv, self.dot, self.b
         blocks = conv.blocks(dot)
         lane = b.let((group * blocks + block) * dot.lanes)
@@ -218,7 +235,7 @@ class _Nest:
         return self.b.let(first + across + group * conv.in_channels)
 
     def taps(self, w_base: Value, x_base: Value, pixels: list[tuple[int, int]], accs: list[list[Register]]) -> None:
-        """The reduction: a loop over kernel rows, then over kernel columns and steps (one loop where memory is one run)."""
+        """The reduction: a loop over kernel rows, then over kernel columns and steps (one loop where they adjoin)."""
         conv, dot, b = self.conv, self.dot, self.b
         (kh, kw), steps, width = conv.window.kernel, conv.steps(dot), dot.lanes * dot.step
         run = kw > 1 and conv.window.dilation[1] == 1 and conv.groups == 1 and conv.x.pixel == steps * dot.step
@@ -232,15 +249,17 @@ class _Nest:
                 x_tap = b.let(x_row + j * (conv.window.dilation[1] * conv.x.pixel))
                 self.steps(steps, x_tap, b.let(w_row + j * (steps * width)), pixels, accs)
 
-    def steps(self, count: int, x_base: Value, w_base: Value, pixels: list[tuple[int, int]],
-              accs: list[list[Register]]) -> None:
+    def steps(
+        self, count: int, x_base: Value, w_base: Value, pixels: list[tuple[int, int]], accs: list[list[Register]]
+    ) -> None:
         for first, loops, unroll in cover(count, self.tile.unroll):
             with self.b.loop(loops) as k:
                 for u in range(unroll):
                     self.step(k * unroll + (first + u), x_base, w_base, pixels, accs)
 
-    def step(self, k: Value, x_base: Value, w_base: Value, pixels: list[tuple[int, int]],
-             accs: list[list[Register]]) -> None:
+    def step(
+        self, k: Value, x_base: Value, w_base: Value, pixels: list[tuple[int, int]], accs: list[list[Register]]
+    ) -> None:
         conv, dot, b = self.conv, self.dot, self.b
         width = dot.lanes * dot.step
         weights = [

@@ -21,7 +21,7 @@ from kernels.direct_conv import (
     pack_lanes,
     pack_weights,
 )
-from kernels.image import Image, Window, check_window, padded, patches, symbol
+from kernels.image import POINT, Image, Window, check_window, padded, patches, symbol
 from kernels.store import load_first, store_first
 from kernels.sweep import lanes_for
 from kernels.target import Target
@@ -36,7 +36,7 @@ class Fp32Conv:
 
     x: Image
     y: Image
-    window: Window = Window()
+    window: Window = POINT
     groups: int = 1
     activation: str = "none"
     residual: Image | None = None
@@ -66,8 +66,9 @@ class Fp32Conv:
         return symbol("fp32_conv", f"{x.height}x{x.width}x{x.channels}_{self.y.channels}_k{kh}x{kw}", self, tile)
 
 
-def reference(spec: Fp32Conv, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
-              residual: np.ndarray | None = None) -> np.ndarray:
+def reference(
+    spec: Fp32Conv, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, residual: np.ndarray | None = None
+) -> np.ndarray:
     """x [H, W, C], weight [O, C / groups, KH, KW] -> y [OH, OW, O] in float32, summed in float64.
 
     A kernel sums N products in float32 in another order: it may differ by N * 2^-23 of the sum of magnitudes.
@@ -90,6 +91,7 @@ class Fma:
     lanes: int
     step: int = 1
     weight_dtype: str = "float32"
+    order: tuple[int, ...] = (0,)
 
     def zero(self) -> Value:
         return const(0.0, "float32", self.lanes)

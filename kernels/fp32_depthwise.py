@@ -12,7 +12,7 @@ from kernels import fp32_conv
 from kernels.activation import activated, check_activation
 from kernels.builder import KernelBuilder, Value
 from kernels.depthwise_loops import Depthwise, Tile, emit_depthwise
-from kernels.image import Image, Window, check_window, symbol
+from kernels.image import THREE, Image, Window, check_window, symbol
 from kernels.sweep import lanes_for
 from kernels.target import Target
 
@@ -26,7 +26,7 @@ class Fp32Depthwise:
 
     x: Image
     y: Image
-    window: Window = Window((3, 3), (1, 1), (1, 1, 1, 1))
+    window: Window = THREE
     activation: str = "none"
 
     def __post_init__(self) -> None:
@@ -51,8 +51,9 @@ def reference(spec: Fp32Depthwise, x: np.ndarray, weight: np.ndarray, bias: np.n
     return fp32_conv.reference(conv, x, weight, bias)
 
 
-def pack(spec: Fp32Depthwise, target: Target, weight: np.ndarray,
-         bias: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def pack(
+    spec: Fp32Depthwise, target: Target, weight: np.ndarray, bias: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """(weights [KH * KW, C], bias)"""
     taps = weight.reshape(spec.x.channels, spec.window.taps).T.astype(np.float32)
     given = np.zeros(spec.x.channels, np.float32) if bias is None else bias.astype(np.float32)

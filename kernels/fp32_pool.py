@@ -65,6 +65,15 @@ def build(spec: Fp32AveragePool, target: Target, tile: None = None) -> Any:
         divisor = float(spec.window.taps if spec.include_pad else taps)
         y.store(index, total / const(divisor, "float32", lanes))
 
-    emit_pool(b, spec.x, spec.y, spec.window, lanes_for(target, 32), lambda acc, value: acc + value, x.load, finish,
-              lambda lanes: const(0.0, "float32", lanes))
+    emit_pool(
+        b,
+        spec.x,
+        spec.y,
+        spec.window,
+        lanes_for(target, 32),
+        lambda acc, value: acc + value,
+        x.load,
+        finish,
+        lambda lanes: const(0.0, "float32", lanes),
+    )
     return b.finish()

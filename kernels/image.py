@@ -81,7 +81,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Window:
-    """A sliding window: kernel, stride and dilation are (height, width); padding is ONNX's (top, left, bottom, right)."""
+    """A sliding window: kernel, stride and dilation are (height, width), padding ONNX's (top, left, bottom, right)."""
 
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
@@ -106,7 +106,7 @@ class Window:
         return high // self.stride[0] + 1, wide // self.stride[1] + 1
 
     def reach(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """The halo (top, bottom, left, right) that reads of this window touch: what the input must at least have."""
+        """The halo (top, bottom, left, right) that the window's reads touch: the least an input must have."""
         high, wide = self.result(height, width)
         last_row = (high - 1) * self.stride[0] + (self.kernel[0] - 1) * self.dilation[0] - self.padding[0]
         last_column = (wide - 1) * self.stride[1] + (self.kernel[1] - 1) * self.dilation[1] - self.padding[1]
@@ -118,6 +118,10 @@ class Window:
         )
 
 
+POINT = Window()
+THREE = Window((3, 3), (1, 1), (1, 1, 1, 1))
+
+
 def check_window(what: str, x: Image, y: Image, window: Window, needs_halo: bool = True) -> None:
     """Refuses an output image or an input halo that the window does not allow."""
     expected = window.result(x.height, x.width)
@@ -125,9 +129,7 @@ def check_window(what: str, x: Image, y: Image, window: Window, needs_halo: bool
         raise HwnasError(f"{what}: the output must be {expected[0]}x{expected[1]}, got {y.height}x{y.width}")
     reach = window.reach(x.height, x.width)
     if needs_halo and any(have < need for have, need in zip(x.halo, reach, strict=True)):
-        raise HwnasError(
-            f"{what}: the input's halo (top, bottom, left, right) must be at least {reach}, got {x.halo}"
-        )
+        raise HwnasError(f"{what}: the input's halo (top, bottom, left, right) must be at least {reach}, got {x.halo}")
 
 
 def padded(x: np.ndarray, window: Window, fill: float) -> np.ndarray:

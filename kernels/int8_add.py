@@ -57,8 +57,9 @@ def reference(spec: Int8Add, a: np.ndarray, b: np.ndarray, constants: np.ndarray
     return requantised(value, 0, spec.signed)
 
 
-def pack(spec: Int8Add, target: Target, scales: tuple[float, float, float],
-         zero_points: tuple[int, int, int]) -> tuple[np.ndarray]:
+def pack(
+    spec: Int8Add, target: Target, scales: tuple[float, float, float], zero_points: tuple[int, int, int]
+) -> tuple[np.ndarray]:
     """(ratios,)"""
     return (ratios(scales, zero_points),)
 

@@ -1,6 +1,6 @@
 """INT8 average pooling (QLinearAveragePool): ONNX Runtime averages dequantised float32 values, tap by tap.
 
-    y = saturate(round(((sum of f32(x - z_x) * s_x, in row order) / taps) / s_y + z_y)), every step rounded
+y = saturate(round(((sum of f32(x - z_x) * s_x, in row order) / taps) / s_y + z_y)), every step rounded
 """
 
 from __future__ import annotations
@@ -78,6 +78,15 @@ def build(spec: Int8AveragePool, target: Target, tile: None = None) -> Any:
         value = rounded(mean / broadcast(y_scale, lanes)) + const(float(spec.y_zero_point), "float32", lanes)
         y.store(index, to_8_bits(value, 0, spec.signed))
 
-    emit_pool(b, spec.x, spec.y, spec.window, lanes_for(target, 32), lambda acc, value: acc + value, tap, finish,
-              lambda lanes: const(0.0, "float32", lanes))
+    emit_pool(
+        b,
+        spec.x,
+        spec.y,
+        spec.window,
+        lanes_for(target, 32),
+        lambda acc, value: acc + value,
+        tap,
+        finish,
+        lambda lanes: const(0.0, "float32", lanes),
+    )
     return b.finish()

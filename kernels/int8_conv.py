@@ -20,7 +20,7 @@ from kernels.direct_conv import (
     pack_lanes,
     pack_weights,
 )
-from kernels.image import Image, Window, check_window, padded, patches, symbol
+from kernels.image import POINT, Image, Window, check_window, padded, patches, symbol
 from kernels.int8_dot import choose_dot, zero_point_shift
 from kernels.requantise import reference as requantised
 from kernels.requantise import scaled_to_8_bits, storage
@@ -38,7 +38,7 @@ class Int8Conv:
 
     x: Image
     y: Image
-    window: Window = Window()
+    window: Window = POINT
     groups: int = 1
     y_zero_point: int = 0
     x_signed: bool = False
@@ -72,8 +72,9 @@ class Int8Conv:
         return symbol("int8_conv", f"{x.height}x{x.width}x{x.channels}_{self.y.channels}_k{kh}x{kw}", self, tile)
 
 
-def reference(spec: Int8Conv, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, scale: np.ndarray,
-              x_zero_point: int) -> np.ndarray:
+def reference(
+    spec: Int8Conv, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, scale: np.ndarray, x_zero_point: int
+) -> np.ndarray:
     """x [H, W, C], weight [O, C / groups, KH, KW], bias int32 [O], scale = s_x * s_w / s_y f32 [O] -> y [OH, OW, O]."""
     acc = accumulators(spec, x, weight, x_zero_point)
     if bias is not None:
@@ -95,8 +96,9 @@ def accumulators(spec: Int8Conv, x: np.ndarray, weight: np.ndarray, x_zero_point
     return np.concatenate(sums, axis=-1).astype(np.int64)
 
 
-def pack(spec: Int8Conv, target: Target, weight: np.ndarray, bias: np.ndarray | None, scale: np.ndarray,
-         x_zero_point: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pack(
+    spec: Int8Conv, target: Target, weight: np.ndarray, bias: np.ndarray | None, scale: np.ndarray, x_zero_point: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(weights, bias, scale) as the kernel reads them: the input's zero point is folded into the bias."""
     conv = spec.conv
     dot = choose_dot(target, conv, spec.x_signed)
@@ -105,8 +107,9 @@ def pack(spec: Int8Conv, target: Target, weight: np.ndarray, bias: np.ndarray | 
     return pack_weights(conv, dot, weight), *lanes
 
 
-def folded_bias(weight: np.ndarray, bias: np.ndarray | None, x_zero_point: int, shift: int,
-                x_signed: bool) -> np.ndarray:
+def folded_bias(
+    weight: np.ndarray, bias: np.ndarray | None, x_zero_point: int, shift: int, x_signed: bool
+) -> np.ndarray:
     """bias - (zx + shift) * sum(w), int32; refuses a bias with which an accumulator could overflow."""
     flat = weight.reshape(weight.shape[0], -1).astype(np.int64)
     given = np.zeros(weight.shape[0], np.int64) if bias is None else bias.astype(np.int64)
@@ -118,9 +121,13 @@ def folded_bias(weight: np.ndarray, bias: np.ndarray | None, x_zero_point: int, 
     if any(np.abs(given + extreme.sum(axis=1)).max() >= 2**31 for extreme in extremes):
         raise HwnasError("int8 weights and bias: an accumulator could leave the int32 range", hint="reduce the bias")
     # two's complement: the packed bias may wrap, the accumulator wraps back
-    return (given - (x_zero_point + shift) * flat.sum(axis=1)).astype(np.int64).astype(np.uint64).astype(
-        np.uint32
-    ).view(np.int32)
+    return (
+        (given - (x_zero_point + shift) * flat.sum(axis=1))
+        .astype(np.int64)
+        .astype(np.uint64)
+        .astype(np.uint32)
+        .view(np.int32)
+    )
 
 
 def tiles(spec: Int8Conv, target: Target) -> list[Tile]:

@@ -11,7 +11,7 @@ from hwnas.errors import HwnasError
 from kernels import int8_conv, vnni_depthwise
 from kernels.builder import KernelBuilder, Value, cast, lanes_of
 from kernels.depthwise_loops import Depthwise, Tile, emit_depthwise
-from kernels.image import Image, Window, check_window, symbol
+from kernels.image import THREE, Image, Window, check_window, symbol
 from kernels.requantise import scaled_to_8_bits, storage
 from kernels.sweep import lanes_for
 from kernels.target import Target
@@ -23,7 +23,7 @@ class Int8Depthwise:
 
     x: Image
     y: Image
-    window: Window = Window((3, 3), (1, 1), (1, 1, 1, 1))
+    window: Window = THREE
     y_zero_point: int = 0
     x_signed: bool = False
     y_signed: bool = False
@@ -52,14 +52,26 @@ class Int8Depthwise:
         return symbol("int8_depthwise", f"{shape}_k{kh}x{kw}_s{sh}x{sw}", self, tile)
 
 
-def reference(spec: Int8Depthwise, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, scale: np.ndarray,
-              x_zero_point: int) -> np.ndarray:
+def reference(
+    spec: Int8Depthwise,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    scale: np.ndarray,
+    x_zero_point: int,
+) -> np.ndarray:
     """x [H, W, C], weight [C, 1, KH, KW] -> y [OH, OW, C]."""
     return int8_conv.reference(spec.as_conv, x, weight, bias, scale, x_zero_point)
 
 
-def pack(spec: Int8Depthwise, target: Target, weight: np.ndarray, bias: np.ndarray | None, scale: np.ndarray,
-         x_zero_point: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pack(
+    spec: Int8Depthwise,
+    target: Target,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    scale: np.ndarray,
+    x_zero_point: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(weights, bias, scale) with the input's zero point folded into the bias: int16 [KH * KW, C] or VNNI's layout."""
     if _by_vnni(spec, target):
         order = vnni_depthwise.lane_channels(spec.x.channels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.builder import KernelBuilder, Memory, Value, broadcast, cast, const, intrinsic, reinterpret
+from kernels.builder import KernelBuilder, Memory, Value, broadcast, cast, const, intrinsic, reinterpret, shuffle
 from kernels.direct_conv import Conv, Dot
 from kernels.target import Target
 
@@ -13,10 +13,14 @@ def choose_dot(target: Target, conv: Conv, x_signed: bool) -> Dot:
     """The widest dot of `target` whose channel steps stay inside the input's pixels."""
     if target.has_vnni and conv.fits(4):
         return Vnni(x_signed)
+    if target.has("avxvnni") and conv.fits(4):
+        return Vnni(x_signed, lanes=8)
     if target.has_i8mm and conv.fits(4):
         return NeonDot(x_signed, mixed=not x_signed)
     if target.has_dotprod and conv.fits(4):
         return NeonDot(x_signed, mixed=False)
+    if target.arch == "thumb" and target.has("dsp") and conv.fits(4):
+        return Smlad(x_signed)
     if conv.fits(2) and (target.arch == "x86_64" or target.has_simd128):
         return PairMadd(x_signed, target.vector_bits // 32, wasm=target.has_simd128)
     return Widening(x_signed, lanes=max(1, target.vector_bits // 32))
@@ -38,12 +42,16 @@ def _word(memory: Memory, index: Value) -> Value:
 
 @dataclass(frozen=True)
 class Vnni:
-    """AVX-512 VPDPBUSD: unsigned activations by signed weights, four channels a lane; signed ones are shifted by 128."""
+    """VPDPBUSD: unsigned activations by signed weights, four channels a lane; signed ones are shifted by 128.
+
+    16 lanes with AVX-512 VNNI, 8 with AVX-VNNI (LLVM has one intrinsic for both encodings).
+    """
 
     x_signed: bool
     lanes: int = 16
     step: int = 4
     weight_dtype: str = "int8"
+    order: tuple[int, ...] = (0, 1, 2, 3)
 
     def zero(self) -> Value:
         return const(0, "int32", self.lanes)
@@ -55,7 +63,8 @@ class Vnni:
         return reinterpret(broadcast(word, self.lanes), f"uint8x{self.lanes * 4}")
 
     def accumulate(self, acc: Value, activation: Value, weight: Value) -> Value:
-        return intrinsic(f"int32x{self.lanes}", "llvm.x86.avx512.vpdpbusd.512", acc, activation, weight)
+        name = f"llvm.x86.avx512.vpdpbusd.{self.lanes * 32}"
+        return intrinsic(f"int32x{self.lanes}", name, acc, activation, weight)
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,7 @@ class NeonDot:
     lanes: int = 4
     step: int = 4
     weight_dtype: str = "int8"
+    order: tuple[int, ...] = (0, 1, 2, 3)
 
     def zero(self) -> Value:
         return const(0, "int32", self.lanes)
@@ -98,6 +108,7 @@ class PairMadd:
     wasm: bool = False
     step: int = 2
     weight_dtype: str = "int16"
+    order: tuple[int, ...] = (0, 1)
 
     def zero(self) -> Value:
         return const(0, "int32", self.lanes)
@@ -112,6 +123,32 @@ class PairMadd:
 
 
 @dataclass(frozen=True)
+class Smlad:
+    """Cortex-M DSP: the bytes (0, 2) and (1, 3) of a word become 16-bit pairs for two SMLAD with the weights'."""
+
+    x_signed: bool
+    lanes: int = 1
+    step: int = 4
+    weight_dtype: str = "int16"
+    order: tuple[int, ...] = (0, 2, 1, 3)
+
+    def zero(self) -> Value:
+        return const(0, "int32")
+
+    def activation(self, b: KernelBuilder, memory: Memory, index: Value) -> Value:
+        return _word(memory, index)
+
+    def accumulate(self, acc: Value, activation: Value, weight: Value) -> Value:
+        extend = "llvm.arm.sxtb16" if self.x_signed else "llvm.arm.uxtb16"
+        turned = (activation >> const(8, "uint32")) | (activation << const(24, "uint32"))
+        pairs = reinterpret(weight, "int32x2")
+        for word, part in ((activation, 0), (turned, 1)):
+            halves = intrinsic("int32", extend, reinterpret(word, "int32"))
+            acc = intrinsic("int32", "llvm.arm.smlad", halves, shuffle([pairs], [part]), acc)
+        return acc
+
+
+@dataclass(frozen=True)
 class Widening:
     """Plain 16-bit by 16-bit to 32-bit products, one channel a step: what every compiler target can vectorise."""
 
@@ -119,6 +156,7 @@ class Widening:
     lanes: int
     step: int = 1
     weight_dtype: str = "int16"
+    order: tuple[int, ...] = (0,)
 
     def zero(self) -> Value:
         return const(0, "int32", self.lanes)

@@ -1,6 +1,6 @@
 """INT8 global average pooling (QLinearGlobalAveragePool).
 
-    y = saturate(round(f32(sum x - H * W * z_x) * (s_x / (s_y * f32(H * W)))) + z_y)
+y = saturate(round(f32(sum x - H * W * z_x) * (s_x / (s_y * f32(H * W)))) + z_y)
 """
 
 from __future__ import annotations

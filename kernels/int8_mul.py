@@ -1,6 +1,6 @@
 """INT8 product of an image and one value a channel (QLinearMul after squeeze-excite), or of two images.
 
-    y = saturate(round(f32((a - z_a) * (b - z_b)) * (s_a * s_b / s_y) + z_y)): product and sum are rounded apart.
+y = saturate(round(f32((a - z_a) * (b - z_b)) * (s_a * s_b / s_y) + z_y)): product and sum are rounded apart.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ class Int8Mul:
 
     def __post_init__(self) -> None:
         if self.a.shape != self.y.shape or self.b.shape not in (self.a.shape, (1, 1, self.a.channels)):
-            raise HwnasError(
-                f"int8 product: b must be {self.a.shape} or (1, 1, {self.a.channels}), got {self.b.shape}"
-            )
+            raise HwnasError(f"int8 product: b must be {self.a.shape} or (1, 1, {self.a.channels}), got {self.b.shape}")
 
     def symbol(self, tile: None = None) -> str:
         return symbol("int8_mul", "x".join(map(str, self.y.shape)), self)

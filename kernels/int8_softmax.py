@@ -1,6 +1,6 @@
 """INT8 softmax over the channels (QLinearSoftmax): float32 exponentials from a table, summed in order.
 
-    y = saturate(round(t[x] * floor(1 / s_y) / sum t) + z_y),  t[x] = f32(exp((x + 255 - max - 255 + shift) * s_x))
+y = saturate(round(t[x] * floor(1 / s_y) / sum t) + z_y),  t[x] = f32(exp((x + 255 - max - 255 + shift) * s_x))
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Int8Softmax:
 
 
 def table(x_scale: float, length: int) -> np.ndarray:
-    """f32 [256]: exp((i - 255 + shift) * s_x), the shift as large as keeps a sum of `length` finite (ONNX Runtime's)."""
+    """f32 [256]: exp((i - 255 + shift) * s_x), ONNX Runtime's shift keeps a sum of `length` finite."""
     scale = float(np.float32(x_scale))
     shift = max(0.0, float(np.log(np.float32(_FLOAT_MAX) / np.float32(length))) - 5.0) / scale
     return np.exp((np.arange(256, dtype=np.float64) - 255 + shift) * scale).astype(np.float32)

@@ -61,8 +61,13 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def table(function: str | Callable[[np.ndarray], np.ndarray], x_scale: float, x_zero_point: int, y_scale: float,
-          y_zero_point: int) -> np.ndarray:
+def table(
+    function: str | Callable[[np.ndarray], np.ndarray],
+    x_scale: float,
+    x_zero_point: int,
+    y_scale: float,
+    y_zero_point: int,
+) -> np.ndarray:
     """u8 [256]: dequantise, apply a float32 function (by name or any), quantise, as ONNX Runtime builds its tables."""
     if isinstance(function, str):
         if function not in FUNCTIONS:
@@ -123,5 +128,3 @@ def build(spec: Lut256, target: Target, tile: None = None) -> Any:
 
     sweep_elements(b, (spec.x, spec.y), lanes, body)
     return b.finish()
-
-

@@ -15,7 +15,7 @@ from kernels.pool_loops import emit_pool, reference_taps
 from kernels.sweep import lanes_for
 from kernels.target import Target
 
-_SMALLEST = {"uint8": 0, "int8": -128, "float32": -np.finfo(np.float32).max}
+_SMALLEST: dict[str, float] = {"uint8": 0, "int8": -128, "float32": -float(np.finfo(np.float32).max)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def build(spec: MaxPool, target: Target, tile: None = None) -> Any:
     b = KernelBuilder(spec.symbol())
     x = b.pointer("x", spec.dtype, spec.x.size)
     y = b.pointer("y", spec.dtype, spec.y.size)
-    smallest = float(_SMALLEST[spec.dtype]) if spec.dtype == "float32" else int(_SMALLEST[spec.dtype])
+    # the constant must be a Python int where the type is an integer
+    smallest = _SMALLEST[spec.dtype] if spec.dtype == "float32" else int(_SMALLEST[spec.dtype])
 
     def finish(index: Value, value: Value, taps: int, lanes: int) -> None:
         y.store(index, value)
@@ -68,6 +69,7 @@ def build(spec: MaxPool, target: Target, tile: None = None) -> Any:
     lanes = lanes_for(target, 32 if spec.dtype == "float32" else 8)
     if target.vector_bits == 32:
         lanes = 1
-    emit_pool(b, spec.x, spec.y, spec.window, lanes, tirx.max, x.load, finish,
-              lambda size: const(smallest, spec.dtype, size))
+    emit_pool(
+        b, spec.x, spec.y, spec.window, lanes, tirx.max, x.load, finish, lambda size: const(smallest, spec.dtype, size)
+    )
     return b.finish()

@@ -9,9 +9,17 @@ from kernels.image import Image, Window
 from kernels.sweep import pieces, segments
 
 
-def emit_pool(b: KernelBuilder, x: Image, y: Image, window: Window, lanes: int,
-              combine: Callable[[Value, Value], Value], tap: Callable[[Value, int], Value],
-              finish: Callable[[Value, Value, int, int], None], start: Callable[[int], Value]) -> None:
+def emit_pool(
+    b: KernelBuilder,
+    x: Image,
+    y: Image,
+    window: Window,
+    lanes: int,
+    combine: Callable[[Value, Value], Value],
+    tap: Callable[[Value, int], Value],
+    finish: Callable[[Value, Value, int, int], None],
+    start: Callable[[int], Value],
+) -> None:
     """Folds `combine` over each window's taps in row order; `finish(index, value, taps, lanes)` stores one result."""
     (kh, kw), (sh, sw), (dh, dw), pad = window.kernel, window.stride, window.dilation, window.padding
     for first_row, rows, tap_rows in segments(x.height, y.height, kh, sh, pad[0], dh):

@@ -1,6 +1,6 @@
 """Float image to 8 bits (QuantizeLinear) and from NCHW or NHWC to NHWC, in one pass.
 
-    y = saturate(round(x / s) + z): a true division, as ONNX Runtime does it.
+y = saturate(round(x / s) + z): a true division, as ONNX Runtime does it.
 """
 
 from __future__ import annotations
@@ -82,8 +82,16 @@ def build(spec: Quantize, target: Target, tile: None = None) -> Any:
     return b.finish()
 
 
-def _planes_to_pixels(b: KernelBuilder, spec: Quantize, x: Memory, y: Memory, source: Value, pixel: Value, size: int,
-                      converted: Callable[[Value, int], Value]) -> None:
+def _planes_to_pixels(
+    b: KernelBuilder,
+    spec: Quantize,
+    x: Memory,
+    y: Memory,
+    source: Value,
+    pixel: Value,
+    size: int,
+    converted: Callable[[Value, int], Value],
+) -> None:
     """`size` adjacent pixels: one interleaved store where a pixel holds up to four bytes, else a store a byte."""
     plane = spec.x.height * spec.x.width
     if size == 1 or spec.y.pixel > 4:

@@ -50,6 +50,3 @@ def scaled_to_8_bits(b: KernelBuilder, acc: Value, scale: Value, zero_point: int
     """Int32 `acc` times float32 `scale` (rounded: nothing may be contracted), to 8 bits."""
     product = b.let(cast(acc, "float32") * scale)
     return to_8_bits(product, zero_point, signed)
-
-
-

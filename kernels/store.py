@@ -31,6 +31,4 @@ def load_first(memory: Memory, index: Value, lanes: int, count: int) -> Value:
     if count == lanes:
         return memory.load(index, lanes)
     zero = const(0.0 if memory.dtype == "float32" else 0, memory.dtype)
-    return shuffle(
-        [memory.load(index + i) for i in range(count)] + [zero] * (lanes - count), range(lanes)
-    )
+    return shuffle([memory.load(index + i) for i in range(count)] + [zero] * (lanes - count), range(lanes))

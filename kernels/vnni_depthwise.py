@@ -1,8 +1,8 @@
 """Depthwise convolution by VPDPBUSD: four kernel rows of one channel are the four bytes of a lane.
 
 For one input column, the vectors of rows r..r+3 are interleaved byte by byte into "quads"; a quad serves every kernel
-column that meets this input column. Channels are cut into chunks of 64 (four quads by unpacks, accumulators interleaved as
-`x86_narrow.narrow` undoes it), 32 and 16 (one byte permutation a quad); the last chunk may overlap the one before.
+column that meets this input column. Channels are cut into chunks of 64 (four quads by unpacks, accumulators interleaved
+as `x86_narrow.narrow` undoes it), 32 and 16 (one byte permutation a quad); the last chunk may overlap the one before.
 Needs at least 16 channels. Weights: [chunk][row quad][kernel column][quad][16 lanes][4 rows].
 """
 
@@ -110,8 +110,9 @@ class VnniDepthwise:
                             column = b.let(run * columns + first)
                             self._tile(piece, row, column, columns, channel, quad, b.let(quad * (taps * 64)))
 
-    def _tile(self, piece: Chunks, row: Value, column: Value, columns: int, channel: Value, quad: Value,
-              w_base: Value) -> None:
+    def _tile(
+        self, piece: Chunks, row: Value, column: Value, columns: int, channel: Value, quad: Value, w_base: Value
+    ) -> None:
         b, x, window = self.b, self.x, self.window
         starts = [b.let(self.bias.load((quad + q) * 16, 16)) for q in range(piece.quads)]
         accs = [[b.register(start) for start in starts] for _ in range(columns)]

@@ -1,7 +1,7 @@
 """AVX-512BW: several vectors of float32 to one vector of 8-bit values, by the saturating pack instructions.
 
-The same values as `requantise.to_8_bits`: VCVTPS2DQ rounds half to even; a float too large for int32 becomes INT32_MIN, so
-values are bounded from above first, while a too small one saturates to the low end as it should.
+The same values as `requantise.to_8_bits`: VCVTPS2DQ rounds half to even; a float too large for int32 becomes INT32_MIN,
+so values are bounded from above first, while a too small one saturates to the low end as it should.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def has_narrow(target: Target) -> bool:
     return target.has_avx512bw
 
 
-def narrow(b: KernelBuilder, values: Sequence[Value], zero_point: int, signed: bool, interleaved: bool = False) -> Value:
+def narrow(
+    b: KernelBuilder, values: Sequence[Value], zero_point: int, signed: bool, interleaved: bool = False
+) -> Value:
     """One to four float32x16 (already scaled) to 8 bits x 64; only the first 16 * len(values) results mean something.
 
     In order, or with `interleaved`: lane l of vector j goes to 16 * (l // 4) + 4 * j + l % 4.
@@ -43,8 +45,14 @@ def narrow(b: KernelBuilder, values: Sequence[Value], zero_point: int, signed: b
 def _rounded(b: KernelBuilder, value: Value, zero_point: int, signed: bool) -> Value:
     most = float(bounds(signed)[1] - zero_point)
     bounded = tirx.min(value, const(most, "float32", _LANES))
-    whole = intrinsic("int32x16", "llvm.x86.avx512.mask.cvtps2dq.512", bounded, const(0, "int32", _LANES),
-                      const(0xFFFF, "uint16"), const(_CURRENT_ROUNDING, "int32"))
+    whole = intrinsic(
+        "int32x16",
+        "llvm.x86.avx512.mask.cvtps2dq.512",
+        bounded,
+        const(0, "int32", _LANES),
+        const(0xFFFF, "uint16"),
+        const(_CURRENT_ROUNDING, "int32"),
+    )
     return b.let(whole)
 
 

@@ -25,7 +25,9 @@ NAMES = st.from_regex(r"[a-z][a-z_]{0,6}\Z", fullmatch=True)
 
 
 def block(width: int = 24, precision: str = "int8", **attributes: int) -> Operator:
-    return Operator.of("conv_bn_act", (3, 32, 32), (width, 16, 16), precision, **({"kernel": 3, "stride": 2} | attributes))
+    return Operator.of(
+        "conv_bn_act", (3, 32, 32), (width, 16, 16), precision, **({"kernel": 3, "stride": 2} | attributes)
+    )
 
 
 def row(operator: Operator, latency_us: float = 12.5, energy_uj: float | None = None) -> Measurement:
@@ -155,7 +157,10 @@ def test_a_malformed_cell_is_refused_by_line_and_column_and_the_file_is_kept(
         (lambda text: text[: len(text) - 30], r"t.csv:4: the last line is torn"),
         (lambda text: text[: len(text) // 2] + "\n", r"t.csv:\d: "),
         (lambda text: text.replace("schema=1", "schema=9"), "t.csv:1: schema must be 1, got '9'"),
-        (lambda text: text.replace("precision=int8 threads", "precision=int9 threads"), "t.csv:1: precision must be one of"),
+        (
+            lambda text: text.replace("precision=int8 threads", "precision=int9 threads"),
+            "t.csv:1: precision must be one of",
+        ),
         (lambda text: text.replace("threads=1", "threads=none"), "t.csv:1: threads must be"),
         (lambda text: text.replace("digest=", "digets="), "t.csv:1: the header must give digest="),
         (lambda text: text.partition("\n")[2], "t.csv:1: a latency table starts with"),
@@ -178,7 +183,9 @@ def test_a_damaged_file_is_refused_by_line(tmp_path: Path, damage: object, messa
 def test_a_table_of_another_device_digest_or_threads_is_not_mixed(tmp_path: Path) -> None:
     LatencyTable(tmp_path / "t.csv", HEADER).add([row(block(8))])
     other = TableHeader("board", "ffffffffffffffff", "onnxruntime", "int8", 2)
-    with pytest.raises(HwnasError, match="measured with digest 0123456789abcdef, not ffffffffffffffff; threads 1, not 2"):
+    with pytest.raises(
+        HwnasError, match="measured with digest 0123456789abcdef, not ffffffffffffffff; threads 1, not 2"
+    ):
         LatencyTable(tmp_path / "t.csv", other)
 
 
@@ -309,7 +316,9 @@ def test_a_card_keeps_what_others_wrote_and_refuses_another_schema(tmp_path: Pat
         update_card(path, device, "tables", "a", {})
 
 
-@pytest.mark.parametrize("fit", [None, {"slope": 0.0, "intercept_us": 1, "per_operator_us": 1}, {"slope": 1.0}, {"slope": "1"}])
+@pytest.mark.parametrize(
+    "fit", [None, {"slope": 0.0, "intercept_us": 1, "per_operator_us": 1}, {"slope": 1.0}, {"slope": "1"}]
+)
 def test_a_calibration_that_is_not_one_is_refused(fit: object) -> None:
     with pytest.raises(HwnasError, match="calibration must give"):
         calibration_of({"calibration": fit})

@@ -21,7 +21,7 @@ PIPE_WIDTH = 160
 class Interrupted(HwnasError):
     """Ctrl-C in a stage that knows what it keeps."""
 
-    exit_code = 130
+    exit_code = 2
 
 
 def print_json(value: Any) -> None:

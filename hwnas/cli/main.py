@@ -24,13 +24,13 @@ from typer.exceptions import TyperException
 from hwnas.errors import HwnasError, unknown
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a defect of hwnas, neither a failed check (1) nor a user's mistake (2)
-INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+INTERRUPTED = 130  # what typer returns for Ctrl-C
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 # The order of the pipeline; a verb that is not named here comes after these, in alphabetical order.
 _ORDER = ("run", "devices", "measure", "train", "search", "export", "verify", "report", "methods")
 
-_EPILOG = "HWNAS_DEBUG=1 shows the Python traceback of an error. Exit codes: 0 done, 1 a check failed, 2 bad input."
+_EPILOG = "HWNAS_DEBUG=1 shows the Python traceback of an error. Exit codes: 0 done, 1 a check failed, 2 bad input or interrupted."
 
 
 def entry() -> None:
@@ -127,7 +127,7 @@ def _fail(line: str, exit_code: int) -> int:
 
 
 def _interrupted() -> int:
-    return _fail("interrupted; every finished stage is kept; hint: the same command goes on from there", INTERRUPTED)
+    return _fail("interrupted; every finished stage is kept; hint: the same command goes on from there", 2)
 
 
 def _usage_line(problem: TyperException) -> str:

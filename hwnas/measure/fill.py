@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -151,6 +152,8 @@ def _timed_group(
 def _prepared(backend: Backend, operator: Operator) -> Runner | Exception:
     try:
         return backend.block(operator)
+    except (ImportError, MemoryError, OSError):
+        raise  # this machine's state, not the block's: a row of it would outlive its cause
     except Exception as problem:  # a failed measurement is data
         return problem
 
@@ -239,7 +242,7 @@ def _note(table: LatencyTable, device: DeviceProfile, backend: Backend, tables_d
 @contextmanager
 def _ticker(total: int, title: str, shown: bool) -> Iterator[Ticker]:
     """A progress bar with the time left, on standard error, so that --json keeps standard output clean."""
-    if not shown or total == 0:
+    if not shown or total == 0 or not sys.stderr.isatty():
         yield lambda done: None
         return
     from rich.console import Console

@@ -106,10 +106,13 @@ def _axes(results: Results, cost: str) -> tuple[Axis, Axis] | tuple[None, None]:
     ]
     if not trials and not kept:
         return None, None
-    # Far outliers would squeeze what matters into a corner: the frame holds every file, every front and most trials.
+    # Far outliers would squeeze what matters into a corner. The frame holds every file and every front; of the trials,
+    # all but the dearest, and those less accurate by not much more than the front itself spans.
     costs = [c for c, _ in kept] + _middle([c for c, _ in trials], 0.0, 0.98)
     costs += [limit.value for limit in results.limits if limit.name == cost]
-    accuracies = [a for _, a in kept] + _middle([a for _, a in trials], 0.04, 1.0)
+    worst, best = min(a for _, a in kept or trials), max(a for _, a in kept or trials)
+    floor = worst - 0.3 * (best - worst)
+    accuracies = [worst, best] + [a for _, a in trials if a >= floor]
     low, high = min(costs), max(costs)
     log = low > 0 and high / low > LOG_FROM
     x_low, x_high = (low / 1.12, high * 1.18) if log else (low - (high - low) * 0.06, high + (high - low) * 0.10 + 1e-9)
@@ -199,7 +202,7 @@ def _front(target: Target, cost: str, x: Axis, y: Axis) -> str:
 def _files(results: Results, cost: str, unit: str, x: Axis, y: Axis) -> str:
     """Exported files: filled diamonds for winners, hollow squares for twins, labels apart from each other."""
     found = [(row, c) for target in results.targets for row in target.rows if (c := cost_of(row, cost)) is not None]
-    placed: list[tuple[float, float, float]] = []
+    placed = [(x(c) - 9, x(c) + 9, y(row.accuracy) + 4) for row, c in found]  # a label is kept off every mark, too
     labels, marks = [], []
     for row, c in sorted(found, key=lambda pair: -pair[0].accuracy):
         at_x, at_y = x(c), y(row.accuracy)

@@ -128,7 +128,7 @@ def run_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> int:
         ("raise OSError(errno.ENOSPC, 'No space left on device', 'x.csv')", 2, "No space left on device (x.csv); hint"),
         ("raise PermissionError(errno.EACCES, 'Permission denied', '/proc/x')", 2, "Permission denied (/proc/x)"),
         ("raise MemoryError", 2, "out of memory"),
-        ("raise KeyboardInterrupt", 130, "interrupted; every finished stage is kept"),
+        ("raise KeyboardInterrupt", 2, "interrupted; every finished stage is kept"),
         ("raise ValueError('two\\nlines')", 70, "a defect of hwnas at probe.py:5: ValueError: two lines"),
     ],
 )
@@ -163,7 +163,7 @@ def test_a_failed_check_exits_1_and_bad_input_2(
 def test_an_interrupted_stage_says_what_it_keeps() -> None:
     with pytest.raises(HwnasError, match="interrupted; kept: 12 rows") as caught, keeping("12 rows of the table"):
         raise KeyboardInterrupt
-    assert caught.value.exit_code == 130
+    assert caught.value.exit_code == 2
 
 
 def test_ctrl_c_ends_a_running_command_with_one_line(tmp_path: Path) -> None:
@@ -180,5 +180,5 @@ def test_ctrl_c_ends_a_running_command_with_one_line(tmp_path: Path) -> None:
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=30)
-    assert running.returncode == 130
+    assert running.returncode == 2
     assert said.startswith("error: interrupted") and said.count("\n") == 1

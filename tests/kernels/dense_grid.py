@@ -36,7 +36,7 @@ from kernels.target import Target
 
 _FILL = 99
 # fp32 kernels sum in another order than the reference: N products of magnitude below 30 in these cases, N below 1000
-_TOLERANCE = {"rtol": 3e-5, "atol": 5e-4}
+_RELATIVE, _ABSOLUTE = 3e-5, 5e-4
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Case:
             if not np.array_equal(self.y.embed(got, _FILL), buffer):
                 return f"{self.symbol} wrote outside the interior"
         if got.dtype == np.float32:
-            same = np.allclose(got, self.expected, **_TOLERANCE)
+            same = np.allclose(got, self.expected, _RELATIVE, _ABSOLUTE)
         else:
             same = np.array_equal(got, self.expected)
         return "" if same else f"{self.symbol} differs by {np.abs(got.astype(float) - self.expected).max()}"
@@ -86,9 +86,19 @@ class Maker:
     def f32(self, *shape: int) -> np.ndarray:
         return (self.rng.standard_normal(shape) * 3).astype(np.float32)
 
-    def case(self, module: ModuleType, spec: Any, inputs: Sequence[np.ndarray], packed: Sequence[np.ndarray],
-             expected: np.ndarray, fill: float = 77, images: Sequence[Image] = (), tile: Any = None,
-             extra: Sequence[np.ndarray] = (), planar: tuple[bool, bool] = (False, False)) -> Case:
+    def case(
+        self,
+        module: ModuleType,
+        spec: Any,
+        inputs: Sequence[np.ndarray],
+        packed: Sequence[np.ndarray],
+        expected: np.ndarray,
+        fill: float = 77,
+        images: Sequence[Image] = (),
+        tile: Any = None,
+        extra: Sequence[np.ndarray] = (),
+        planar: tuple[bool, bool] = (False, False),
+    ) -> Case:
         """Embeds the inputs into `images` and pairs them with the built kernel. `planar`: (input, output) are NCHW."""
         embedded = [
             np.ascontiguousarray(x.transpose(2, 0, 1)).reshape(-1) if planar[0] else image.embed(x, fill)
@@ -99,8 +109,17 @@ class Maker:
         return Case(module.build(spec, self.target, tile), arguments, spec.y, planar[1], expected)
 
 
-def convolution_cases(m: Maker, height: int, width: int, channels: int, outputs: int, window: Window, groups: int = 1,
-                      signed: bool = False, all_tiles: bool = False) -> list[Case]:
+def convolution_cases(
+    m: Maker,
+    height: int,
+    width: int,
+    channels: int,
+    outputs: int,
+    window: Window,
+    groups: int = 1,
+    signed: bool = False,
+    all_tiles: bool = False,
+) -> list[Case]:
     """INT8 and fp32 convolutions of one shape; `groups` 0 means depthwise."""
     high, wide = window.result(height, width)
     reach = window.reach(height, width)
@@ -114,20 +133,27 @@ def convolution_cases(m: Maker, height: int, width: int, channels: int, outputs:
     scale = (m.rng.random(outputs) * 0.02 / np.sqrt(depth * window.taps)).astype(np.float32)
     kind, zero = ("int8", -7) if signed else ("uint8", 9)
     pixels = m.u8(height, width, channels).view(kind)
+    module: ModuleType = int8_depthwise if groups == 0 else int8_conv
     if groups == 0:
         spec: Any = int8_depthwise.Int8Depthwise(x, y, window, 5, signed, signed)
-        module = int8_depthwise
     else:
         spec = int8_conv.Int8Conv(x, y, window, groups, 5, signed, signed)
-        module = int8_conv
     packed = module.pack(spec, m.target, weight, bias, scale, zero)
     expected = module.reference(spec, pixels, weight, bias, scale, zero)
     tiles = module.tiles(spec, m.target) if all_tiles else [None]
     return [m.case(module, spec, [pixels], packed, expected, zero, [x], tile) for tile in tiles]
 
 
-def float_convolution_cases(m: Maker, height: int, width: int, channels: int, outputs: int, window: Window,
-                            groups: int = 1, activation: str = "none") -> list[Case]:
+def float_convolution_cases(
+    m: Maker,
+    height: int,
+    width: int,
+    channels: int,
+    outputs: int,
+    window: Window,
+    groups: int = 1,
+    activation: str = "none",
+) -> list[Case]:
     """fp32 convolutions of one shape, with and without a residual; `groups` 0 means depthwise."""
     high, wide = window.result(height, width)
     x = Image(height, width, channels, window.reach(height, width))
@@ -138,8 +164,9 @@ def float_convolution_cases(m: Maker, height: int, width: int, channels: int, ou
         weight = m.f32(channels, 1, *window.kernel)
         deep = fp32_depthwise.Fp32Depthwise(x, y, window, activation)
         packed = fp32_depthwise.pack(deep, m.target, weight, bias)
-        return [m.case(fp32_depthwise, deep, [pixels], packed, fp32_depthwise.reference(deep, pixels, weight, bias), 0,
-                       [x])]
+        return [
+            m.case(fp32_depthwise, deep, [pixels], packed, fp32_depthwise.reference(deep, pixels, weight, bias), 0, [x])
+        ]
     weight, shortcut = m.f32(outputs, channels // groups, *window.kernel), m.f32(high, wide, outputs)
     cases = []
     for residual in (None, Image(high, wide, outputs)):
@@ -162,8 +189,9 @@ def pointwise_cases(m: Maker, x: Image, y: Image) -> list[Case]:
     for other, image in ((gate, one), (b, flat)):
         mul = int8_mul.Int8Mul(x, image, y, *zeros)
         constants = int8_mul.pack(mul, m.target, scales)
-        cases.append(m.case(int8_mul, mul, [a, other], constants, int8_mul.reference(mul, a, other, *constants), 77,
-                            [x, image]))
+        cases.append(
+            m.case(int8_mul, mul, [a, other], constants, int8_mul.reference(mul, a, other, *constants), 77, [x, image])
+        )
     lut, entries = lut256.Lut256(x, y), lut256.table("hard_swish", 0.05, 20, 0.03, 7)
     cases.append(m.case(lut256, lut, [a], [entries], lut256.reference(lut, a, entries), 77, [x]))
     if x.channels > 1:
@@ -187,11 +215,17 @@ def layout_cases(m: Maker, x: Image, y: Image) -> list[Case]:
     for planar in (False, True):
         source, result = (flat, y) if planar else (x, y)
         q = quantize.Quantize(source, result, 7, False, planar)
-        cases.append(m.case(quantize, q, [real], [scale], quantize.reference(q, real, 0.013), 7, [source],
-                            planar=(planar, False)))
+        cases.append(
+            m.case(
+                quantize, q, [real], [scale], quantize.reference(q, real, 0.013), 7, [source], planar=(planar, False)
+            )
+        )
         d = dequantize.Dequantize(x, flat if planar else y, 7, False, planar)
-        cases.append(m.case(dequantize, d, [bytes_], [scale], dequantize.reference(d, bytes_, 0.013), 7, [x],
-                            planar=(False, planar)))
+        cases.append(
+            m.case(
+                dequantize, d, [bytes_], [scale], dequantize.reference(d, bytes_, 0.013), 7, [x], planar=(False, planar)
+            )
+        )
     to_planar, from_planar = transpose.Transpose(x, flat, True), transpose.Transpose(flat, y)
     cases.append(m.case(transpose, to_planar, [real], [], real, 7, [x], planar=(False, True)))
     cases.append(m.case(transpose, from_planar, [real], [], real, 7, [flat], planar=(True, False)))
@@ -210,8 +244,11 @@ def pool_cases(m: Maker, x: Image, window: Window) -> list[Case]:
     for include in (False, True):
         mean = int8_average_pool.Int8AveragePool(x, y, window, include, 3, 4)
         scales = int8_average_pool.pack(mean, m.target, 0.02, 0.013)
-        cases.append(m.case(int8_average_pool, mean, [bytes_], scales,
-                            int8_average_pool.reference(mean, bytes_, *scales), 255, [x]))
+        cases.append(
+            m.case(
+                int8_average_pool, mean, [bytes_], scales, int8_average_pool.reference(mean, bytes_, *scales), 255, [x]
+            )
+        )
         real_mean = fp32_pool.Fp32AveragePool(x, y, window, include)
         cases.append(m.case(fp32_pool, real_mean, [real], [], fp32_pool.reference(real_mean, real), 1e9, [x]))
     return cases

@@ -10,7 +10,14 @@ from kernels.fp32_activation import Fp32Activation
 from kernels.image import Image, Window
 from kernels.target import parse_target
 from tests.kernels.dense_grid import Case, Maker, float_convolution_cases, float_pointwise_cases
-from tests.kernels.test_int8 import CROSS_TARGETS, HOST_TARGETS, check_emulated, check_on_host, random_window, target_here
+from tests.kernels.test_int8 import (
+    CROSS_TARGETS,
+    HOST_TARGETS,
+    check_emulated,
+    check_on_host,
+    random_window,
+    target_here,
+)
 
 ACTIVATIONS = ("none", "relu", "relu6", "hardswish", "hardsigmoid")
 

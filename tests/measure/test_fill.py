@@ -105,7 +105,7 @@ def test_a_device_that_cannot_measure_is_refused_before_any_row(
 
 @pytest.mark.parametrize(
     ("engine", "precision"),
-    [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("onnxruntime", "w1a1"), ("tvm", "fp32"), ("tvm", "int8"), ("tvm", "w1a1")],
+    [(engine, precision) for engine in ("onnxruntime", "tvm") for precision in ("fp32", "int8", "w1a1")],
 )
 def test_an_engine_really_measures(engine: str, precision: str, tmp_path: Path) -> None:
     local = load_device("local")
@@ -148,7 +148,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_fill import load_device, measure_missing, space
-measure_missing(space("fp32", "int8").operators(), "onnxruntime", load_device("local"), Path(sys.argv[1]), progress=False)
+operators = space("fp32", "int8").operators()
+measure_missing(operators, "onnxruntime", load_device("local"), Path(sys.argv[1]), progress=False)
 """
 
 

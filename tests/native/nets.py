@@ -48,7 +48,11 @@ def binary_conv_function() -> onnx.FunctionProto:
         node("Add", ["scaled", "biases"], ["y"]),
     ]
     return helper.make_function(
-        "hwnas", "BinaryConv", ["x", "threshold", "weight", "scale", "bias"], ["y"], body,
+        "hwnas",
+        "BinaryConv",
+        ["x", "threshold", "weight", "scale", "bias"],
+        ["y"],
+        body,
         [helper.make_opsetid("", OPSET)],
         ["in_channels", "kernel_shape", "strides", "pads", "dilations", "group"],
     )
@@ -99,8 +103,18 @@ class Net:
         self.scales[name] = scale
         return name
 
-    def conv_int(self, x: str, channels: int, out: int, kernel: int, stride: int = 1, group: int = 1,
-                 scale: float = 0.05, zero_point: int = 0, pad: int | None = None) -> str:
+    def conv_int(
+        self,
+        x: str,
+        channels: int,
+        out: int,
+        kernel: int,
+        stride: int = 1,
+        group: int = 1,
+        scale: float = 0.05,
+        zero_point: int = 0,
+        pad: int | None = None,
+    ) -> str:
         weight = self.random.integers(-127, 128, (out, channels // group, kernel, kernel)).astype(np.int8)
         depth = channels // group * kernel * kernel
         w_scale = (self.random.uniform(0.5, 1.5, out) / (60 * depth**0.5)).astype(np.float32)
@@ -115,8 +129,7 @@ class Net:
         weight = self.random.integers(-127, 128, (out, channels)).astype(np.int8)
         w_scale = (self.random.uniform(0.5, 1.5, out) / (60 * channels**0.5)).astype(np.float32)
         bias = self.random.integers(-2000, 2000, out).astype(np.int32)
-        inputs = [x, self._dequantised(weight, w_scale),
-                  self._dequantised(bias, np.float32(self.scales[x]) * w_scale)]
+        inputs = [x, self._dequantised(weight, w_scale), self._dequantised(bias, np.float32(self.scales[x]) * w_scale)]
         return self.quantise(self.node("Gemm", inputs, transB=1), scale, zero_point)
 
     def _dequantised(self, integers: np.ndarray, scale: np.ndarray) -> str:
@@ -135,8 +148,14 @@ class Net:
         depth = channels // group * kernel * kernel
         weight = (self.random.normal(size=(out, channels // group, kernel, kernel)) / depth**0.5).astype(np.float32)
         bias = self.random.normal(size=out).astype(np.float32) * np.float32(0.1)
-        return self.node("Conv", [x, self.constant(weight), self.constant(bias)], kernel_shape=[kernel] * 2,
-                         strides=[stride] * 2, pads=[kernel // 2] * 4, group=group)
+        return self.node(
+            "Conv",
+            [x, self.constant(weight), self.constant(bias)],
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+            pads=[kernel // 2] * 4,
+            group=group,
+        )
 
     def gemm(self, x: str, channels: int, out: int) -> str:
         weight = (self.random.normal(size=(out, channels)) / channels**0.5).astype(np.float32)
@@ -144,16 +163,30 @@ class Net:
         return self.node("Gemm", [x, self.constant(weight), self.constant(bias)], transB=1)
 
     def binary_conv(self, x: str, channels: int, out: int, kernel: int, stride: int = 1, group: int = 1) -> str:
-        packed = np.packbits(self.random.integers(0, 2, (out, kernel, kernel, channels // group)).astype(np.uint8),
-                             axis=-1, bitorder="little")
+        packed = np.packbits(
+            self.random.integers(0, 2, (out, kernel, kernel, channels // group)).astype(np.uint8),
+            axis=-1,
+            bitorder="little",
+        )
         threshold = self.random.normal(size=channels).astype(np.float32) * np.float32(0.2)
-        scale = (self.random.choice([-1, 1], out) * self.random.uniform(0.5, 1.5, out)
-                 / (channels // group * kernel * kernel) ** 0.5).astype(np.float32)
+        scale = (
+            self.random.choice([-1, 1], out)
+            * self.random.uniform(0.5, 1.5, out)
+            / (channels // group * kernel * kernel) ** 0.5
+        ).astype(np.float32)
         bias = self.random.normal(size=out).astype(np.float32) * np.float32(0.1)
         constants = [self.constant(a) for a in (threshold, packed, scale, bias)]
-        return self.node("BinaryConv", [x, *constants], domain="hwnas", in_channels=channels // group,
-                         kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[kernel // 2] * 4,
-                         dilations=[1, 1], group=group)
+        return self.node(
+            "BinaryConv",
+            [x, *constants],
+            domain="hwnas",
+            in_channels=channels // group,
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+            pads=[kernel // 2] * 4,
+            dilations=[1, 1],
+            group=group,
+        )
 
     def prelu(self, x: str, channels: int) -> str:
         slope = self.random.uniform(0.05, 0.4, (channels, 1, 1)).astype(np.float32)
@@ -163,11 +196,16 @@ class Net:
         self.nodes[-1].output[0] = "output"
         assert output == self.nodes[-1].name
         graph = helper.make_graph(
-            self.nodes, "net", [helper.make_tensor_value_info("input", TensorProto.FLOAT, input_shape)],
-            [helper.make_tensor_value_info("output", TensorProto.FLOAT, output_shape)], self.weights,
+            self.nodes,
+            "net",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, input_shape)],
+            [helper.make_tensor_value_info("output", TensorProto.FLOAT, output_shape)],
+            self.weights,
         )
         model = helper.make_model(
-            graph, functions=[binary_conv_function()], ir_version=10,
+            graph,
+            functions=[binary_conv_function()],
+            ir_version=10,
             opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("hwnas", 1)],
         )
         onnx.checker.check_model(model, full_check=True)

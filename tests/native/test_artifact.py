@@ -14,7 +14,7 @@ import pytest
 
 from hwnas.errors import HwnasError
 from hwnas.export.native import NativeArtifact, compile_onnx, load_native, open_artifact
-from hwnas.export.native.load import aligned
+from hwnas.export.native.memory import aligned
 from tests.native import nets
 
 
@@ -42,8 +42,9 @@ def test_the_manifest_says_what_the_model_needs(artifact: NativeArtifact) -> Non
 
 
 def test_the_bench_prints_every_sample_and_every_step(artifact: NativeArtifact) -> None:
-    printed = subprocess.run([artifact.file("bench"), "7", "2", "--steps", "--loop", "3"], capture_output=True,
-                             text=True, check=True).stdout
+    printed = subprocess.run(
+        [artifact.file("bench"), "7", "2", "--steps", "--loop", "3"], capture_output=True, text=True, check=True
+    ).stdout
     found = json.loads(printed)
     assert found["unit"] == "ns" and len(found["samples"]) == 7 and min(found["samples"]) > 0
     assert [len(step["samples"]) for step in found["steps"]] == [7] * len(artifact.manifest["steps"])
@@ -61,8 +62,21 @@ def test_the_example_compiles_against_the_library_and_prints_the_output(
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler on PATH")
-    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-Werror", artifact.file("example.c"), f"-I{artifact.folder}",
-                    artifact.file("libmodel.a"), "-o", tmp_path / "example"], check=True)
+    subprocess.run(
+        [
+            compiler,
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            artifact.file("example.c"),
+            f"-I{artifact.folder}",
+            artifact.file("libmodel.a"),
+            "-o",
+            tmp_path / "example",
+        ],
+        check=True,
+    )
     printed = subprocess.run([tmp_path / "example"], capture_output=True, text=True, check=True).stdout
     sample = (np.arange(3 * 16 * 16) % 7).astype(np.float32) / np.float32(7)
     expected = load_native(artifact.folder)(sample.reshape(1, 3, 16, 16))[0]
@@ -72,8 +86,9 @@ def test_the_example_compiles_against_the_library_and_prints_the_output(
 def test_the_library_needs_no_other_library(artifact: NativeArtifact) -> None:
     if shutil.which("readelf") is None:
         pytest.skip("no readelf on PATH")
-    shown = subprocess.run(["readelf", "-d", "--dyn-syms", "-W", artifact.file("libmodel.so")], capture_output=True,
-                           text=True, check=True).stdout
+    shown = subprocess.run(
+        ["readelf", "-d", "--dyn-syms", "-W", artifact.file("libmodel.so")], capture_output=True, text=True, check=True
+    ).stdout
     assert "NEEDED" not in shown
     exported = [line.split()[-1] for line in shown.splitlines() if " GLOBAL " in line and " UND " not in line]
     assert exported and all(name.startswith("model_") for name in exported)

@@ -19,7 +19,17 @@ from hwnas.export.native.emulate import missing_emulator, run_artifact
 from tests.native import nets
 from tests.native.test_whole_nets import EXACT, FLOAT, TOLERANCE
 
-TARGETS = ("aarch64", "aarch64-dotprod", "aarch64-i8mm", "armv7-neon", "riscv64", "wasm32-simd128", "cortex-m4")
+TARGETS = (
+    "aarch64",
+    "aarch64-dotprod",
+    "aarch64-i8mm",
+    "armv7-neon",
+    "riscv64",
+    "riscv64-v",
+    "wasm32-simd128",
+    "cortex-m4",
+    "cortex-m7",
+)
 
 
 @pytest.mark.slow

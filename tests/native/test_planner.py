@@ -41,8 +41,10 @@ def test_the_arena_is_at_least_the_bound_and_near_it(seed: int) -> None:
 
 
 def test_a_chain_with_shortcuts_needs_exactly_the_bound() -> None:
-    chain = [Lifetime(f"t{i}", size, i, i + (3 if i % 3 == 0 else 1)) for i, size in
-             enumerate([640, 1280, 1280, 640, 1280, 1280, 320, 640, 640, 64])]
+    chain = [
+        Lifetime(f"t{i}", size, i, i + (3 if i % 3 == 0 else 1))
+        for i, size in enumerate([640, 1280, 1280, 640, 1280, 1280, 320, 640, 640, 64])
+    ]
     assert plan(chain, 64).arena_bytes == lower_bound(chain)
 
 

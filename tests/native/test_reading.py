@@ -23,7 +23,8 @@ def kinds(model: onnx.ModelProto) -> list[str]:
 
 def tiny(op: str, input_shape: tuple[object, ...] = (1, 4, 8, 8), **attributes: object) -> onnx.ModelProto:
     graph = helper.make_graph(
-        [helper.make_node(op, ["input"], ["output"], name="the_node", **attributes)], "net",
+        [helper.make_node(op, ["input"], ["output"], name="the_node", **attributes)],
+        "net",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, input_shape)],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, None)],
     )
@@ -32,8 +33,18 @@ def tiny(op: str, input_shape: tuple[object, ...] = (1, 4, 8, 8), **attributes: 
 
 def test_an_integer_net_becomes_integer_steps_only() -> None:
     assert kinds(nets.int8_net()) == [
-        "quantize", "conv_int", "conv_int", "conv_int", "conv_int", "add_int", "conv_int", "conv_int", "conv_int",
-        "global_average_int", "conv_int", "dequantize",
+        "quantize",
+        "conv_int",
+        "conv_int",
+        "conv_int",
+        "conv_int",
+        "add_int",
+        "conv_int",
+        "conv_int",
+        "conv_int",
+        "global_average_int",
+        "conv_int",
+        "dequantize",
     ]
 
 
@@ -48,14 +59,21 @@ def test_a_binary_block_is_one_step_that_also_packs_the_next_signs() -> None:
 
 def test_float_activations_and_residuals_are_part_of_the_convolution() -> None:
     steps = fuse(read_graph(nets.fp32_net())).steps
-    assert [s.text("activation") for s in steps if s.kind == "conv_f32"] == ["hardswish", "relu", "relu", "relu", "",
-                                                                            "", ""]
+    assert [s.text("activation") for s in steps if s.kind == "conv_f32"] == [
+        "hardswish",
+        "relu",
+        "relu",
+        "relu",
+        "",
+        "",
+        "",
+    ]
     assert [len(s.inputs) for s in steps if s.kind == "conv_f32"] == [1, 1, 1, 1, 1, 2, 1]
 
 
 @pytest.mark.parametrize(("operator", "nearest"), [("Selu", "Relu"), ("BatchNormalization", "folded"), ("Gelu", "")])
 def test_an_unsupported_operator_is_named_with_its_node_and_the_nearest_form(operator: str, nearest: str) -> None:
-    with pytest.raises(HwnasError, match="the_node.*no kernel covers operator") as caught:
+    with pytest.raises(HwnasError, match=r"the_node.*no kernel covers operator") as caught:
         read_graph(tiny(operator))
     assert operator in str(caught.value) and any(nearest in form for form in caught.value.nearest)
 
@@ -66,14 +84,17 @@ def test_an_input_that_is_not_one_static_image_is_refused(shape: tuple[object, .
         read_graph(tiny("Relu", shape))
 
 
-@pytest.mark.parametrize("change", [
-    lambda node: node.attribute.append(helper.make_attribute("ceil_mode", 1)),
-    lambda node: node.attribute.append(helper.make_attribute("auto_pad", "SAME_UPPER")),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda node: node.attribute.append(helper.make_attribute("ceil_mode", 1)),
+        lambda node: node.attribute.append(helper.make_attribute("auto_pad", "SAME_UPPER")),
+    ],
+)
 def test_a_window_that_no_kernel_has_is_refused(change: Callable[[onnx.NodeProto], None]) -> None:
     model = tiny("AveragePool", kernel_shape=[2, 2])
     change(model.graph.node[0])
-    with pytest.raises(HwnasError, match="the_node.*AveragePool"):
+    with pytest.raises(HwnasError, match=r"the_node.*AveragePool"):
         read_graph(model)
 
 

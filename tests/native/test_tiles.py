@@ -17,9 +17,7 @@ from tests.native import nets
 
 def test_tiles_are_timed_once_and_the_choice_is_kept(tmp_path: Path, kernel_cache: Path) -> None:
     model = nets.int8_net(12, 8)
-    table = TileTable(tmp_path / "tiles.json", "host")
-    compile_onnx(model, "host", tmp_path / "timed", cache=kernel_cache, choose_tile=table.choose)
-    table.save()
+    compile_onnx(model, "host", tmp_path / "timed", cache=kernel_cache, tiles=tmp_path / "tiles.json")
     stored = json.loads((tmp_path / "tiles.json").read_text())["choices"]["host"]
     assert stored and all(len(entry["ns"]) > 1 and min(entry["ns"]) > 0 for entry in stored.values())
     again = TileTable(tmp_path / "tiles.json", "host", time_missing=False)

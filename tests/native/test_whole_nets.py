@@ -39,7 +39,9 @@ def test_float_heads_agree_within_rounding(
     model = net()
     batch = nets.images(model, 32)
     compile_onnx(model, "host", tmp_path / "out", cache=kernel_cache)
-    np.testing.assert_allclose(load_native(tmp_path / "out")(batch), nets.run_onnx(model, batch), atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(
+        load_native(tmp_path / "out")(batch), nets.run_onnx(model, batch), atol=TOLERANCE, rtol=0
+    )
 
 
 @pytest.mark.parametrize("size", [7, 15, 18])
@@ -90,6 +92,14 @@ def test_two_models_loaded_together_keep_apart(tmp_path: Path, kernel_cache: Pat
     batch = nets.images(loaded[0][1], 4)
     for native, model in loaded:
         assert np.array_equal(native(batch), nets.run_onnx(model, batch))
+
+
+def test_an_artefact_exported_again_is_the_one_that_is_loaded(tmp_path: Path, kernel_cache: Path) -> None:
+    for seed in (1, 2):
+        model = nets.int8_net(12 + 4 * seed, seed=seed)
+        compile_onnx(model, "host", tmp_path / "out", cache=kernel_cache)
+        batch = nets.images(model, 2)
+        assert np.array_equal(load_native(tmp_path / "out")(batch), nets.run_onnx(model, batch))
 
 
 def test_an_input_of_another_shape_is_refused(tmp_path: Path, kernel_cache: Path) -> None:

@@ -20,10 +20,12 @@ from hwnas.export.native.graph import load_model, read_graph
 from hwnas.export.native.lower import Candidate, KernelCall, lower
 from hwnas.export.native.objects import default_cache, kernel_objects
 from hwnas.export.native.program import Program, assemble, kernel_sources
+from hwnas.export.native.tiles import TileTable
 
 if TYPE_CHECKING:
-    from kernels.target import Target
     from onnx import ModelProto
+
+    from kernels.target import Target
 
 SCHEMA = 1
 
@@ -48,14 +50,23 @@ class NativeArtifact:
         return self.folder / name
 
 
-def compile_onnx(model: ModelProto | str | Path, target: str, folder: str | Path, name: str = "model", *,
-                 cache: str | Path | None = None, choose_tile: Callable[[Candidate], int] | None = None,
-                 replace: bool = True) -> NativeArtifact:
+def compile_onnx(
+    model: ModelProto | str | Path,
+    target: str,
+    folder: str | Path,
+    name: str = "model",
+    *,
+    cache: str | Path | None = None,
+    tiles: str | Path | None = None,
+    choose_tile: Callable[[Candidate], int] | None = None,
+    replace: bool = True,
+) -> NativeArtifact:
     """Compiles an ONNX model in the project's contract into a dependency-free library.
 
-    `target` is a kernel target (an alias such as "host" or "aarch64", or a full target string); `cache` keeps
-    compiled kernels between calls; `choose_tile` picks a tile for a kernel that has several (tiles.py times them).
-    The folder appears whole: an error leaves what was there before.
+    `target` is a kernel target (an alias such as "host" or "aarch64", or a full target string); `cache` keeps compiled
+    kernels between calls. `tiles` is a JSON file of tile choices: where the target is this machine, kernels that it
+    lacks are timed once and added. `choose_tile` decides instead of such a file. The folder appears whole: an error
+    leaves what was there before. HwnasError names the node of an operator that no kernel covers.
     """
     from kernels.target import parse_target
 
@@ -66,7 +77,10 @@ def compile_onnx(model: ModelProto | str | Path, target: str, folder: str | Path
         raise HwnasError(f"{destination} exists", hint="name another folder")
     machine = parse_target(target)
     start = time.perf_counter()
-    program, kernels = plan_model(model, machine, choose_tile)
+    table = None if tiles is None else TileTable(Path(tiles), target)
+    program, kernels = plan_model(model, machine, choose_tile or (table.choose if table else None))
+    if table is not None:
+        table.save()
     objects = kernel_objects(kernels, machine, Path(cache) if cache is not None else default_cache())
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}-") as part:
@@ -77,8 +91,9 @@ def compile_onnx(model: ModelProto | str | Path, target: str, folder: str | Path
     return _artifact(destination, manifest)
 
 
-def plan_model(model: ModelProto | str | Path, machine: Target,
-               choose_tile: Callable[[Candidate], int] | None = None) -> tuple[Program, Mapping[str, KernelCall]]:
+def plan_model(
+    model: ModelProto | str | Path, machine: Target, choose_tile: Callable[[Candidate], int] | None = None
+) -> tuple[Program, Mapping[str, KernelCall]]:
     """Reads, fuses, chooses kernels and places memory; compiles nothing."""
     graph = fuse(read_graph(load_model(model)))
     calls, images = lower(graph, machine, choose_tile or (lambda _: 0))
@@ -120,13 +135,21 @@ def _write(folder: Path, program: Program, machine: Target, name: str, objects: 
 def _manifest(folder: Path, program: Program, machine: Target, name: str, tool: str) -> dict[str, Any]:
     plan = program.plan
     return {
-        "schema": SCHEMA, "name": name, "target": machine.text, "triple": machine.triple, "cpu": machine.cpu,
-        "linker": tool, "alignment": program.alignment,
+        "schema": SCHEMA,
+        "name": name,
+        "target": machine.text,
+        "triple": machine.triple,
+        "cpu": machine.cpu,
+        "linker": tool,
+        "alignment": program.alignment,
         "input": {"shape": list(program.input_shape), "type": "float32"},
         "output": {"shape": list(program.output_shape), "type": "float32"},
-        "arena_bytes": program.arena_bytes, "planned_bytes": plan.arena_bytes,
-        "lower_bound_bytes": plan.lower_bound_bytes, "arena_overhead": round(plan.overhead, 6),
-        "constant_bytes": len(program.constants), "macs": sum(call.macs for call in program.calls),
+        "arena_bytes": program.arena_bytes,
+        "planned_bytes": plan.arena_bytes,
+        "lower_bound_bytes": plan.lower_bound_bytes,
+        "arena_overhead": round(plan.overhead, 6),
+        "constant_bytes": len(program.constants),
+        "macs": sum(call.macs for call in program.calls),
         "steps": [{"kind": c.kind, "node": c.node, "kernel": c.symbol, "macs": c.macs} for c in program.calls],
         "files": {path.name: _sha256(path) for path in sorted(folder.iterdir())},
     }
@@ -156,17 +179,29 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise HwnasError(f"{path} is not a native artefact's manifest: {error}",
-                         hint="hwnas export --format native") from error
+        raise HwnasError(
+            f"{path} is not a native artefact's manifest: {error}", hint="hwnas export --format native"
+        ) from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise HwnasError(f"{path} has schema {manifest.get('schema') if isinstance(manifest, dict) else None}",
-                         nearest=(str(SCHEMA),), hint="export it again")
+        raise HwnasError(
+            f"{path} has schema {manifest.get('schema') if isinstance(manifest, dict) else None}",
+            nearest=(str(SCHEMA),),
+            hint="export it again",
+        )
     return manifest
 
 
 def _artifact(folder: Path, manifest: Mapping[str, Any]) -> NativeArtifact:
-    return NativeArtifact(folder, manifest["name"], manifest["target"], manifest["files"], manifest["arena_bytes"],
-                          manifest["lower_bound_bytes"], manifest["constant_bytes"], manifest)
+    return NativeArtifact(
+        folder,
+        manifest["name"],
+        manifest["target"],
+        manifest["files"],
+        manifest["arena_bytes"],
+        manifest["lower_bound_bytes"],
+        manifest["constant_bytes"],
+        manifest,
+    )
 
 
 def open_artifact(folder: str | Path) -> NativeArtifact:

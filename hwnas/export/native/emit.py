@@ -9,10 +9,15 @@ from hwnas.export.native.templates import FILL_BYTES, FILL_PATTERN, HEADER, RUN
 def header(program: Program, name: str) -> str:
     """`<name>.h`."""
     return HEADER.format(
-        NAME=name.upper(), name=name,
-        input_shape=" x ".join(map(str, program.input_shape)), input_bytes=_bytes(program.input_shape),
-        output_shape=" x ".join(map(str, program.output_shape)), output_bytes=_bytes(program.output_shape),
-        arena_bytes=program.arena_bytes, alignment=program.alignment, steps=len(program.calls),
+        NAME=name.upper(),
+        name=name,
+        input_shape=" x ".join(map(str, program.input_shape)),
+        input_bytes=_bytes(program.input_shape),
+        output_shape=" x ".join(map(str, program.output_shape)),
+        output_bytes=_bytes(program.output_shape),
+        arena_bytes=program.arena_bytes,
+        alignment=program.alignment,
+        steps=len(program.calls),
     )
 
 
@@ -30,8 +35,16 @@ def source(program: Program, name: str) -> str:
         lines.append(FILL_PATTERN)
     for index, call in enumerate(program.calls):
         lines += _step(index, call, name)
-    lines.append(RUN.format(NAME=name.upper(), name=name, calls=_calls(program), cases=_cases(program),
-                            names=_names(program), count=len(program.calls)))
+    lines.append(
+        RUN.format(
+            NAME=name.upper(),
+            name=name,
+            calls=_calls(program),
+            cases=_cases(program),
+            names=_names(program),
+            count=len(program.calls),
+        )
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -43,9 +56,12 @@ def _bytes(shape: tuple[int, ...]) -> int:
 
 
 def _step(index: int, call: Call, name: str) -> list[str]:
-    lines = [f"/* {_comment(call.kind)} {_comment(call.node)} */",
-             f"static void step_{index}(const unsigned char *input, unsigned char *output, unsigned char *arena)", "{",
-             "    (void)input; (void)output; (void)arena;"]
+    lines = [
+        f"/* {_comment(call.kind)} {_comment(call.node)} */",
+        f"static void step_{index}(const unsigned char *input, unsigned char *output, unsigned char *arena)",
+        "{",
+        "    (void)input; (void)output; (void)arena;",
+    ]
     lines += ["    " + _fill(fill, number, index) for number, fill in enumerate(call.fills)]
     base = {"input": "input", "output": "output", "arena": "arena", "constants": f"{name}_constants"}
     arguments = ", ".join(f"{base[kind]} + {offset}" for kind, offset in call.pointers)
@@ -61,8 +77,10 @@ def _fill(fill: Fill, number: int, index: int) -> str:
     if len(set(fill.pattern)) == 1:
         return f"fill_bytes({sizes}, {fill.pattern[0]});"
     values = ", ".join(map(str, fill.pattern))
-    return (f"{{ static const unsigned char pattern_{index}_{number}[] = {{{values}}};\n"
-            f"      fill_pattern({sizes}, pattern_{index}_{number}, {len(fill.pattern)}); }}")
+    return (
+        f"{{ static const unsigned char pattern_{index}_{number}[] = {{{values}}};\n"
+        f"      fill_pattern({sizes}, pattern_{index}_{number}, {len(fill.pattern)}); }}"
+    )
 
 
 def _calls(program: Program) -> str:

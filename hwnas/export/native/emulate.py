@@ -62,8 +62,9 @@ def run_artifact(folder: str | Path, batch: ArrayLike, timeout_s: float = 300.0)
     machine = parse_target(artifact.target)
     program = missing_emulator(artifact.target)
     if program is not None:
-        raise HwnasError(f"running {artifact.target} here needs {program}",
-                         hint="apt-get install qemu-user qemu-system-arm nodejs")
+        raise HwnasError(
+            f"running {artifact.target} here needs {program}", hint="apt-get install qemu-user qemu-system-arm nodejs"
+        )
     samples = np.ascontiguousarray(batch, np.float32)
     with tempfile.TemporaryDirectory() as work:
         source, result = Path(work) / "in.bin", Path(work) / "out.bin"
@@ -89,8 +90,21 @@ def _command(artifact: NativeArtifact, arch: str, native: bool) -> Sequence[str]
     if arch == "wasm32":
         return ["node", "run.cjs", str(folder / f"{artifact.name}.wasm"), artifact.name, "in.bin", "out.bin"]
     if arch == "thumb":
-        return ["qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none",
-                "-semihosting-config", "enable=on,target=native", "-kernel", str(folder / "bench.elf")]
+        board = "mps2-an500" if "m7" in artifact.manifest["cpu"] else "mps2-an386"
+        return [
+            "qemu-system-arm",
+            "-M",
+            board,
+            "-nographic",
+            "-monitor",
+            "none",
+            "-serial",
+            "none",
+            "-semihosting-config",
+            "enable=on,target=native",
+            "-kernel",
+            str(folder / "bench.elf"),
+        ]
     program = [str(folder / "bench"), "--run", "in.bin", "out.bin"]
     if native:
         return program

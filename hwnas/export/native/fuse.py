@@ -18,7 +18,14 @@ CONV_ACTIVATIONS = ("relu", "hardswish", "relu6", "sigmoid")
 def fuse(graph: Graph) -> Graph:
     """The graph with every rule applied until none fits."""
     steps = list(graph.steps)
-    for rule in (_conv_activation, _conv_residual, _binary_prelu, _binary_residual):
+    for rule in (
+        _conv_activation,
+        _conv_residual,
+        _sum_activation,
+        _binary_prelu,
+        _binary_residual,
+        _binary_residual_prelu,
+    ):
         steps = _apply(steps, rule, graph.output)
     steps = _binary_signs(steps, graph.output)
     used = {name for step in steps for name in (*step.inputs, *step.outputs)} | {graph.input}
@@ -48,8 +55,11 @@ def _apply(steps: list[Step], rule: Rule, output: str) -> list[Step]:
 
 def _join(step: Step, user: Step, inputs: tuple[str, ...] | None = None, **attributes: object) -> Step:
     return replace(
-        step, inputs=inputs or step.inputs, outputs=user.outputs,
-        attributes={**step.attributes, **attributes}, constants={**step.constants},
+        step,
+        inputs=inputs or step.inputs,
+        outputs=user.outputs,
+        attributes={**step.attributes, **attributes},
+        constants={**step.constants},
     )
 
 
@@ -57,9 +67,7 @@ def _conv_activation(step: Step, user: Step) -> Step | None:
     """conv_f32 -> Relu, Clip(0, 6) or HardSwish."""
     if step.kind != "conv_f32" or user.kind != "activation_f32" or "activation" in step.attributes:
         return None
-    function = user.text("function")
-    if function == "clip" and (user.attributes["low"], user.attributes["high"]) == (0.0, 6.0):
-        function = "relu6"
+    function = _function(user)
     return _join(step, user, activation=function) if function in CONV_ACTIVATIONS else None
 
 
@@ -74,8 +82,24 @@ def _conv_residual(step: Step, user: Step) -> Step | None:
     return _join(step, user, (step.inputs[0], other[0]), residual=True)
 
 
+def _sum_activation(step: Step, user: Step) -> Step | None:
+    """add_f32 or mul_f32 -> Relu, Clip(0, 6), HardSwish or Sigmoid."""
+    if step.kind not in ("add_f32", "mul_f32") or user.kind != "activation_f32" or "activation" in step.attributes:
+        return None
+    function = _function(user)
+    return _join(step, user, activation=function) if function in CONV_ACTIVATIONS else None
+
+
+def _function(step: Step) -> str:
+    """The activation's name as kernels know it."""
+    function = step.text("function")
+    if function == "clip" and (step.attributes["low"], step.attributes["high"]) == (0.0, 6.0):
+        return "relu6"
+    return function
+
+
 def _binary_prelu(step: Step, user: Step) -> Step | None:
-    """binary_conv -> PRelu or Relu."""
+    """binary_conv -> PRelu."""
     if step.kind != "binary_conv" or user.kind != "activation_f32" or len(step.inputs) != 1:
         return None
     if user.text("function") != "prelu" or "slope" in step.constants:
@@ -92,6 +116,16 @@ def _binary_residual(step: Step, user: Step) -> Step | None:
     return _join(step, user, (step.inputs[0], other[0])) if len(other) == 1 else None
 
 
+def _binary_residual_prelu(step: Step, user: Step) -> Step | None:
+    """binary_conv -> Add(shortcut) -> PRelu, where no PRelu came before the sum."""
+    if step.kind != "binary_conv" or user.kind != "activation_f32" or len(step.inputs) != 2:
+        return None
+    if user.text("function") != "prelu" or "slope" in step.constants:
+        return None
+    joined = _join(step, user, residual_first=True)
+    return replace(joined, constants={**step.constants, "slope": user.constants["slope"]})
+
+
 def _binary_signs(steps: list[Step], output: str) -> list[Step]:
     """binary_conv -> sign_pack: the signs leave the epilogue; the float stream stays where anything else reads it."""
     for step in [s for s in steps if s.kind == "binary_conv"]:
@@ -103,7 +137,11 @@ def _binary_signs(steps: list[Step], output: str) -> list[Step]:
         only_signs = len(users) == 1 and step.outputs[0] != output
         bare = only_signs and len(step.inputs) == 1 and "slope" not in step.constants
         outputs = (pack.outputs[0],) if bare else (step.outputs[0], pack.outputs[0])
-        joined = replace(step, outputs=outputs, attributes={**step.attributes, "signs": True},
-                         constants={**step.constants, "threshold": pack.constants["threshold"]})
+        joined = replace(
+            step,
+            outputs=outputs,
+            attributes={**step.attributes, "signs": True},
+            constants={**step.constants, "threshold": pack.constants["threshold"]},
+        )
         steps = [joined if other is step else other for other in steps if other is not pack]
     return steps

@@ -35,8 +35,8 @@ READERS: dict[str, tuple[Callable[[Reader, NodeProto], bool] | None, Callable[[R
     "Concat": (read_quantised.concat, read_float.concat),
     "Softmax": (read_quantised.softmax, read_float.softmax),
     "PRelu": (None, read_float.activation),
-    **{name: (read_quantised.unary, read_float.activation) for name in read_quantised.UNARY},
-    **{name: (None, read_float.shape_only) for name in ("Flatten", "Reshape", "Squeeze", "Identity", "Dropout")},
+    **dict.fromkeys(read_quantised.UNARY, (read_quantised.unary, read_float.activation)),
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Identity", "Dropout"), (None, read_float.shape_only)),
     "BinaryConv": (None, read_float.binary_conv),
 }
 
@@ -93,8 +93,11 @@ def _input_shape(item: object) -> tuple[int, ...]:
     shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
     good = tensor.elem_type == TensorProto.FLOAT and len(shape) in (2, 4)
     if not good or min(shape) < 1 or shape[0] != 1:
-        raise HwnasError(f"input {item.name!r} has shape {list(shape)}", nearest=("float32 [1, C, H, W]",),
-                         hint="fix the batch to 1 and all sizes to numbers")
+        raise HwnasError(
+            f"input {item.name!r} has shape {list(shape)}",
+            nearest=("float32 [1, C, H, W]",),
+            hint="fix the batch to 1 and all sizes to numbers",
+        )
     return shape
 
 
@@ -107,8 +110,11 @@ def _read_node(reader: Reader, node: NodeProto) -> None:
     domain = "hwnas" if node.op_type == "BinaryConv" else ""
     if node.op_type not in READERS or (node.domain or "").replace("ai.onnx", "") != domain:
         near = nearest_names(node.op_type, READERS) or _close_in_meaning(node.op_type)
-        raise HwnasError(f"node {label(node)!r}: no kernel covers operator {node.op_type}", nearest=near,
-                         hint="supported: " + ", ".join(sorted(READERS)) + "; or run this model in ONNX Runtime")
+        raise HwnasError(
+            f"node {label(node)!r}: no kernel covers operator {node.op_type}",
+            nearest=near,
+            hint="supported: " + ", ".join(sorted(READERS)) + "; or run this model in ONNX Runtime",
+        )
     if node.op_type == "Identity" and node.input[0] in reader.constants:
         reader.constants[node.output[0]] = reader.constants[node.input[0]]
         return
@@ -122,9 +128,17 @@ def _close_in_meaning(op_type: str) -> tuple[str, ...]:
     """The supported form of operators whose names do not resemble it."""
     meaning = {
         "BatchNormalization": ("Conv with the normalisation folded into its weights",),
-        "ConvTranspose": ("Conv",), "ReduceMean": ("GlobalAveragePool",), "Sub": ("Add",), "Div": ("Mul",),
-        "Gelu": ("HardSwish",), "Elu": ("LeakyRelu",), "Swish": ("HardSwish",), "LayerNormalization": ("Conv",),
-        "Transpose": ("Flatten",), "Pad": ("Conv with pads",), "Resize": ("AveragePool",),
+        "ConvTranspose": ("Conv",),
+        "ReduceMean": ("GlobalAveragePool",),
+        "Sub": ("Add",),
+        "Div": ("Mul",),
+        "Gelu": ("HardSwish",),
+        "Elu": ("LeakyRelu",),
+        "Swish": ("HardSwish",),
+        "LayerNormalization": ("Conv",),
+        "Transpose": ("Flatten",),
+        "Pad": ("Conv with pads",),
+        "Resize": ("AveragePool",),
     }
     return meaning.get(op_type, ("Conv",))
 

@@ -23,8 +23,9 @@ def window_of(step: Step) -> Window:
 
     kernel, strides, dilations = (step.integers(key) for key in ("kernel", "strides", "dilations"))
     top, left, bottom, right = step.integers("pads")
-    return Window((kernel[0], kernel[1]), (strides[0], strides[1]), (top, left, bottom, right),
-                  (dilations[0], dilations[1]))
+    return Window(
+        (kernel[0], kernel[1]), (strides[0], strides[1]), (top, left, bottom, right), (dilations[0], dilations[1])
+    )
 
 
 def images(graph: Graph) -> Mapping[str, Image]:

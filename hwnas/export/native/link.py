@@ -87,8 +87,9 @@ def run(command: Sequence[str], folder: Path) -> None:
 
 def run_together(commands: Sequence[Sequence[str]], folder: Path) -> None:
     """Runs independent tools side by side."""
-    started = [subprocess.Popen(c, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-               for c in commands]
+    started = [
+        subprocess.Popen(c, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for c in commands
+    ]
     ended = [process.communicate()[1] for process in started]
     for command, process, complaint in zip(commands, started, ended, strict=True):
         _check(command, process.returncode, complaint)
@@ -108,8 +109,10 @@ def build(tools: Toolchain, folder: Path, name: str, objects: Sequence[Path]) ->
     freestanding = () if tools.hosted else ("-ffreestanding",)
     common = ("-O2", "-fPIC", "-ffunction-sections", "-fdata-sections", *freestanding)
     embed = ("-Wno-c23-extensions",) if tools.embeds else ()
-    compiles = [[*tools.compiler, *common, "-c", f"{name}.c", "-o", f"{name}.o"],
-                [*tools.compiler, *common, *embed, "-c", constants, "-o", f"{name}_constants.o"]]
+    compiles = [
+        [*tools.compiler, *common, "-c", f"{name}.c", "-o", f"{name}.o"],
+        [*tools.compiler, *common, *embed, "-c", constants, "-o", f"{name}_constants.o"],
+    ]
     if tools.hosted:
         compiles.append([*tools.compiler, "-O2", "-c", "bench.c", "-o", "bench.o"])
     run_together(compiles, folder)
@@ -118,10 +121,28 @@ def build(tools: Toolchain, folder: Path, name: str, objects: Sequence[Path]) ->
     made = [f"lib{name}.a"]
     if tools.hosted:
         links = [
-            [*tools.compiler, "-shared", "-nostdlib" if tools.name != "zig cc" else "-fPIC", "-o", f"lib{name}.so",
-             f"{name}.o", f"lib{name}.a", "-Wl,--version-script=exports.map", "-Wl,--gc-sections", "-Wl,-z,noexecstack"],
-            [*tools.compiler, "-static", "-o", "bench", "bench.o", f"lib{name}.a", "-Wl,--gc-sections",
-             "-Wl,-z,noexecstack"],
+            [
+                *tools.compiler,
+                "-shared",
+                "-nostdlib",
+                "-o",
+                f"lib{name}.so",
+                f"{name}.o",
+                f"lib{name}.a",
+                "-Wl,--version-script=exports.map",
+                "-Wl,--gc-sections",
+                "-Wl,-z,noexecstack",
+            ],
+            [
+                *tools.compiler,
+                "-static",
+                "-o",
+                "bench",
+                "bench.o",
+                f"lib{name}.a",
+                "-Wl,--gc-sections",
+                "-Wl,-z,noexecstack",
+            ],
         ]
         run_together(links, folder)
         made += [f"lib{name}.so", "bench"]
@@ -129,8 +150,20 @@ def build(tools: Toolchain, folder: Path, name: str, objects: Sequence[Path]) ->
         made += _link_wasm(tools, folder, name, parts)
     else:
         # the start-up code is compiled without vector instructions in mind; the library brings its own
-        run([*tools.compiler, "-Os", "-ffreestanding", "-Wl,--gc-sections", "-Wl,-T,board.ld", "-o", "bench.elf",
-             "startup.c", f"lib{name}.a"], folder)
+        run(
+            [
+                *tools.compiler,
+                "-Os",
+                "-ffreestanding",
+                "-Wl,--gc-sections",
+                "-Wl,-T,board.ld",
+                "-o",
+                "bench.elf",
+                "startup.c",
+                f"lib{name}.a",
+            ],
+            folder,
+        )
         made.append("bench.elf")
     return tuple(made)
 
@@ -139,6 +172,19 @@ def _link_wasm(tools: Toolchain, folder: Path, name: str, parts: Sequence[str]) 
     """A module that exports the entry points and its memory and imports nothing."""
     exports = ["run", "run_sized", "arena_bytes", "input_bytes", "output_bytes", "alignment", "step_count", "step_run"]
     flags = [f"-Wl,--export={name}_{export}" for export in exports]
-    run([*tools.compiler, "-O2", "-nostdlib", "-o", f"{name}.wasm", *parts, "-Wl,--no-entry",
-         "-Wl,--export=__heap_base", "-Wl,--gc-sections", *flags], folder)
+    run(
+        [
+            *tools.compiler,
+            "-O2",
+            "-nostdlib",
+            "-o",
+            f"{name}.wasm",
+            *parts,
+            "-Wl,--no-entry",
+            "-Wl,--export=__heap_base",
+            "-Wl,--gc-sections",
+            *flags,
+        ],
+        folder,
+    )
     return [f"{name}.wasm"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwnas.errors import HwnasError
 from hwnas.export.native.compile import open_artifact
+from hwnas.export.native.memory import aligned
 
 #: what the library's error codes mean
 ERRORS = {1: "null pointer", 2: "misaligned pointer", 3: "arena too small", 4: "no such step"}
-
-
-def aligned(size: int, alignment: int) -> NDArray[np.uint8]:
-    """`size` zero bytes whose address is a multiple of `alignment`."""
-    raw = np.zeros(size + alignment, np.uint8)
-    start = -raw.ctypes.data % alignment
-    return raw[start : start + size]
 
 
 class NativeModel:
@@ -32,13 +28,11 @@ class NativeModel:
         artifact = open_artifact(folder)
         library = artifact.folder / f"lib{artifact.name}.so"
         if not library.is_file():
-            raise HwnasError(f"{artifact.folder} has no shared library (target {artifact.target})",
-                             hint="export for this machine: --target host")
-        try:
-            self._library = ctypes.CDLL(str(library.resolve()))
-        except OSError as error:
-            raise HwnasError(f"{library} does not load here (target {artifact.target}): {error}",
-                             hint="export for this machine: --target host") from error
+            raise HwnasError(
+                f"{artifact.folder} has no shared library (target {artifact.target})",
+                hint="export for this machine: --target host",
+            )
+        self._library = _load(library, artifact.target)
         self.artifact = artifact
         self.input_shape = tuple(artifact.manifest["input"]["shape"])
         self.output_shape = tuple(artifact.manifest["output"]["shape"])
@@ -55,8 +49,9 @@ class NativeModel:
         """[N, *sample] float32 -> [N, *result] float32."""
         samples = np.ascontiguousarray(batch, dtype=np.float32)
         if samples.shape[1:] != self.input_shape[1:]:
-            raise HwnasError(f"the input must be [N, {', '.join(map(str, self.input_shape[1:]))}], "
-                             f"got {list(samples.shape)}")
+            raise HwnasError(
+                f"the input must be [N, {', '.join(map(str, self.input_shape[1:]))}], got {list(samples.shape)}"
+            )
         results = np.empty((len(samples), *self.output_shape[1:]), np.float32)
         for sample, result in zip(samples, results, strict=True):
             self._input.view(np.float32)[:] = sample.reshape(-1)
@@ -69,6 +64,20 @@ class NativeModel:
         error = self._run(*self._pointers, self._arena.size)
         if error:
             raise HwnasError(f"{self.artifact.name}_run returned {error} ({ERRORS.get(error, 'unknown')})")
+
+
+def _load(library: Path, target: str) -> ctypes.CDLL:
+    """Loads a copy under a name of its own: the loader would answer with an older file of the same path."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / library.name
+        shutil.copyfile(library, copy)
+        try:
+            return ctypes.CDLL(str(copy))
+        except OSError as error:
+            raise HwnasError(
+                f"{library} does not load here (target {target}): {error}",
+                hint="export for this machine: --target host",
+            ) from error
 
 
 def load_native(folder: str | Path) -> NativeModel:

@@ -71,21 +71,30 @@ class Lowering:
     def image(self, name: str) -> Image:
         return self.images[name]
 
-    def call(self, step: Step, module: ModuleType, spec: Any, constants: Sequence[np.ndarray],
-             late: int = 0) -> KernelCall:
+    def call(
+        self, step: Step, module: ModuleType, spec: Any, constants: Sequence[np.ndarray], late: int = 0
+    ) -> KernelCall:
         """The call of `module`'s kernel for `spec`, with the chosen tile."""
         target = self.target
         tiles = tuple(dict.fromkeys(module.tiles(spec, target))) or (None,)
         packed = tuple(np.ascontiguousarray(c) for c in constants)
         early, last = step.inputs[: len(step.inputs) - late], step.inputs[len(step.inputs) - late :]
         sizes = (*map(self.size, early), *(c.nbytes for c in packed), *map(self.size, (*last, *step.outputs)))
-        candidate = Candidate(tuple(_symbol(spec, tile) for tile in tiles),
-                              lambda index: module.build(spec, target, tiles[index]), sizes)
+        candidate = Candidate(
+            tuple(_symbol(spec, tile) for tile in tiles), lambda index: module.build(spec, target, tiles[index]), sizes
+        )
         chosen = self.choose_tile(candidate) if len(tiles) > 1 else 0
         chosen = chosen if 0 <= chosen < len(tiles) else 0
         return KernelCall(
-            step.kind, step.node, candidate.symbols[chosen], lambda: candidate.build(chosen), step.inputs,
-            step.outputs, packed, int(spec.macs) if "macs" in dir(spec) else 0, late,
+            step.kind,
+            step.node,
+            candidate.symbols[chosen],
+            lambda: candidate.build(chosen),
+            step.inputs,
+            step.outputs,
+            packed,
+            int(spec.macs) if "macs" in dir(spec) else 0,
+            late,
         )
 
     def size(self, name: str) -> int:
@@ -102,8 +111,9 @@ def _symbol(spec: Any, tile: Any) -> str:
 Binder = Callable[[Lowering, Step], KernelCall]
 
 
-def lower(graph: Graph, target: Target, choose_tile: Callable[[Candidate], int] = lambda _: 0
-          ) -> tuple[tuple[KernelCall, ...], Mapping[str, Image]]:
+def lower(
+    graph: Graph, target: Target, choose_tile: Callable[[Candidate], int] = lambda _: 0
+) -> tuple[tuple[KernelCall, ...], Mapping[str, Image]]:
     """The kernel calls of the graph in running order, and the image of every value's buffer."""
     from hwnas.export.native.lower_binary import BINDERS as BINARY
     from hwnas.export.native.lower_float import BINDERS as FLOAT

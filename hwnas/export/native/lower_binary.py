@@ -26,11 +26,18 @@ def binary_conv(lowering: Lowering, step: Step) -> KernelCall:
     if output == "float+bits":
         parameters = replace(parameters, threshold=constants["threshold"])
     spec = kernel.BinaryConv(
-        lowering.image(x.name), x.channels, len(weights), window_of(step), step.integer("groups"), "zero", output,
+        lowering.image(x.name),
+        x.channels,
+        len(weights),
+        window_of(step),
+        step.integer("groups"),
+        "zero",
+        output,
         lowering.image(step.outputs[0]) if any(streams) else None,
         lowering.image(step.outputs[-1]) if signs else None,
         lowering.image(step.inputs[1]) if len(step.inputs) > 1 else None,
         "prelu" if "slope" in constants else "none",
+        bool(step.attributes.get("residual_first")),
     )
     if output == "bits":
         flipped, threshold = integer_threshold(weights, constants, spec.dot_length)
@@ -38,8 +45,9 @@ def binary_conv(lowering: Lowering, step: Step) -> KernelCall:
     return lowering.call(step, kernel, spec, kernel.pack(spec, lowering.target, parameters))
 
 
-def integer_threshold(weights: np.ndarray, constants: Mapping[str, np.ndarray], length: int
-                      ) -> tuple[np.ndarray, np.ndarray]:
+def integer_threshold(
+    weights: np.ndarray, constants: Mapping[str, np.ndarray], length: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(weights, int32 threshold [O]) such that dot >= threshold is the float expression's sign, bit for bit.
 
     float32(dot) * scale + bias >= threshold is monotone in the dot product: rising where scale > 0, falling where

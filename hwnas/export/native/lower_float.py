@@ -39,11 +39,14 @@ def activation(lowering: Lowering, step: Step) -> KernelCall:
     if function == "hardsigmoid":
         alpha, beta = step.attributes["alpha"], step.attributes["beta"]
         if not (isinstance(alpha, float) and abs(alpha - 1 / 6) < 1e-6 and beta == 0.5):
-            raise HwnasError(f"node {step.node!r} (HardSigmoid): alpha={alpha} beta={beta}",
-                             nearest=("alpha=1/6 beta=0.5",))
+            raise HwnasError(
+                f"node {step.node!r} (HardSigmoid): alpha={alpha} beta={beta}", nearest=("alpha=1/6 beta=0.5",)
+            )
     if function in ("clip", "tanh"):
-        raise HwnasError(f"node {step.node!r}: no float kernel covers {function}",
-                         nearest=("Clip(0, 6)",) if function == "clip" else ("Sigmoid",))
+        raise HwnasError(
+            f"node {step.node!r}: no float kernel covers {function}",
+            nearest=("Clip(0, 6)",) if function == "clip" else ("Sigmoid",),
+        )
     spec = fp32_activation.Fp32Activation(lowering.image(step.inputs[0]), lowering.image(step.outputs[0]), function)
     packed = fp32_activation.pack(spec, lowering.target, step.constants.get("slope"))
     return lowering.call(step, fp32_activation, spec, packed)
@@ -58,7 +61,7 @@ def binary(lowering: Lowering, step: Step) -> KernelCall:
     a, y = lowering.image(step.inputs[0]), lowering.image(step.outputs[0])
     vector = step.constants.get("vector")
     b = lowering.image(step.inputs[1]) if vector is None else Image(1, 1, a.channels)
-    spec = fp32_binary.Fp32Binary(a, b, y, operation)
+    spec = fp32_binary.Fp32Binary(a, b, y, operation, step.text("activation") or "none")
     constants = () if vector is None else (vector.astype(np.float32),)
     return lowering.call(step, fp32_binary, spec, constants)
 
@@ -108,7 +111,15 @@ def transpose(lowering: Lowering, step: Step) -> KernelCall:
 
 
 BINDERS: dict[str, Binder] = {
-    "conv_f32": conv, "activation_f32": activation, "add_f32": binary, "mul_f32": binary,
-    "global_average_f32": average_pool, "average_pool_f32": average_pool, "max_pool_f32": max_pool,
-    "concat_f32": concat, "softmax_f32": softmax, "to_nhwc": transpose, "to_nchw": transpose,
+    "conv_f32": conv,
+    "activation_f32": activation,
+    "add_f32": binary,
+    "mul_f32": binary,
+    "global_average_f32": average_pool,
+    "average_pool_f32": average_pool,
+    "max_pool_f32": max_pool,
+    "concat_f32": concat,
+    "softmax_f32": softmax,
+    "to_nhwc": transpose,
+    "to_nchw": transpose,
 }

@@ -26,11 +26,13 @@ def conv(lowering: Lowering, step: Step) -> KernelCall:
         return _depthwise(lowering, step)
     from kernels import int8_conv
 
-    spec = int8_conv.Int8Conv(lowering.image(x.name), lowering.image(y.name), window_of(step), groups,
-                              y.zero_point, _signed(x), _signed(y))
+    spec = int8_conv.Int8Conv(
+        lowering.image(x.name), lowering.image(y.name), window_of(step), groups, y.zero_point, _signed(x), _signed(y)
+    )
     constants = step.constants
-    packed = int8_conv.pack(spec, lowering.target, constants["weight"], constants["bias"], constants["scale"],
-                            x.zero_point)
+    packed = int8_conv.pack(
+        spec, lowering.target, constants["weight"], constants["bias"], constants["scale"], x.zero_point
+    )
     return lowering.call(step, int8_conv, spec, packed)
 
 
@@ -38,11 +40,13 @@ def _depthwise(lowering: Lowering, step: Step) -> KernelCall:
     from kernels import int8_depthwise
 
     x, y = lowering.value(step.inputs[0]), lowering.value(step.outputs[0])
-    spec = int8_depthwise.Int8Depthwise(lowering.image(x.name), lowering.image(y.name), window_of(step),
-                                        y.zero_point, _signed(x), _signed(y))
+    spec = int8_depthwise.Int8Depthwise(
+        lowering.image(x.name), lowering.image(y.name), window_of(step), y.zero_point, _signed(x), _signed(y)
+    )
     constants = step.constants
-    packed = int8_depthwise.pack(spec, lowering.target, constants["weight"], constants["bias"],
-                                 constants["scale"], x.zero_point)
+    packed = int8_depthwise.pack(
+        spec, lowering.target, constants["weight"], constants["bias"], constants["scale"], x.zero_point
+    )
     return lowering.call(step, int8_depthwise, spec, packed)
 
 
@@ -70,8 +74,9 @@ def global_average(lowering: Lowering, step: Step) -> KernelCall:
     from kernels import int8_global_pool
 
     x, y = lowering.value(step.inputs[0]), lowering.value(step.outputs[0])
-    spec = int8_global_pool.Int8GlobalPool(lowering.image(x.name), lowering.image(y.name), x.zero_point,
-                                           y.zero_point, _signed(y))
+    spec = int8_global_pool.Int8GlobalPool(
+        lowering.image(x.name), lowering.image(y.name), x.zero_point, y.zero_point, _signed(y)
+    )
     packed = int8_global_pool.pack(spec, lowering.target, x.scale, y.scale)
     return lowering.call(step, int8_global_pool, spec, packed)
 
@@ -92,8 +97,14 @@ def average_pool(lowering: Lowering, step: Step) -> KernelCall:
 
     x, y = lowering.value(step.inputs[0]), lowering.value(step.outputs[0])
     spec = int8_average_pool.Int8AveragePool(
-        lowering.image(x.name), lowering.image(y.name), window_of(step), bool(step.integer("count_include_pad")),
-        x.zero_point, y.zero_point, _signed(y))
+        lowering.image(x.name),
+        lowering.image(y.name),
+        window_of(step),
+        bool(step.integer("count_include_pad")),
+        x.zero_point,
+        y.zero_point,
+        _signed(y),
+    )
     return lowering.call(step, int8_average_pool, spec, int8_average_pool.pack(spec, lowering.target, x.scale, y.scale))
 
 
@@ -130,8 +141,9 @@ def dequantize(lowering: Lowering, step: Step) -> KernelCall:
     from kernels import dequantize as kernel
 
     x, y = lowering.value(step.inputs[0]), lowering.value(step.outputs[0])
-    spec = kernel.Dequantize(lowering.image(x.name), lowering.image(y.name), x.zero_point, _signed(x),
-                             y.layout == "nchw" and y.pixels > 1)
+    spec = kernel.Dequantize(
+        lowering.image(x.name), lowering.image(y.name), x.zero_point, _signed(x), y.layout == "nchw" and y.pixels > 1
+    )
     return lowering.call(step, kernel, spec, kernel.pack(spec, lowering.target, float(np.float32(x.scale))))
 
 
@@ -145,7 +157,15 @@ def softmax(lowering: Lowering, step: Step) -> KernelCall:
 
 
 BINDERS: dict[str, Binder] = {
-    "conv_int": conv, "add_int": add, "mul_int": mul, "global_average_int": global_average, "quantize": quantize,
-    "average_pool_int": average_pool, "max_pool_int": max_pool, "lut": lut, "concat_int": concat,
-    "dequantize": dequantize, "softmax_int": softmax,
+    "conv_int": conv,
+    "add_int": add,
+    "mul_int": mul,
+    "global_average_int": global_average,
+    "quantize": quantize,
+    "average_pool_int": average_pool,
+    "max_pool_int": max_pool,
+    "lut": lut,
+    "concat_int": concat,
+    "dequantize": dequantize,
+    "softmax_int": softmax,
 }

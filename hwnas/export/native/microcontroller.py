@@ -1,6 +1,7 @@
 """Start-up code and memory map of the Cortex-M test program: it runs a model on files through semihosting.
 
-The board is Arm's MPS2 AN386 (Cortex-M4), which qemu-system-arm emulates: 4 MiB of code memory, 4 MiB of data.
+The boards are Arm's MPS2 AN386 (Cortex-M4) and AN500 (Cortex-M7), which qemu-system-arm emulates: 4 MiB of code
+memory, 4 MiB of data.
 """
 
 STARTUP = """\

@@ -70,8 +70,11 @@ def assemble(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Ima
         pointers = [_pointer(graph, placed, name) for name in call.early_inputs]
         pointers += [("constants", offsets[_digest(constant)]) for constant in call.constants]
         pointers += [_pointer(graph, placed, name) for name in (*call.late_inputs, *call.outputs)]
-        fills = tuple(fill for name in call.outputs
-                      if (fill := _fill(graph.values[name], images[name], placed.offsets.get(name, 0))) is not None)
+        fills = tuple(
+            fill
+            for name in call.outputs
+            if (fill := _fill(graph.values[name], images[name], placed.offsets.get(name, 0))) is not None
+        )
         program_calls.append(Call(call.kind, call.node, call.symbol, fills, tuple(pointers), call.macs))
     arena = round_up(placed.arena_bytes + SLACK, alignment)
     return Program(tuple(program_calls), constants, placed, arena, alignment, graph.input_shape, graph.output_shape)
@@ -131,8 +134,9 @@ def _fill(value: Value, image: Image, offset: int) -> Fill | None:
         pattern = bytes([value.zero_point & 0xFF])
     unit = {"f32": 4, "bits": 4}.get(value.kind, 1)
     pixel, row = image.pixel * unit, image.row * unit
-    return Fill(offset, image.height, image.width * pixel, top * row, bottom * row, left * pixel, right * pixel,
-                pattern)
+    return Fill(
+        offset, image.height, image.width * pixel, top * row, bottom * row, left * pixel, right * pixel, pattern
+    )
 
 
 def _bits_pattern(value: Value, image: Image) -> bytes:

@@ -87,7 +87,8 @@ def binary(reader: Reader, node: NodeProto) -> None:
         if data.size not in (1, source.channels) or (data.size > 1 and data.shape[-1] != 1 and source.pixels > 1):
             raise refuse(node, f"a constant of shape {data.shape}", ("[C, 1, 1]", "a scalar"))
         vector = np.ascontiguousarray(np.broadcast_to(data.reshape(-1), (source.channels,)))
-        names, constants = (source.name,), {"vector": vector}
+        names: tuple[str, ...] = (source.name,)
+        constants = {"vector": vector}
     else:
         source, other = reader.real(node, 0), reader.real(node, 1)
         if source.pixels < other.pixels:
@@ -155,14 +156,20 @@ def binary_conv(reader: Reader, node: NodeProto) -> None:
     attributes, height, width = window(node, (kh, kw), source)
     groups, per_group = int(attribute(node, "group", 1)), int(attribute(node, "in_channels", 0))
     if per_group * groups != source.channels:
-        raise refuse(node, f"in_channels={per_group} group={groups} over {source.channels} channels",
-                     ("in_channels * group = C",))
+        raise refuse(
+            node,
+            f"in_channels={per_group} group={groups} over {source.channels} channels",
+            ("in_channels * group = C",),
+        )
     attributes.update(groups=groups, in_channels=per_group)
     bits = Value(f"{node.output[0]}:bits", "bits", *source.shape)
     threshold = np.ascontiguousarray(np.broadcast_to(threshold.reshape(-1), (source.channels,)), np.float32)
     reader.emit("sign_pack", node, (source.name,), bits, {"groups": groups}, {"threshold": threshold})
     value = _output(node, height, width, out)
-    constants = {"weight": packed, "scale": scale.astype(np.float32).reshape(out),
-                 "bias": bias.astype(np.float32).reshape(out)}
+    constants = {
+        "weight": packed,
+        "scale": scale.astype(np.float32).reshape(out),
+        "bias": bias.astype(np.float32).reshape(out),
+    }
     reader.emit("binary_conv", node, (bits.name,), value, attributes, constants)
     reader.set_real(node, value)

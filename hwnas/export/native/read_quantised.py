@@ -121,7 +121,11 @@ def dense_as_conv(
     kernel = (source.height, source.width)
     weight = np.ascontiguousarray(matrix).reshape(matrix.shape[0], source.channels, *kernel)
     attributes: dict[str, object] = {
-        "kernel": kernel, "strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "groups": 1,
+        "kernel": kernel,
+        "strides": (1, 1),
+        "pads": (0, 0, 0, 0),
+        "dilations": (1, 1),
+        "groups": 1,
     }
     return attributes, {**constants, "weight": weight}
 
@@ -183,8 +187,9 @@ def concat(reader: Reader, node: NodeProto) -> bool:
     value, names = target.value, list[str]()
     for index, source in enumerate(sources):
         if (source.scale, source.zero_point, source.kind) != (value.scale, value.zero_point, value.kind):
-            moved = Value(f"{value.name}:part{index}", value.kind, *source.shape, scale=value.scale,
-                          zero_point=value.zero_point)
+            moved = Value(
+                f"{value.name}:part{index}", value.kind, *source.shape, scale=value.scale, zero_point=value.zero_point
+            )
             _emit_table(reader, node, source, moved, lambda x: x, "requantise")
             source = moved
         names.append(source.name)
@@ -212,8 +217,12 @@ def unary_function(reader: Reader, node: NodeProto) -> Callable[[activations.Flo
         return partial(activations.hard_sigmoid, alpha=alpha, beta=beta)
     if node.op_type == "LeakyRelu":
         return partial(activations.leaky_relu, alpha=attribute(node, "alpha", 0.01))
-    simple = {"Relu": activations.relu, "HardSwish": activations.hard_swish,
-              "Sigmoid": activations.sigmoid, "Tanh": activations.tanh}
+    simple = {
+        "Relu": activations.relu,
+        "HardSwish": activations.hard_swish,
+        "Sigmoid": activations.sigmoid,
+        "Tanh": activations.tanh,
+    }
     return simple[node.op_type]
 
 
@@ -230,8 +239,13 @@ def unary(reader: Reader, node: NodeProto) -> bool:
 
 
 def _emit_table(
-    reader: Reader, node: NodeProto, source: Value, value: Value,
-    function: Callable[[activations.Float], activations.Float], name: str, bounds: tuple[int, int] | None = None,
+    reader: Reader,
+    node: NodeProto,
+    source: Value,
+    value: Value,
+    function: Callable[[activations.Float], activations.Float],
+    name: str,
+    bounds: tuple[int, int] | None = None,
 ) -> None:
     scales, zeros = (source.scale, value.scale), (source.zero_point, value.zero_point)
     table = activations.table(function, (source.kind, value.kind), scales, zeros)

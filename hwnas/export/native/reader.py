@@ -74,9 +74,15 @@ class Reader:
         self.values[value.name] = value
         return value
 
-    def emit(self, kind: str, node: NodeProto, inputs: tuple[str, ...], output: Value,
-             attributes: Mapping[str, object] | None = None,
-             constants: Mapping[str, np.ndarray] | None = None) -> None:
+    def emit(
+        self,
+        kind: str,
+        node: NodeProto,
+        inputs: tuple[str, ...],
+        output: Value,
+        attributes: Mapping[str, object] | None = None,
+        constants: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         self.add_value(output)
         self.steps.append(Step(kind, label(node), inputs, (output.name,), attributes or {}, constants or {}))
 
@@ -92,7 +98,9 @@ class Reader:
         if name in self.quantised_constants:
             return self.quantised_constants[name].real()
         if name not in self.constants:
-            raise refuse(node, f"its input {index} ({name}) must be a constant", (f"{node.op_type} with an initializer",))
+            raise refuse(
+                node, f"its input {index} ({name}) must be a constant", (f"{node.op_type} with an initializer",)
+            )
         return self.constants[name]
 
     def optional_constant(self, node: NodeProto, index: int) -> np.ndarray | None:
@@ -118,7 +126,9 @@ class Reader:
         tensor = self.tensor(node, index)
         value = self.values[tensor.value]
         if tensor.form == "integer":
-            raise refuse(node, f"its input {index} holds integers, it must hold floats", ("DequantizeLinear before it",))
+            raise refuse(
+                node, f"its input {index} holds integers, it must hold floats", ("DequantizeLinear before it",)
+            )
         if tensor.form == "real" and (value.layout == "nhwc" or value.pixels == 1):
             return value
         if value.name not in self.real_of:
@@ -147,8 +157,12 @@ class Reader:
         scale, zero_point, kind = self.quantisation(user)
         value = Value(user.output[0], kind, height, width, channels, scale=scale, zero_point=zero_point)
         least, greatest = activations.integer_range(kind)
-        codes = [int(activations.quantise(np.array([b], np.float32), scale, zero_point, least, greatest)[0])
-                 if np.isfinite(b) else edge for b, edge in zip(bounds, (least, greatest), strict=True)]
+        codes = [
+            int(activations.quantise(np.array([b], np.float32), scale, zero_point, least, greatest)[0])
+            if np.isfinite(b)
+            else edge
+            for b, edge in zip(bounds, (least, greatest), strict=True)
+        ]
         return Target(value, (*absorbed, user.output[0]), codes[0], codes[1])
 
     def accept(self, target: Target) -> None:
@@ -156,9 +170,15 @@ class Reader:
         self.absorbed.update(target.absorbed)
         self.tensors[target.value.name] = Tensor(target.value.name, "integer")
 
-    def emit_quantised(self, kind: str, node: NodeProto, inputs: tuple[str, ...], target: Target,
-                       attributes: Mapping[str, object] | None = None,
-                       constants: Mapping[str, np.ndarray] | None = None) -> None:
+    def emit_quantised(
+        self,
+        kind: str,
+        node: NodeProto,
+        inputs: tuple[str, ...],
+        target: Target,
+        attributes: Mapping[str, object] | None = None,
+        constants: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         """Emits the step into the target, with a table after it where a Relu or Clip still bites."""
         self.accept(target)
         value = target.value
@@ -212,7 +232,7 @@ def clip_bounds(reader: Reader, node: NodeProto) -> tuple[float, float]:
 
 
 def window(node: NodeProto, kernel: tuple[int, int], value: Value) -> tuple[dict[str, object], int, int]:
-    """Attributes of a sliding window (kernel, strides, pads as top left bottom right, dilations) and its output size."""
+    """(a sliding window's attributes with pads as top, left, bottom, right; output height; output width)."""
     strides = attribute(node, "strides", (1, 1))
     dilations = attribute(node, "dilations", (1, 1))
     pads = attribute(node, "pads", (0, 0, 0, 0))

@@ -41,7 +41,8 @@ int {name}_step_count(void);
 """
 
 FILL_BYTES = """
-static void fill_bytes(unsigned char *p, long rows, long interior, long top, long bottom, long left, long right, int value)
+static void fill_bytes(unsigned char *p, long rows, long interior, long top, long bottom, long left, long right,
+                       int value)
 {
     /* a row's right border and the next row's left border lie together */
     __builtin_memset(p, value, (size_t)(top + left));
@@ -255,7 +256,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "{name}_run returned %d\\n", error);
         return 1;
     }}
-    printf("{{\\"schema\\": 1, \\"unit\\": \\"ns\\", \\"warmup\\": %ld, \\"loop\\": %ld, \\"samples\\": ", warmup, loop);
+    printf("{{\\"schema\\": 1, \\"unit\\": \\"ns\\", ");
+    printf("\\"warmup\\": %ld, \\"loop\\": %ld, \\"samples\\": ", warmup, loop);
     print_samples(-1, repeats, warmup, loop);
     if (steps) {{
         printf(", \\"steps\\": [");

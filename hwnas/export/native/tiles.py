@@ -1,4 +1,4 @@
-"""Chooses a kernel's tile by timing the candidates once on this machine; the choices live in a JSON the caller names."""
+"""Chooses a kernel's tile by timing the candidates once on this machine; a JSON file keeps the choices."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from hwnas.errors import HwnasError
 from hwnas.export.native import link
-from hwnas.export.native.load import aligned
 from hwnas.export.native.lower import Candidate
+from hwnas.export.native.memory import aligned
 
 if TYPE_CHECKING:
     from kernels.target import Target
@@ -100,8 +100,9 @@ def _load(candidate: Candidate, machine: Target) -> list[Function]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         (path / "tiles.o").write_bytes(compile_object(functions, machine))
-        link.run([*link.toolchain(machine).compiler, "-shared", "-o", "tiles.so", "tiles.o",
-                  "-Wl,-z,noexecstack"], path)
+        link.run(
+            [*link.toolchain(machine).compiler, "-shared", "-o", "tiles.so", "tiles.o", "-Wl,-z,noexecstack"], path
+        )
         library = ctypes.CDLL(str(path / "tiles.so"))
     found = []
     for symbol in candidate.symbols:
@@ -121,5 +122,3 @@ def _time(call: Function, pointers: Sequence[int], loops: int) -> float:
 def _loops(call: Function, pointers: Sequence[int]) -> int:
     _time(call, pointers, 1)
     return max(1, round(SAMPLE_SECONDS / max(_time(call, pointers, 3) / 3, 1e-7)))
-
-
