@@ -4,6 +4,8 @@ A request is one JSON line {"size": H, "channels": C, "mode": "default" | "indir
 of one binary 3x3 convolution with its scale and bias within a chain of them.
 """
 
+# Its libraries are installed in the environment of its own only.
+# mypy: disable-error-code="import-not-found,import-untyped"
 from __future__ import annotations
 
 import json

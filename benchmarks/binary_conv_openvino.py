@@ -4,6 +4,8 @@ A request is one JSON line {"size": H, "channels": C, "mode": "node" | "chain" |
 {"ms": t}: the BinaryConvolution node's own time, or the time of one layer within a chain of layers.
 """
 
+# Its libraries are installed in the environment of its own only.
+# mypy: disable-error-code="import-not-found,import-untyped"
 from __future__ import annotations
 
 import json

@@ -1,3 +1,20 @@
 """hwnas: measure blocks on your device, search under a hard limit, export INT8 and 1-bit networks that run there."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hwnas.export.native import load_native
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load_native"]
+
+
+def __getattr__(name: str) -> Any:
+    """`hwnas.load_native(folder)`, loaded on first use: importing hwnas loads no engine."""
+    if name == "load_native":
+        from hwnas.export.native import load_native
+
+        return load_native
+    raise AttributeError(f"module 'hwnas' has no attribute {name!r}")

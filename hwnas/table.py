@@ -76,7 +76,7 @@ class LatencyTable:
             raise HwnasError(
                 f"{self.path} has no row for {operator}",
                 nearest=self._nearest(operator),
-                hint=f"hwnas measure --device {self.header.device}",
+                hint=f"hwnas measure <run file> --device {self.header.device}",
             )
         if not row.ok:
             raise HwnasError(

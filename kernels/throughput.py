@@ -1,6 +1,6 @@
 """Which precision a machine multiplies fastest, counted in vector instructions: says where 1 bit is not worth it.
 
-The numbers are multiply-accumulates an instruction of this package's inner loops (loads and epilogues left out), so their
+The numbers are multiply-accumulates an instruction of this package's inner loops, loads and epilogues left out: their
 ratios compare precisions on one machine, not machines. They are an expectation; a measured table decides.
 """
 

@@ -13,12 +13,13 @@ from hwnas.pipeline.job import Job
 
 RunPath = Annotated[Path, typer.Argument(help="The run file (YAML).", show_default=False)]
 Out = Annotated[Path | None, typer.Option(help="Folder for runs, instead of the run file's.")]
+Device = Annotated[str | None, typer.Option(help="Device name or profile, instead of the run file's.")]
 Limits = Annotated[list[str] | None, typer.Option("--limit", help="name=value, instead of the run file's limits; may be repeated.")]
 
 
-def job_of(run_file: Path, out: Path | None, limits: list[str] | None, quiet: bool) -> Job:
+def job_of(run_file: Path, out: Path | None, limits: list[str] | None, device: str | None) -> Job:
     """The job of a run file with a person's changes; HwnasError for anything malformed."""
-    return Job(read_run_file(run_file, out, parsed_limits(limits)), progress=not quiet)
+    return Job(read_run_file(run_file, out, parsed_limits(limits), device))
 
 
 def parsed_limits(limits: list[str] | None) -> dict[str, float] | None:

@@ -1,35 +1,88 @@
-"""Export the winners of a run file and their fp32 twins as ONNX files and compiled libraries."""
+"""Export the winners of a run file as ONNX files and compiled libraries, or any ONNX file as a native library."""
 
 from __future__ import annotations
 
-from hwnas.cli._job import Limits, Out, RunPath, job_of
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_console, results_console
+from hwnas.errors import HwnasError
 from hwnas.units import readable_bytes
 
+Format = Annotated[Literal["onnx", "native"], typer.Option("--format", help="native: a dependency-free C library as well.")]
+TargetName = Annotated[
+    str | None, typer.Option("--target", help="native: a device profile or compiler target; default: the run's device, or host.")
+]
 
-def export(run_file: RunPath, out: Out = None, limit: Limits = None, json_output: Json = False) -> None:
+
+def export(
+    run_file: RunPath,
+    out: Out = None,
+    limit: Limits = None,
+    device: Device = None,
+    format_: Format = "onnx",
+    target: TargetName = None,
+    json_output: Json = False,
+) -> None:
     """Examples:
 
     \b
         hwnas export examples/quickstart.yaml
-        hwnas export my.yaml --json
+        hwnas export my.yaml --format native --target raspberry-pi-5
+        hwnas export model.int8.onnx --format native --target aarch64-dotprod --out pi
 
     Does whatever the export needs and is missing. Files: model.int8.onnx (QDQ), model.binary.onnx (1-bit weights,
-    packed), model.fp32.onnx, and the library's folder for targets of engine tvm.
+    packed), model.fp32.onnx, and with --format native a folder with model.h, libmodel.a, example.c, bench and
+    manifest.json for the target. Given an .onnx file, --out is the folder to write.
     """
+    if target is not None and format_ == "onnx":
+        raise HwnasError("--target goes with --format native")
+    if run_file.suffix == ".onnx":
+        if format_ != "native":
+            raise HwnasError(f"{run_file} is an ONNX file already", hint="--format native compiles it")
+        made = [_native(run_file, target or "host", out or Path(f"{run_file.stem}-native"))]
+    else:
+        made = _winners(run_file, out, limit, device, format_, target)
+    if json_output:
+        print_json(made)
+        return
+    for one in made:
+        facts = f"accuracy {one['expected_accuracy']:.2%}" if "expected_accuracy" in one else f"arena {readable_bytes(one['arena_bytes'])}"
+        results_console().print(f"{one['file']}  {readable_bytes(one['size_bytes'])}  {facts}")
+
+
+def _winners(
+    run_file: Path, out: Path | None, limit: list[str] | None, device: str | None, format_: str, target: str | None
+) -> list[dict[str, Any]]:
+    """Exports a run's winners and twins; with `native` each winner's library for the target too."""
     from hwnas.pipeline import learning
     from hwnas.pipeline.run import export_all, prepare, search_all
     from hwnas.pipeline.shipping import shipments
 
-    job = job_of(run_file, out, limit, quiet=False)
+    job = job_of(run_file, out, limit, device)
     with keeping(f"everything finished so far, in {job.config.folder}"):
         fidelities = prepare(job, progress_console().print)
         net = learning.train_supernet(job)
         listed = shipments(job, search_all(job, fidelities, net), fidelities)
         manifests = export_all(job, net, listed)
-    if json_output:
-        print_json([{**manifest, "file": str(one.artefact)} for one, manifest in zip(listed, manifests, strict=True)])
-        return
-    for one, manifest in zip(listed, manifests, strict=True):
-        size = readable_bytes(manifest["size_bytes"])
-        results_console().print(f"{one.target.name:18} {one.role:10} {one.artefact}  {size}  accuracy {manifest['expected_accuracy']:.2%}")
+        made = [{**manifest, "file": str(one.model)} for one, manifest in zip(listed, manifests, strict=True)]
+        if format_ == "native":
+            name = target or job.device.target
+            made += [_native(one.model, name, one.folder / f"native-{one.precision}-{name}") for one in listed if one.role == "winner"]
+    return made
+
+
+def _native(model: Path, target: str, folder: Path) -> dict[str, Any]:
+    """One ONNX file as a native library; `target` is a device profile's name or a compiler target."""
+    from hwnas.device import list_devices, load_device
+    from hwnas.export.native import compile_onnx
+    from kernels.target import parse_target
+
+    text = load_device(target).target if target in list_devices() or target.endswith((".yaml", ".yml")) else target
+    parse_target(text)  # a wrong name is refused before anything is compiled
+    artefact = compile_onnx(model, text, folder)
+    size = sum((artefact.folder / name).stat().st_size for name in artefact.files if name.endswith((".a", ".wasm")))
+    return {**artefact.manifest, "file": str(artefact.folder), "size_bytes": size, "arena_bytes": artefact.arena_bytes}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from hwnas.cli._job import Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
 from hwnas.cli._output import Json, keeping, print_json, results_console
 
 
-def measure(run_file: RunPath, out: Out = None, limit: Limits = None, json_output: Json = False) -> None:
+def measure(
+    run_file: RunPath, out: Out = None, limit: Limits = None, device: Device = None, json_output: Json = False
+) -> None:
     """Examples:
 
     \b
@@ -18,7 +20,7 @@ def measure(run_file: RunPath, out: Out = None, limit: Limits = None, json_outpu
     """
     from hwnas.pipeline import searching, tables
 
-    job = job_of(run_file, out, limit, quiet=False)
+    job = job_of(run_file, out, limit, device)
     with keeping(f"the rows measured so far, in {job.config.tables}"):
         reports = tables.measure(job)
         fidelities = tables.grade(job)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from hwnas.cli._job import Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_console, results_console
 
 
-def run(run_file: RunPath, out: Out = None, limit: Limits = None, json_output: Json = False) -> None:
+def run(
+    run_file: RunPath, out: Out = None, limit: Limits = None, device: Device = None, json_output: Json = False
+) -> None:
     """Examples:
 
     \b
@@ -23,7 +25,7 @@ def run(run_file: RunPath, out: Out = None, limit: Limits = None, json_output: J
     from hwnas.pipeline.shipping import fail_over_limit
     from hwnas.report.terminal import print_results
 
-    job = job_of(run_file, out, limit, quiet=False)
+    job = job_of(run_file, out, limit, device)
     with keeping(f"everything finished so far, in {job.config.tables} and {job.config.folder}"):
         results = run_all(job, say=progress_console().print)
     if json_output:

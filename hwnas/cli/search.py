@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from hwnas.cli._job import Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_console, results_console
 
 
-def search(run_file: RunPath, out: Out = None, limit: Limits = None, json_output: Json = False) -> None:
+def search(
+    run_file: RunPath, out: Out = None, limit: Limits = None, device: Device = None, json_output: Json = False
+) -> None:
     """Examples:
 
     \b
@@ -18,7 +20,7 @@ def search(run_file: RunPath, out: Out = None, limit: Limits = None, json_output
     from hwnas.pipeline.run import prepare, search_all
     from hwnas.search import compact
 
-    job = job_of(run_file, out, limit, quiet=False)
+    job = job_of(run_file, out, limit, device)
     with keeping(f"tables, checkpoints and scores so far, in {job.config.tables} and {job.config.folder}"):
         found = search_all(job, prepare(job, progress_console().print))
     if json_output:

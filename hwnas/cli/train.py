@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from hwnas.cli._job import Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
 from hwnas.cli._output import Json, keeping, print_json, results_console
 
 
-def train(run_file: RunPath, out: Out = None, limit: Limits = None, json_output: Json = False) -> None:
+def train(
+    run_file: RunPath, out: Out = None, limit: Limits = None, device: Device = None, json_output: Json = False
+) -> None:
     """Examples:
 
     \b
@@ -18,7 +20,7 @@ def train(run_file: RunPath, out: Out = None, limit: Limits = None, json_output:
     from hwnas.pipeline import learning
     from hwnas.train import world
 
-    job = job_of(run_file, out, limit, quiet=False)
+    job = job_of(run_file, out, limit, device)
     with keeping(f"the last finished epoch, in {job.path('checkpoint.pt')}"):
         net = learning.train_supernet(job)
     if world()[0]:

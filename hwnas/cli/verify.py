@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from hwnas.cli._job import Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_console, results_console
 from hwnas.units import readable_us
 
 
-def verify(run_file: RunPath, out: Out = None, limit: Limits = None, json_output: Json = False) -> None:
+def verify(
+    run_file: RunPath, out: Out = None, limit: Limits = None, device: Device = None, json_output: Json = False
+) -> None:
     """Examples:
 
     \b
@@ -20,7 +22,7 @@ def verify(run_file: RunPath, out: Out = None, limit: Limits = None, json_output
     from hwnas.pipeline.run import breaches, deliver, export_all, prepare, search_all
     from hwnas.pipeline.shipping import fail_over_limit, shipments
 
-    job = job_of(run_file, out, limit, quiet=False)
+    job = job_of(run_file, out, limit, device)
     with keeping(f"everything finished so far, in {job.config.folder}"):
         fidelities = prepare(job, progress_console().print)
         net = learning.train_supernet(job)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from hwnas.errors import HwnasError
 from hwnas.measure.backend import Backend, backend_for
 from hwnas.measure.harness import Plan, Runner, Timing, measure_together
 from hwnas.network import PRECISIONS, Operator
+from hwnas.progress import bar
 from hwnas.table import LatencyTable, Measurement, open_table
 
 GROUP = 12  # rows timed together: enough to spread each row's rounds over about a second
@@ -241,29 +241,13 @@ def _note(table: LatencyTable, device: DeviceProfile, backend: Backend, tables_d
 
 @contextmanager
 def _ticker(total: int, title: str, shown: bool) -> Iterator[Ticker]:
-    """A progress bar with the time left, on standard error, so that --json keeps standard output clean."""
-    if not shown or total == 0 or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    """A progress bar with the time left, fed with how many rows each group took."""
+    with bar(title, shown and total > 0) as update:
+        done = 0
 
-    left = TextColumn("left")
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        left,
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda done: bar.advance(task, done)
+        def tick(rows: int) -> None:
+            nonlocal done
+            done += rows
+            update(done, total, "")
+
+        yield tick

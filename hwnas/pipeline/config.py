@@ -120,7 +120,9 @@ class RunFile(Strict):
         return {LIMITS[name][0]: value * LIMITS[name][1] for name, value in self.limits.items()}
 
 
-def read_run_file(path: Path, out: Path | None = None, limits: Mapping[str, float] | None = None) -> RunFile:
+def read_run_file(
+    path: Path, out: Path | None = None, limits: Mapping[str, float] | None = None, device: str | None = None
+) -> RunFile:
     """The checked run file. HwnasError names the file, the key and the nearest known key."""
     try:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -138,6 +140,8 @@ def read_run_file(path: Path, out: Path | None = None, limits: Mapping[str, floa
         loaded["out"] = str(out)
     if limits:
         loaded["limits"] = dict(limits)
+    if device is not None:
+        loaded["device"] = device
     try:
         return RunFile.model_validate(loaded)
     except HwnasError as problem:

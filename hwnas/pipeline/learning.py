@@ -12,7 +12,7 @@ import torch
 from hwnas.fidelity import space_digest
 from hwnas.paths import digest
 from hwnas.pipeline.job import Job
-from hwnas.pipeline.progress import bar
+from hwnas.progress import bar
 from hwnas.plug import bind, resolve
 from hwnas.protocols import TrainingRule
 from hwnas.space import Architecture

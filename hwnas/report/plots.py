@@ -212,23 +212,24 @@ def _files(results: Results, cost: str, unit: str, x: Axis, y: Axis) -> str:
             _diamond(at_x, at_y) if winner else f'<rect x="{at_x - 5:.1f}" y="{at_y - 5:.1f}" width="10" height="10"/>'
         )
         marks.append(f'<g class="{"pick" if winner else "twin"} {tone(row.precision)}">{shape}{title}</g>')
-        labels.append(_label(named(row) if winner else row.role, at_x, at_y, placed))
+        if winner:  # the legend says what a square is
+            labels.append(_label(named(row), at_x, at_y, placed))
     return "".join(labels + marks)
 
 
 def _label(text: str, at_x: float, at_y: float, placed: list[tuple[float, float, float]]) -> str:
-    """The text beside its mark: right of it, or left near the frame's edge; below what already stands there."""
+    """The text at the first free place: right of its mark, left of it, then lower and lower."""
     width = GLYPH * len(text)
-    left = at_x + 12 + width > WIDTH - RIGHT
-    start = at_x - 12 - width if left else at_x + 12
-    line = at_y + 4
-    while any(
-        abs(line - other) < LABEL_HEIGHT and start < stop and begin < start + width for begin, stop, other in placed
-    ):
-        line += 2
-    placed.append((start, start + width, line))
-    anchor, edge = ("end", at_x - 12) if left else ("start", at_x + 12)
-    return f'<text class="label" x="{edge:.1f}" y="{line:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    for down in range(0, HEIGHT, LABEL_HEIGHT):
+        for start, anchor, edge in ((at_x + 12, "start", at_x + 12), (at_x - 12 - width, "end", at_x - 12)):
+            line, stop = at_y + 4 + down, start + width
+            inside = start >= LEFT and stop <= WIDTH - RIGHT
+            taken = any(abs(line - other) < LABEL_HEIGHT and start < q and p < stop for p, q, other in placed)
+            if inside and not taken:
+                placed.append((start, stop, line))
+                text_at = f'x="{edge:.1f}" y="{line:.1f}" text-anchor="{anchor}"'
+                return f'<text class="label" {text_at}>{escape(text)}</text>'
+    return ""
 
 
 def _diamond(x: float, y: float, size: float = 7.5) -> str:

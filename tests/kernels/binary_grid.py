@@ -19,12 +19,22 @@ UNTOUCHED = 0xDEADBEEF
 class Case:
     """One kernel with its inputs, and after the run the comparison of every output word, halo included."""
 
-    def __init__(self, spec: BinaryConv, target: Target, rng: np.random.Generator, tile: Tile | None = None) -> None:
+    def __init__(
+        self,
+        spec: BinaryConv,
+        target: Target,
+        rng: np.random.Generator,
+        tile: Tile | None = None,
+        signs: tuple[int, int] | None = None,
+    ) -> None:
         self.spec = spec
         self.function = build(spec, target, tile)
         self.symbol = str(self.function.attrs["global_symbol"])
         self.words = pack_bits(random_signs(rng, (spec.x.height, spec.x.width, spec.in_channels)))
         self.parameters = random_parameters(spec, rng)
+        if signs is not None:  # every input and every weight of one sign: the largest and the smallest sums
+            self.words[...] = pixel_fill(spec.in_channels, signs[0])
+            self.parameters.weights[...] = signs[1]
         self.residual: np.ndarray | None = None
         inputs = [packed_buffer(spec, self.words)]
         if spec.residual is not None:

@@ -31,6 +31,11 @@ def check_on_host(cases: list[Case], target: Target) -> None:
     assert [problem for problem in (case.problem() for case in cases) if problem] == []
 
 
+def check_emulated(cases: list[Case], target: Target) -> None:
+    run([case.function for case in cases], target, [(case.symbol, case.arguments) for case in cases])
+    assert [problem for problem in (case.problem() for case in cases) if problem] == []
+
+
 def unique(cases: list[Case]) -> list[Case]:
     return list({case.symbol: case for case in cases}.values())
 
@@ -51,8 +56,7 @@ def test_a_small_grid_equals_the_reference_under_emulation(name: str) -> None:
         pytest.skip(f"no linker or emulator for {name}")
     rng = np.random.default_rng(11)
     cases = unique([random_case(rng, target, largest=70) for _ in range(8)])
-    run([case.function for case in cases], target, [(case.symbol, case.arguments) for case in cases])
-    assert [problem for problem in (case.problem() for case in cases) if problem] == []
+    check_emulated(cases, target)
 
 
 def test_channels_from_1_to_1100_equal_the_reference() -> None:
@@ -71,6 +75,34 @@ def test_dense_layers_equal_the_reference() -> None:
     specs = [dense(inputs, outputs, output) for inputs, outputs in ((1, 1), (100, 10), (1100, 333), (512, 1000))
              for output in ("int32", "float", "bits", "float+bits")]
     check_on_host([Case(spec, target, rng) for spec in specs], target)
+
+
+def accumulator_edges(target: Target) -> list[Case]:
+    """Sums that fill byte lanes (after 7 words of nibbles, 31 of bytes) and 16-bit lanes (2047 words) to the brim."""
+    rng = np.random.default_rng(6)
+    words = (7, 8, 14, 15, 31, 32, 62, 63, 2047, 2048)
+    specs = [convolution(1, 1, 32 * count, 5, Window()) for count in words]
+    window = Window((3, 3), (1, 1), (1, 1, 1, 1))
+    specs += [convolution(2, 2, 32 * count, 5, window, padding="minus") for count in (1, 7, 31)]
+    signs = ((-1, 1), (1, 1))
+    return [Case(spec, target, rng, signs=signs[index % 2]) for index, spec in enumerate(specs)] + [
+        Case(convolution(1, 1, 32 * count, 6, Window()), target, rng, signs=(1, -1)) for count in words
+    ]
+
+
+@pytest.mark.parametrize("name", HOST_TARGETS)
+def test_the_largest_sums_do_not_overflow(name: str) -> None:
+    if not runs_here(name):
+        pytest.skip(f"this machine does not run {name}")
+    check_on_host(accumulator_edges(parse_target(name)), parse_target(name))
+
+
+@pytest.mark.parametrize("name", ["aarch64", "riscv64", "wasm32-simd128"])
+def test_the_largest_sums_do_not_overflow_under_emulation(name: str) -> None:
+    target = parse_target(name)
+    if not can_run(target):
+        pytest.skip(f"no linker or emulator for {name}")
+    check_emulated(accumulator_edges(target), target)
 
 
 @pytest.mark.parametrize("padding", ["zero", "minus", "plus"])
