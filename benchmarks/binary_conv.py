@@ -135,9 +135,14 @@ def fastest_tile(spec: BinaryConv, target: Target, length: int) -> Run:
     functions = [build(spec, target, tile) for tile in tiles(spec, target)]
     library = HostLibrary(functions, target)
     symbols = [str(function.attrs["global_symbol"]) for function in functions]
-    symbol = min(symbols, key=lambda name: best_of(layers.run(library, name), 15))
-    layers.check(library, symbol)
-    return layers.run(library, symbol)
+    runs = {symbol: layers.run(library, symbol) for symbol in symbols}
+    best = dict.fromkeys(symbols, float("inf"))
+    for _ in range(5):  # in turns, so that one disturbance does not choose the tile
+        for symbol, run in runs.items():
+            best[symbol] = min(best[symbol], best_of(run, 10))
+    fastest = min(symbols, key=lambda symbol: best[symbol])
+    layers.check(library, fastest)
+    return runs[fastest]
 
 
 def limit(target: Target, accumulators: int) -> tirx.PrimFunc:
@@ -261,7 +266,8 @@ def bars(rows: Sequence[Row], openvino: bool, larq: bool) -> list[dict[str, Any]
                 ratio = row.ratio(mode, f"openvino {mode}")
                 bar(f"{name}: {mode}, time over OpenVINO's", ratio, most, ratio <= most)
         if larq:
-            faster = min(row.ratio("larq default", "chain"), row.ratio("larq indirect", "chain"))
+            # Its layers give floats and quantise them again: the kernel that writes both is the like of that.
+            faster = min(row.ratio("larq default", "residual"), row.ratio("larq indirect", "residual"))
             bar(f"{name}: times faster than larq-compute-engine's faster flag", faster, 10.0, faster >= 10.0)
     return found
 
@@ -271,7 +277,8 @@ def machine() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}"
+    model = models[0] if models else platform.machine()
+    return f"{model}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}"
 
 
 def table(rows: Sequence[Row]) -> str:

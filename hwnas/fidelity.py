@@ -23,6 +23,7 @@ from hwnas.measure.fill import measure_missing
 from hwnas.measure.harness import Plan, Runner, measure_together
 from hwnas.network import PRECISIONS, Network
 from hwnas.paths import digest
+from hwnas.progress import bar
 from hwnas.space import SearchSpace
 from hwnas.table import LatencyTable, open_table
 
@@ -131,7 +132,11 @@ def whole_nets(
     asked = (rows, seed, threads, n_fit, len(networks) - n_fit, backend.version)
     if found is not None and asked == found.answers:
         return found
-    runners = [backend.network(network, seed) for network in networks]
+    runners = []
+    with bar(f"preparing whole networks on {device.name}, {engine}", progress) as update:
+        for done, network in enumerate(networks):
+            update(done, len(networks), "")
+            runners.append(backend.network(network, seed))
     measured, noise = _timed_twice(runners, plan)
     features = np.stack([sums, [float(len(n)) for n in networks], np.ones(len(networks))], axis=1)
     fit = fit_calibration(features[:n_fit], measured[:n_fit])

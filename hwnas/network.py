@@ -50,7 +50,9 @@ class Operator:
     attributes: tuple[tuple[str, Attribute], ...] = ()
 
     @classmethod
-    def of(cls, kind: str, input_shape: Shape, output_shape: Shape, precision: str = "fp32", **attributes: Attribute) -> Operator:
+    def of(
+        cls, kind: str, input_shape: Shape, output_shape: Shape, precision: str = "fp32", **attributes: Attribute
+    ) -> Operator:
         """The operator with its attributes in canonical (sorted) order."""
         if precision not in PRECISIONS:
             raise HwnasError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -60,7 +62,9 @@ class Operator:
         for key, value in self.attributes:
             if key == name:
                 return value
-        raise HwnasError(f"operator {self.kind} has no attribute {name!r}", hint=f"it has {[k for k, _ in self.attributes]}")
+        raise HwnasError(
+            f"operator {self.kind} has no attribute {name!r}", hint=f"it has {[k for k, _ in self.attributes]}"
+        )
 
     def __str__(self) -> str:
         attributes = "".join(f" {name}={value}" for name, value in self.attributes)
@@ -80,14 +84,16 @@ def _expand(operator: Operator) -> tuple[Layer, ...]:
     except ModuleNotFoundError as problem:
         if problem.name != module_name:
             raise
-        raise HwnasError(f"no block named {operator.kind!r}", hint="a block is a file in hwnas/blocks/ or an import path") from None
+        raise HwnasError(
+            f"no block named {operator.kind!r}", hint="a block is a file in hwnas/blocks/ or an import path"
+        ) from None
     layers: tuple[Layer, ...] = module.layers(operator)
     return layers
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An operator at a named place of a network. `probability` is 1.0 when hard, a tensor when the selection is soft."""
+    """An operator at a named place of a network. `probability` is 1.0 when hard, a tensor when soft."""
 
     name: str
     operator: Operator

@@ -70,7 +70,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise HwnasError(f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as problem:
-        raise HwnasError(f"{path} is not readable JSON: {problem}", hint="delete it and run the command again") from None
+        raise HwnasError(
+            f"{path} is not readable JSON: {problem}", hint="delete it and run the command again"
+        ) from None
 
 
 def digest(value: Any) -> str:

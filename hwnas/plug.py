@@ -1,4 +1,4 @@
-"""Naming a method in a run file: `use: rule.sandwich:Sandwich` or `mypackage.mine:MyRule`; keys bind to its arguments."""
+"""Naming a method in a run file: `use: rule.sandwich:Sandwich` or `package.mine:Rule`; keys bind to its arguments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ def resolve(use: str, folder: str) -> Callable[..., Any]:
         name = matches[0] if matches else wanted
     found = getattr(module, name, None)
     if not callable(found):
-        own = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__ and n[0] != "_"]
+        own = [
+            n
+            for n, v in vars(module).items()
+            if callable(v) and getattr(v, "__module__", "") == module.__name__ and n[0] != "_"
+        ]
         raise unknown(f"name in {module.__name__}", name, own)
     result: Callable[..., Any] = found
     return result
@@ -44,7 +48,11 @@ def _module(path: str, folder: str) -> Any:
                 raise HwnasError(f"{candidate} needs the package {problem.name!r}, which is not installed") from None
         except (ValueError, TypeError):
             break
-    raise HwnasError(f"cannot import {path!r}", nearest=nearest_names(path, available(folder)), hint=f"in hwnas.{folder}: {', '.join(available(folder))}")
+    raise HwnasError(
+        f"cannot import {path!r}",
+        nearest=nearest_names(path, available(folder)),
+        hint=f"in hwnas.{folder}: {', '.join(available(folder))}",
+    )
 
 
 def available(folder: str) -> list[str]:
@@ -55,12 +63,16 @@ def available(folder: str) -> list[str]:
 
 
 def bind(function: Callable[..., Any], settings: Mapping[str, Any], given: Mapping[str, Any], where: str) -> Any:
-    """Calls `function` with those of `given` it asks for and the user's `settings`; unknown keys are refused by name."""
+    """Calls `function` with those of `given` it takes and the user's `settings`; unknown keys are refused."""
     parameters = inspect.signature(function).parameters
     takes = [name for name in parameters if name not in given]
     for name in settings:
         if name not in takes:
-            raise HwnasError(f"{where}: unknown key {name!r}", nearest=nearest_names(str(name), takes), hint=f"it takes {', '.join(takes) or 'no keys'}")
+            raise HwnasError(
+                f"{where}: unknown key {name!r}",
+                nearest=nearest_names(str(name), takes),
+                hint=f"it takes {', '.join(takes) or 'no keys'}",
+            )
     needed = [n for n in takes if parameters[n].default is inspect.Parameter.empty and n not in settings]
     if needed:
         raise HwnasError(f"{where}: {', '.join(needed)} must be given")

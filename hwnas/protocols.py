@@ -1,4 +1,4 @@
-"""The interfaces, nothing else. A method is a class or function that satisfies one of them; nobody inherits from anything.
+"""The interfaces, nothing else. A method is a class or function that satisfies one; nobody inherits from anything.
 
 Each protocol argues for itself: what it is for, and the law a contract test holds it to.
 """

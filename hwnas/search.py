@@ -49,8 +49,8 @@ def check_reachable(costings: Mapping[str, Costing], limits: Mapping[str, float]
         if name in limits and bounds.low > positive(limits[name], f"limit {name}"):
             unit = costing.cost.unit
             raise HwnasError(
-                f"no architecture of {costing.space.name} meets {name} <= {limits[name]:.6g} {unit}: the smallest reachable is "
-                f"{bounds.low:.6g} {unit}, by {compact(bounds.smallest)}",
+                f"no architecture of {costing.space.name} meets {name} <= {limits[name]:.6g} {unit}: "
+                f"the smallest reachable is {bounds.low:.6g} {unit}, by {compact(bounds.smallest)}",
                 hint=f"a limit between {bounds.low:.6g} and {bounds.high:.6g} {unit}",
             )
     return ranges
@@ -74,8 +74,8 @@ def search(
 ) -> SearchResult:
     """Scores at most `budget` different networks that meet every limit, and picks the most accurate.
 
-    The cheapest architecture by each limited cost is scored first, so a search always ends with an answer where there is
-    one. `objectives` told are accuracy and the negated first cost. Ties in accuracy go to the cheaper architecture.
+    The cheapest architecture by each limited cost is scored first, so a search ends with an answer where there is one.
+    `objectives` told are accuracy and the negated first cost. Ties in accuracy go to the cheaper architecture.
     """
     check_reachable(costings, limits)
     first = next(iter(limits), next(iter(costings), None))
@@ -140,7 +140,11 @@ def _told(
 
 
 def _result(
-    trials: tuple[Trial, ...], counts: dict[str, int], first: str | None, limits: Mapping[str, float], costings: Mapping[str, Costing]
+    trials: tuple[Trial, ...],
+    counts: dict[str, int],
+    first: str | None,
+    limits: Mapping[str, float],
+    costings: Mapping[str, Costing],
 ) -> SearchResult:
     if not trials:
         asked = ", ".join(f"{name} <= {limit:.6g} {costings[name].cost.unit}" for name, limit in limits.items())

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError, unknown
-from hwnas.network import Network, Node, Operator, Shape
+from hwnas.network import Network, Node, Operator
 
 Value = int | float | str | bool
 
@@ -121,7 +121,9 @@ class SearchSpace:
         picked: dict[str, Value] = {}
         for choice in self.choices:
             if choice.name not in values:
-                raise HwnasError(f"an architecture of {self.name!r} must give {choice.name!r}", hint=f"one of {list(choice.options)}")
+                raise HwnasError(
+                    f"an architecture of {self.name!r} must give {choice.name!r}", hint=f"one of {list(choice.options)}"
+                )
             value = values[choice.name]
             if value not in choice.options:
                 raise HwnasError(f"{choice.name} must be one of {list(choice.options)}, got {value!r}")
@@ -148,7 +150,9 @@ class SearchSpace:
 
     def decode(self, codes: np.ndarray) -> list[Architecture]:
         """The architectures of option indices (n, choices)."""
-        return [Architecture({c.name: c.options[int(i)] for c, i in zip(self.choices, row, strict=True)}) for row in codes]
+        return [
+            Architecture({c.name: c.options[int(i)] for c, i in zip(self.choices, row, strict=True)}) for row in codes
+        ]
 
     def lower(self, selection: Selection) -> Network:
         """The network of a selection. Hard: one node a slot, probability 1. Soft: a node an option, with its weight."""
@@ -181,7 +185,9 @@ class SearchSpace:
         """The joint space of this one and `other` (a training recipe, an accelerator): all choices, all slots."""
         renamed = tuple(replace(choice, name=prefix + choice.name) for choice in other.choices)
         moved = tuple(_prefixed(slot, prefix) for slot in other.slots)
-        joint = replace(self, name=f"{self.name}*{other.name}", choices=self.choices + renamed, slots=self.slots + moved)
+        joint = replace(
+            self, name=f"{self.name}*{other.name}", choices=self.choices + renamed, slots=self.slots + moved
+        )
         return joint
 
 
@@ -200,7 +206,9 @@ def _narrowed(choice: Choice, allowed: Mapping[str, Sequence[Value]]) -> Choice:
 
 def _prefixed(slot: Slot, prefix: str) -> Slot:
     names = {prefix + name: name for name in slot.depends}
-    return Slot(prefix + slot.name, tuple(names), lambda values: slot.build({old: values[new] for new, old in names.items()}))
+    return Slot(
+        prefix + slot.name, tuple(names), lambda values: slot.build({old: values[new] for new, old in names.items()})
+    )
 
 
 def lower_slot(slot: Slot, selection: Selection) -> list[Node]:

@@ -3,8 +3,8 @@
 One functional executor (`hwnas.ops.forward`) runs both: the supernet hands it slices of shared tensors, the stand-alone
 net its own. So a hard selection costs what the stand-alone net costs, nothing is switched on or off, and a call leaves
 no state. Slices take the first channels and the centre of a kernel (Once-for-All, arXiv:1908.09791, without its kernel
-transform). 1-bit convolutions hold their own weights: a latent weight that is read by its sign alone and one that is read
-by its value do not train together.
+transform). 1-bit convolutions hold their own weights: a latent weight read by its sign alone and one read by its
+value do not train together.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ class SharedSlot(nn.Module):
             return ops.forward(nodes[0].operator, x, self.weights(nodes[0].operator), training=True)
         outputs = {node.operator.output_shape for node in nodes}
         if len(outputs) > 1:
-            raise HwnasError(f"{self.slot.name}: a mix of outputs {sorted(outputs)} cannot be summed", hint="pick widths and resolutions hard")
+            raise HwnasError(
+                f"{self.slot.name}: a mix of outputs {sorted(outputs)} cannot be summed",
+                hint="pick widths and resolutions hard",
+            )
         total: Any = 0.0
         weight: Any = 0.0
         for node in nodes:
@@ -90,7 +93,7 @@ def _dominates(shape: Shape, other: Shape) -> bool:
 
 
 class WeightSharing(nn.Module):
-    """The supernet of a space. `stages` fold: x = stage(x, selection). Batch norm always uses the batch's statistics."""
+    """The supernet of a space. `stages` fold: x = stage(x, selection). Batch norm uses the batch's statistics."""
 
     def __init__(self, space: SearchSpace, seed: int = 0) -> None:
         super().__init__()
@@ -124,7 +127,9 @@ class Net(nn.Module):
                     self.register_buffer(key(f"{node.name}.{name}"), value)
                 else:
                     self.own[key(f"{node.name}.{name}")] = nn.Parameter(value)
-        self._names = [(node, list(ops.parameters(node.operator)), list(ops.buffers(node.operator))) for node in network]
+        self._names = [
+            (node, list(ops.parameters(node.operator)), list(ops.buffers(node.operator))) for node in network
+        ]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, C, H, W), resized to the net's resolution."""
@@ -142,10 +147,12 @@ class Net(nn.Module):
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:
-    """Images (N, C, H, W) as (N, C, resolution, resolution): bilinear, antialiased; the images themselves when they fit."""
+    """Images (N, C, H, W) as (N, C, resolution, resolution): bilinear, antialiased, or as they are."""
     if images.shape[-2:] == (resolution, resolution):
         return images
-    return nn.functional.interpolate(images, (resolution, resolution), mode="bilinear", antialias=True, align_corners=False)
+    return nn.functional.interpolate(
+        images, (resolution, resolution), mode="bilinear", antialias=True, align_corners=False
+    )
 
 
 def extract(net: WeightSharing, architecture: Mapping[str, Any]) -> Net:
@@ -161,7 +168,7 @@ def extract(net: WeightSharing, architecture: Mapping[str, Any]) -> Net:
 
 
 def recalibrate(net: Net, batches: Iterable[Tensor]) -> Net:
-    """Batch-norm statistics from images, averaged over the batches; works in place on a stand-alone net, returns it in eval mode."""
+    """Batch-norm statistics from images, averaged over the batches: set in place, the net in eval mode."""
     sums: dict[str, Tensor] = {}
     count = 0
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """The training loop: any rule, any net; one process, or several by torchrun with the same result.
 
-Every rank sees its share of each batch, batch norm and losses are averaged over all ranks, and all randomness comes from
+Every rank sees its share of each batch, batch norm and losses are averaged over ranks, and all randomness comes from
 (seed, epoch, step), so a run that was killed and resumed ends as an undisturbed one, and two processes as one.
 """
 
@@ -28,7 +28,7 @@ Progress = Callable[[int, int, str], None]  # (steps done, steps in all, what is
 
 @dataclass(frozen=True)
 class Schedule:
-    """SGD-style training settings. Cosine learning rate from `learning_rate` to 0 with a linear warm-up of `warmup` steps."""
+    """AdamW with a cosine learning rate from `learning_rate` to 0 after a linear warm-up of `warmup` steps."""
 
     epochs: int = 30
     batch_size: int = 128
@@ -61,11 +61,15 @@ def join_processes() -> None:
 
 def device() -> torch.device:
     """This process's GPU when there is one, else the CPU."""
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
 
 
 def batches(images: Tensor, labels: Tensor, schedule: Schedule, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """This rank's share of every shuffled, augmented batch of an epoch; the last, smaller one is dropped unless alone."""
+    """This rank's share of every shuffled, augmented batch of an epoch; a smaller last one is dropped."""
     rng = np.random.default_rng((schedule.seed, epoch))
     order = rng.permutation(len(images))
     size = min(schedule.batch_size, len(images))
@@ -86,7 +90,9 @@ def augmented(images: Tensor, schedule: Schedule, rng: np.random.Generator) -> T
         height, width = images.shape[-2:]
         padded = nn.functional.pad(images, (reach,) * 4)
         tops, lefts = rng.integers(0, 2 * reach + 1, (2, n))
-        images = torch.stack([padded[i, :, t : t + height, x : x + width] for i, (t, x) in enumerate(zip(tops, lefts, strict=True))])
+        images = torch.stack(
+            [padded[i, :, t : t + height, x : x + width] for i, (t, x) in enumerate(zip(tops, lefts, strict=True))]
+        )
     if schedule.flip:
         mirrored = torch.from_numpy(rng.random(n) < 0.5)
         images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
@@ -101,7 +107,11 @@ def rate(schedule: Schedule, step: int, total: int) -> float:
     """Learning rate at a step: linear warm-up, then half a cosine to 0."""
     if step < schedule.warmup:
         return schedule.learning_rate * (step + 1) / schedule.warmup
-    return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - schedule.warmup) / max(1, total - schedule.warmup)))
+    return (
+        schedule.learning_rate
+        * 0.5
+        * (1 + math.cos(math.pi * (step - schedule.warmup) / max(1, total - schedule.warmup)))
+    )
 
 
 def train(
@@ -130,7 +140,14 @@ def train(
     for epoch in range(first, schedule.epochs):
         for i, (x, y) in enumerate(batches(images, labels, schedule, epoch)):
             step = epoch * per_epoch + i
-            loss = _step(net, rule, Batch(x.to(device()), y.to(device()), step), optimisers, rate(schedule, step, total), schedule)
+            loss = _step(
+                net,
+                rule,
+                Batch(x.to(device()), y.to(device()), step),
+                optimisers,
+                rate(schedule, step, total),
+                schedule,
+            )
             if progress:
                 progress(step + 1, total, f"epoch {epoch + 1}/{schedule.epochs} loss {loss:.3f}")
         if checkpoint and world()[0] == 0:
@@ -140,7 +157,12 @@ def train(
 
 
 def _step(
-    net: nn.Module, rule: TrainingRule, batch: Batch, optimisers: dict[str, torch.optim.AdamW], lr: float, schedule: Schedule
+    net: nn.Module,
+    rule: TrainingRule,
+    batch: Batch,
+    optimisers: dict[str, torch.optim.AdamW],
+    lr: float,
+    schedule: Schedule,
 ) -> float:
     """One batch: every step the rule yields, with gradients averaged over ranks. Returns the last loss."""
     value = math.nan
@@ -185,7 +207,9 @@ def load_state(path: Path) -> Any:
         raise HwnasError(f"checkpoint {path} does not exist") from None
     except Exception as problem:  # torch raises many kinds for a damaged archive
         reason = str(problem).splitlines()[0][:120]
-        raise HwnasError(f"checkpoint {path} is truncated or not a checkpoint ({reason})", hint="delete it and train again") from None
+        raise HwnasError(
+            f"checkpoint {path} is truncated or not a checkpoint ({reason})", hint="delete it and train again"
+        ) from None
 
 
 def _resume(checkpoint: Path | None, identity: str, net: nn.Module, optimisers: dict[str, torch.optim.AdamW]) -> int:

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import HwnasError
 from hwnas.network import Operator, elements

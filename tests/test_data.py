@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hwnas.data import Data, Raw, linear_baseline, load_data, prepare
 from hwnas.errors import HwnasError
 

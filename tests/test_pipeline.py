@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+
 from hwnas.cli.main import main
 
 TINY = """
@@ -15,7 +16,9 @@ device: "null"
 tables: {tables}
 out: {out}
 data: {{use: digits}}
-space: {{use: resnet_binary, resolutions: [8], stem_width: 8, stem_stride: 2, widths: [[8, 16]], depths: [1, 2], strides: [2], kernels: [3, 5]}}
+space:
+  {{use: resnet_binary, resolutions: [8], stem_width: 8, stem_stride: 2, widths: [[8, 16]], depths: [1, 2],
+   strides: [2], kernels: [3, 5]}}
 train: {{epochs: 1, batch_size: 256, rule: {{use: "rule.single_path:SinglePath"}}}}
 search: {{budget: 6, sampler: {{use: "search.random_search"}}, recalibration_images: 64}}
 limits: {{latency_us: {limit}}}

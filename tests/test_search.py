@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.plug import available, resolve
@@ -15,14 +16,21 @@ from hwnas.space import Architecture
 from hwnas.spaces.resnet_binary import resnet_binary
 
 SPACE = resnet_binary(1, 10, (8, 16), 8, 1, ((8, 16), (16, 32)), (1, 2, 3), (1, 2), (3, 5))
-LATENCY = Costing(SPACE, OperatorCost("latency", "us", lambda o: float(np.prod(o.input_shape) + np.prod(o.output_shape))))
+LATENCY = Costing(
+    SPACE, OperatorCost("latency", "us", lambda o: float(np.prod(o.input_shape) + np.prod(o.output_shape)))
+)
 SIZE = Costing(SPACE, OperatorCost("size", "bytes", lambda o: float(o.input_shape[0] * o.output_shape[0])))
 
 
 def toy_score(architectures: list[Architecture]) -> np.ndarray:
     """Deeper, wider and more precise is better: no noise, so the best within a limit is known."""
     worth = {"fp32": 3, "int8": 2, "w1a1": 1}
-    return np.array([sum(worth[n.operator.precision] * n.operator.output_shape[0] for n in SPACE.lower(a)) / 1e4 for a in architectures])
+    return np.array(
+        [
+            sum(worth[n.operator.precision] * n.operator.output_shape[0] for n in SPACE.lower(a)) / 1e4
+            for a in architectures
+        ]
+    )
 
 
 @pytest.fixture(params=available("methods.search"))
@@ -30,7 +38,9 @@ def sampler(request: pytest.FixtureRequest) -> Callable[..., object]:
     return resolve(f"search.{request.param}", "methods")
 
 
-def test_a_sampler_asks_for_architectures_of_the_space_and_repeats_itself_with_its_seed(sampler: Callable[..., object]) -> None:
+def test_a_sampler_asks_for_architectures_of_the_space_and_repeats_itself_with_its_seed(
+    sampler: Callable[..., object],
+) -> None:
     def asked(seed: int) -> list[Architecture]:
         one, seen = sampler(SPACE, seed=seed), []
         for _ in range(12):
@@ -58,7 +68,16 @@ def test_the_pick_meets_every_limit_and_is_the_best_that_was_scored(sampler: Cal
 def test_evolution_beats_random_search_on_the_same_budget() -> None:
     def best(name: str) -> float:
         scores = [
-            search(SPACE, resolve(name, "methods")(SPACE, seed=seed), toy_score, {"latency": LATENCY}, {"latency": 12000.0}, 80, 16, seed).pick.accuracy
+            search(
+                SPACE,
+                resolve(name, "methods")(SPACE, seed=seed),
+                toy_score,
+                {"latency": LATENCY},
+                {"latency": 12000.0},
+                80,
+                16,
+                seed,
+            ).pick.accuracy
             for seed in range(3)
         ]
         return float(np.mean(scores))
@@ -81,16 +100,37 @@ def test_limits_that_exclude_each_other_end_the_search_with_a_failed_check() -> 
     opposed = Costing(SPACE, OperatorCost("size", "bytes", lambda o: 1e6 / float(np.prod(o.input_shape))))
     limits = {"latency": LATENCY.bounds().low * 1.001, "size": opposed.bounds().low * 1.001}
     with pytest.raises(CheckFailed, match="each limit alone is reachable"):
-        search(SPACE, resolve("search.random_search", "methods")(SPACE), toy_score, {"latency": LATENCY, "size": opposed}, limits, 20)
+        search(
+            SPACE,
+            resolve("search.random_search", "methods")(SPACE),
+            toy_score,
+            {"latency": LATENCY, "size": opposed},
+            limits,
+            20,
+        )
 
 
 def test_a_space_smaller_than_the_budget_ends_the_search() -> None:
     fixed = {c.name: [c.options[0]] for c in SPACE.choices if c.name != "s0.depth"}
     small = SPACE.restrict(fixed)
-    result = search(small, resolve("search.random_search", "methods")(small), toy_score, {"latency": Costing(small, LATENCY.cost)}, {"latency": 1e9}, 50)
+    result = search(
+        small,
+        resolve("search.random_search", "methods")(small),
+        toy_score,
+        {"latency": Costing(small, LATENCY.cost)},
+        {"latency": 1e9},
+        50,
+    )
     assert len(result.trials) == 3
 
 
 def test_the_front_holds_what_nothing_beats() -> None:
-    trials = [Trial(SPACE.smallest(), accuracy, {"latency": cost}) for accuracy, cost in ((0.5, 1.0), (0.4, 2.0), (0.7, 3.0), (0.7, 4.0), (0.9, 5.0))]
-    assert [(t.accuracy, t.costs["latency"]) for t in pareto_front(trials, "latency")] == [(0.5, 1.0), (0.7, 3.0), (0.9, 5.0)]
+    trials = [
+        Trial(SPACE.smallest(), accuracy, {"latency": cost})
+        for accuracy, cost in ((0.5, 1.0), (0.4, 2.0), (0.7, 3.0), (0.7, 4.0), (0.9, 5.0))
+    ]
+    assert [(t.accuracy, t.costs["latency"]) for t in pareto_front(trials, "latency")] == [
+        (0.5, 1.0),
+        (0.7, 3.0),
+        (0.9, 5.0),
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from hwnas.errors import HwnasError
 from hwnas.space import Architecture, Choice, Mix, SearchSpace
 from hwnas.spaces.mobile import mobile

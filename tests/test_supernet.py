@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from hwnas.errors import HwnasError
 from hwnas.protocols import Supernet
 from hwnas.space import Mix, SearchSpace

@@ -247,7 +247,7 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "board").write_text("")
-    with pytest.raises(HwnasError, match="cannot (write|read)"):
+    with pytest.raises(HwnasError, match=r"cannot (write|read)"):
         LatencyTable(tmp_path / "board" / "t.csv", HEADER).add([row(block(8))])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from hwnas.errors import HwnasError
 from hwnas.plug import available, resolve
 from hwnas.protocols import Batch, TrainingRule
@@ -20,6 +21,16 @@ SPACE = resnet_binary(1, 10, (8,), 8, 2, ((8, 16),), (1, 2), (2,), (3,))
 IMAGES = torch.randn(96, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(96) % 10
 RULES = [name for name in available("methods.rule") if name != "plain"]
+
+
+class _Steps:
+    """Progress that notes every step."""
+
+    def __init__(self, steps: list[int]) -> None:
+        self.steps = steps
+
+    def __call__(self, done: int, total: int, note: str) -> None:
+        self.steps.append(done)
 
 
 def rule_named(name: str) -> TrainingRule:
@@ -75,7 +86,16 @@ def test_a_run_cut_off_after_an_epoch_ends_as_an_undisturbed_one(tmp_path: Path)
     with pytest.raises(KeyboardInterrupt):
         train(WeightSharing(SPACE), rule_named("sandwich"), IMAGES, LABELS, schedule, checkpoint, "a", cut)
     steps: list[int] = []
-    resumed = train(WeightSharing(SPACE), rule_named("sandwich"), IMAGES, LABELS, schedule, checkpoint, "a", lambda d, t, n: steps.append(d))
+    resumed = train(
+        WeightSharing(SPACE),
+        rule_named("sandwich"),
+        IMAGES,
+        LABELS,
+        schedule,
+        checkpoint,
+        "a",
+        lambda d, t, n: steps.append(d),
+    )
     assert steps[0] == 4, "the first epoch is not trained again"
     assert all(torch.equal(value, whole[name]) for name, value in resumed.state_dict().items())
 
@@ -84,13 +104,23 @@ def test_a_checkpoint_of_something_else_is_not_taken_up(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     for identity in ("a", "b"):
         steps: list[int] = []
-        train(WeightSharing(SPACE), rule_named("single_path"), IMAGES, LABELS, Schedule(epochs=1, batch_size=32), checkpoint, identity, lambda d, t, n: steps.append(d))
+        once = Schedule(epochs=1, batch_size=32)
+        seen = _Steps(steps)
+        train(WeightSharing(SPACE), rule_named("single_path"), IMAGES, LABELS, once, checkpoint, identity, seen)
         assert steps[0] == 1
 
 
 def test_a_truncated_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
-    train(WeightSharing(SPACE), rule_named("single_path"), IMAGES, LABELS, Schedule(epochs=1, batch_size=32), checkpoint, "a")
+    train(
+        WeightSharing(SPACE),
+        rule_named("single_path"),
+        IMAGES,
+        LABELS,
+        Schedule(epochs=1, batch_size=32),
+        checkpoint,
+        "a",
+    )
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(HwnasError, match=r"checkpoint\.pt is truncated or not a checkpoint"):
         load_state(checkpoint)
@@ -98,7 +128,13 @@ def test_a_truncated_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_a_number_stops_training_in_one_line() -> None:
     with pytest.raises(HwnasError, match="the training loss became nan at step 0"):
-        train(WeightSharing(SPACE), rule_named("single_path"), IMAGES * torch.nan, LABELS, Schedule(epochs=1, batch_size=32))
+        train(
+            WeightSharing(SPACE),
+            rule_named("single_path"),
+            IMAGES * torch.nan,
+            LABELS,
+            Schedule(epochs=1, batch_size=32),
+        )
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
@@ -109,7 +145,10 @@ def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_that_the_seed_decides() -> None:
     images = torch.arange(96.0)[:, None, None, None]
-    orders = [torch.cat([x.flatten() for x, _ in batches(images, LABELS, Schedule(batch_size=32, seed=seed), 0)]) for seed in (0, 0, 1)]
+    orders = [
+        torch.cat([x.flatten() for x, _ in batches(images, LABELS, Schedule(batch_size=32, seed=seed), 0)])
+        for seed in (0, 0, 1)
+    ]
     assert torch.equal(orders[0], orders[1]) and not torch.equal(orders[0], orders[2])
     assert torch.equal(orders[0].sort().values, torch.arange(96.0))
 
@@ -119,7 +158,16 @@ def test_two_processes_by_torchrun_give_the_single_process_result(tmp_path: Path
     script.write_text(_JOB)
     command = [sys.executable, str(script), str(tmp_path / "one.pt")]
     subprocess.run(command, check=True, timeout=200)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), str(tmp_path / "two.pt")]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(script),
+        str(tmp_path / "two.pt"),
+    ]
     subprocess.run(launcher, check=True, timeout=200, capture_output=True)
     one, two = (load_state(tmp_path / name) for name in ("one.pt", "two.pt"))
     assert one.keys() == two.keys()
@@ -139,7 +187,8 @@ torch.set_num_threads(1)
 join_processes()
 space = resnet_binary(1, 10, (8,), 8, 2, ((8, 16),), (1, 2), (2,), (3,), ("fp32",))
 images = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-net = train(WeightSharing(space), Sandwich(space), images, torch.arange(64) % 10, Schedule(epochs=2, batch_size=32, learning_rate=2e-4))
+schedule = Schedule(epochs=2, batch_size=32, learning_rate=2e-4)
+net = train(WeightSharing(space), Sandwich(space), images, torch.arange(64) % 10, schedule)
 if world()[0] == 0:
     save_state(sys.argv[1], net.state_dict())
 """

@@ -14,7 +14,9 @@ from hwnas.pipeline.job import Job
 RunPath = Annotated[Path, typer.Argument(help="The run file (YAML).", show_default=False)]
 Out = Annotated[Path | None, typer.Option(help="Folder for runs, instead of the run file's.")]
 Device = Annotated[str | None, typer.Option(help="Device name or profile, instead of the run file's.")]
-Limits = Annotated[list[str] | None, typer.Option("--limit", help="name=value, instead of the run file's limits; may be repeated.")]
+Limits = Annotated[
+    list[str] | None, typer.Option("--limit", help="name=value, instead of the run file's limits; may be repeated.")
+]
 
 
 def job_of(run_file: Path, out: Path | None, limits: list[str] | None, device: str | None) -> Job:

@@ -12,9 +12,12 @@ from hwnas.cli._output import Json, keeping, print_json, progress_console, resul
 from hwnas.errors import HwnasError
 from hwnas.units import readable_bytes
 
-Format = Annotated[Literal["onnx", "native"], typer.Option("--format", help="native: a dependency-free C library as well.")]
+Format = Annotated[
+    Literal["onnx", "native"], typer.Option("--format", help="native: a dependency-free C library as well.")
+]
 TargetName = Annotated[
-    str | None, typer.Option("--target", help="native: a device profile or compiler target; default: the run's device, or host.")
+    str | None,
+    typer.Option("--target", help="native: a device profile or compiler target; default: the run's device, or host."),
 ]
 
 
@@ -50,7 +53,11 @@ def export(
         print_json(made)
         return
     for one in made:
-        facts = f"accuracy {one['expected_accuracy']:.2%}" if "expected_accuracy" in one else f"arena {readable_bytes(one['arena_bytes'])}"
+        facts = (
+            f"accuracy {one['expected_accuracy']:.2%}"
+            if "expected_accuracy" in one
+            else f"arena {readable_bytes(one['arena_bytes'])}"
+        )
         results_console().print(f"{one['file']}  {readable_bytes(one['size_bytes'])}  {facts}")
 
 
@@ -71,7 +78,11 @@ def _winners(
         made = [{**manifest, "file": str(one.model)} for one, manifest in zip(listed, manifests, strict=True)]
         if format_ == "native":
             name = target or job.device.target
-            made += [_native(one.model, name, one.folder / f"native-{one.precision}-{name}") for one in listed if one.role == "winner"]
+            made += [
+                _native(one.model, name, one.folder / f"native-{one.precision}-{name}")
+                for one in listed
+                if one.role == "winner"
+            ]
     return made
 
 

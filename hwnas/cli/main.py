@@ -30,7 +30,7 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 # The order of the pipeline; a verb that is not named here comes after these, in alphabetical order.
 _ORDER = ("run", "devices", "measure", "train", "search", "export", "verify", "report", "methods")
 
-_EPILOG = "HWNAS_DEBUG=1 shows the Python traceback of an error. Exit codes: 0 done, 1 a check failed, 2 bad input or interrupted."
+_EPILOG = "HWNAS_DEBUG=1 shows the Python traceback of an error. Exit: 0 done, 1 a check failed, 2 bad input or Ctrl-C."
 
 
 def entry() -> None:

@@ -15,7 +15,7 @@ def measure(
         hwnas measure examples/quickstart.yaml
         hwnas measure my.yaml --json
 
-    Only missing rows are measured. The grade (error, share within 10 %, rank correlation, noise floor, and a baseline of
+    Only missing rows are measured. The grade (error, share within 10 %, rank correlation, noise floor, a baseline of
     multiply-accumulates alone) goes into the device's card.json.
     """
     from hwnas.pipeline import searching, tables
@@ -28,20 +28,44 @@ def measure(
     lines = []
     for report, ((precision, engine), fidelity) in zip(reports, fidelities.items(), strict=True):
         counts = {"measured": report.measured, "reused": report.reused, "failed": len(report.failed)}
-        lines.append({"precision": precision, "engine": engine, **counts, **fidelity.summary(), "tables": [str(p) for p in report.tables]})
+        lines.append(
+            {
+                "precision": precision,
+                "engine": engine,
+                **counts,
+                **fidelity.summary(),
+                "tables": [str(p) for p in report.tables],
+            }
+        )
     if json_output:
         print_json({"device": job.device.name, "lines": lines, "reachable": ranges})
         return
     results_console().print(_table(lines))
     for target, costs in ranges.items():
-        results_console().print(f"{target} can reach " + ", ".join(f"{n} {low:.6g} to {high:.6g}" for n, (low, high) in costs.items()))
+        results_console().print(
+            f"{target} can reach " + ", ".join(f"{n} {low:.6g} to {high:.6g}" for n, (low, high) in costs.items())
+        )
 
 
 def _table(lines: list[dict[str, object]]) -> object:
     from rich.table import Table
 
-    table = Table(title="tables, graded on whole networks they never saw", title_justify="left", box=None, pad_edge=False)
-    for heading in ("precision", "engine", "measured", "reused", "failed", "error", "within 10 %", "rank", "noise", "MACs only: error", "rank"):
+    table = Table(
+        title="tables, graded on whole networks they never saw", title_justify="left", box=None, pad_edge=False
+    )
+    for heading in (
+        "precision",
+        "engine",
+        "measured",
+        "reused",
+        "failed",
+        "error",
+        "within 10 %",
+        "rank",
+        "noise",
+        "MACs only: error",
+        "rank",
+    ):
         table.add_column(heading, justify="left" if heading in ("precision", "engine") else "right")
     for line in lines:
         counts = [str(line[name]) for name in ("precision", "engine", "measured", "reused", "failed")]

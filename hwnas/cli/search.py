@@ -43,7 +43,10 @@ def search(
     console = results_console()
     for one in found:
         pick, counts = one.result.pick, one.result
-        console.print(f"{one.target.name}: {len(counts.trials)} scored of {counts.proposed} proposed, {counts.infeasible} over a limit")
+        console.print(
+            f"{one.target.name}: {len(counts.trials)} scored of {counts.proposed} proposed, "
+            f"{counts.infeasible} over a limit"
+        )
         for t in counts.front:
             mark = "*" if t.architecture == pick.architecture else " "
             console.print(f" {mark} {t.accuracy:.2%} " + " ".join(f"{n}={c:.6g}" for n, c in t.costs.items()))

@@ -32,7 +32,13 @@ def train(
         for name, architecture in (("largest", space.largest()), ("smallest", space.smallest())):
             scores[f"{precision} {name}"] = learning.accuracy(learning.alone(job, net, architecture), images, labels)
     if json_output:
-        print_json({"supernet": str(job.path("supernet.pt")), "identity": learning.identity(job), "validation_accuracy": scores})
+        print_json(
+            {
+                "supernet": str(job.path("supernet.pt")),
+                "identity": learning.identity(job),
+                "validation_accuracy": scores,
+            }
+        )
         return
     console = results_console()
     for name, value in scores.items():

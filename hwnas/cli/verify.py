@@ -29,8 +29,12 @@ def verify(
         listed = shipments(job, search_all(job, fidelities, net), fidelities)
         deliveries = deliver(job, listed, export_all(job, net, listed))
     if json_output:
-        print_json([{"file": str(d.shipped.artefact), **d.verified, "measured_us": d.timing.latency_us} for d in deliveries])
+        print_json(
+            [{"file": str(d.shipped.artefact), **d.verified, "measured_us": d.timing.latency_us} for d in deliveries]
+        )
     else:
         for d in deliveries:
-            results_console().print(f"{d.shipped.artefact}  {readable_us(d.timing.latency_us)}  {d.verified['summary']}")
+            results_console().print(
+                f"{d.shipped.artefact}  {readable_us(d.timing.latency_us)}  {d.verified['summary']}"
+            )
     fail_over_limit(breaches(job, deliveries))

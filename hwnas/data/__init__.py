@@ -1,4 +1,4 @@
-"""Data sets: images float32 and labels, split into training, validation and test, checked before anything runs on them."""
+"""Data sets: images float32 and labels, split in three and checked before anything runs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def load_data(settings: Mapping[str, Any]) -> Data:
 
 @dataclass(frozen=True)
 class Raw:
-    """What a source gives: all images (N, C, H, W), labels (N,), class names; `parts` marks given splits (0, 1, 2), or None."""
+    """What a source gives: all images (N, C, H, W), labels (N,), class names; `parts` marks splits 0, 1, 2, or None."""
 
     name: str
     images: np.ndarray
@@ -89,7 +89,9 @@ def _as_raw(loaded: Any, use: str) -> Raw:
             images = np.stack([np.asarray(pair[0]) for pair in pairs])
             labels = np.asarray([int(pair[1]) for pair in pairs])
         except (TypeError, IndexError, ValueError, KeyError, AttributeError) as problem:
-            raise HwnasError(f"data ({use}) must give (images, labels) or a Dataset of (image, label): {problem}") from None
+            raise HwnasError(
+                f"data ({use}) must give (images, labels) or a Dataset of (image, label): {problem}"
+            ) from None
     return Raw(use, images, labels, tuple(str(c) for c in np.unique(labels)))
 
 
@@ -100,7 +102,9 @@ def prepare(raw: Raw, seed: int = 0, shares: Any = (0.6, 0.2, 0.2)) -> Data:
     splits = [(images[parts == i], labels[parts == i]) for i in range(3)]
     for (_, y), name in zip(splits, ("training", "validation", "test"), strict=True):
         if len(y) == 0:
-            raise HwnasError(f"data {raw.name}: the {name} split is empty ({len(labels)} images in all)", hint="give more images")
+            raise HwnasError(
+                f"data {raw.name}: the {name} split is empty ({len(labels)} images in all)", hint="give more images"
+            )
     train = splits[0][0]
     if len(np.unique(splits[0][1])) < 2:
         raise HwnasError(f"data {raw.name}: the training split has one class", hint="a classifier needs at least two")
@@ -108,7 +112,7 @@ def prepare(raw: Raw, seed: int = 0, shares: Any = (0.6, 0.2, 0.2)) -> Data:
     std = np.maximum(train.std(axis=(0, 2, 3), dtype=np.float64), 1e-6)
     scale, offset = std.astype(np.float32)[None, :, None, None], mean.astype(np.float32)[None, :, None, None]
     ready = [Split(np.ascontiguousarray((x - offset) / scale), y) for x, y in splits]
-    return Data(raw.name, raw.classes, *ready, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
+    return Data(raw.name, raw.classes, ready[0], ready[1], ready[2], tuple(map(float, mean)), tuple(map(float, std)))
 
 
 def checked(raw: Raw) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +120,9 @@ def checked(raw: Raw) -> tuple[np.ndarray, np.ndarray]:
     images, labels = np.asarray(raw.images), np.asarray(raw.labels)
     where = f"data {raw.name}"
     if images.dtype.kind not in "fiub" or labels.dtype.kind not in "iu":
-        raise HwnasError(f"{where}: images must be numbers and labels whole numbers, got {images.dtype} and {labels.dtype}")
+        raise HwnasError(
+            f"{where}: images must be numbers and labels whole numbers, got {images.dtype} and {labels.dtype}"
+        )
     if images.ndim == 3:
         images = images[:, None]
     if images.ndim != 4 or len(images) != len(labels):
@@ -126,7 +132,10 @@ def checked(raw: Raw) -> tuple[np.ndarray, np.ndarray]:
     images = images.astype(np.float32)
     bad = ~np.isfinite(images.reshape(len(images), -1)).all(axis=1)
     if bad.any():
-        raise HwnasError(f"{where}: {int(bad.sum())} images have NaN or infinite pixels, the first at index {int(bad.argmax())}", hint="remove or repair them")
+        raise HwnasError(
+            f"{where}: {int(bad.sum())} images have NaN or infinite pixels, the first at index {int(bad.argmax())}",
+            hint="remove or repair them",
+        )
     kinds, codes = np.unique(labels, return_inverse=True)
     if len(kinds) < 2:
         raise HwnasError(f"{where}: one class only ({len(labels)} images)", hint="a classifier needs at least two")
@@ -142,7 +151,10 @@ def _stratified(labels: np.ndarray, seed: int, shares: Any) -> np.ndarray:
     for kind in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == kind))
         if len(members) < 3:
-            raise HwnasError(f"data: class {kind} has {len(members)} images", hint="each class needs at least three: one to train, validate, test")
+            raise HwnasError(
+                f"data: class {kind} has {len(members)} images",
+                hint="each class needs at least three: one to train, validate, test",
+            )
         first = max(1, min(len(members) - 2, round(shares[0] * len(members))))
         second = max(first + 1, min(len(members) - 1, round((shares[0] + shares[1]) * len(members))))
         parts[members[first:second]] = 1

@@ -243,11 +243,11 @@ def _note(table: LatencyTable, device: DeviceProfile, backend: Backend, tables_d
 def _ticker(total: int, title: str, shown: bool) -> Iterator[Ticker]:
     """A progress bar with the time left, fed with how many rows each group took."""
     with bar(title, shown and total > 0) as update:
-        done = 0
+        ready = 0
 
-        def tick(rows: int) -> None:
-            nonlocal done
-            done += rows
-            update(done, total, "")
+        def tick(done: int) -> None:
+            nonlocal ready
+            ready += done
+            update(ready, total, "")
 
         yield tick

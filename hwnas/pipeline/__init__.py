@@ -1,1 +1,1 @@
-"""The main job: from a run file to measured, verified models, stage by stage; every finished stage is kept and reused."""
+"""The main job: from a run file to measured, verified models; every finished stage is kept and reused."""

@@ -127,7 +127,9 @@ def read_run_file(
     try:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise HwnasError(f"run file {path} does not exist", hint="examples/quickstart.yaml is one to start from") from None
+        raise HwnasError(
+            f"run file {path} does not exist", hint="examples/quickstart.yaml is one to start from"
+        ) from None
     except (OSError, UnicodeDecodeError) as problem:
         raise HwnasError(f"run file {path} cannot be read: {problem}") from None
     except yaml.YAMLError as problem:
@@ -156,7 +158,11 @@ def _refused(path: Path, problem: ValidationError) -> HwnasError:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = _keys_at(first["loc"][:-1])
-        return HwnasError(f"{path}: unknown key {where!r}", nearest=nearest_names(str(first["loc"][-1]), known), hint=f"known: {', '.join(known)}")
+        return HwnasError(
+            f"{path}: unknown key {where!r}",
+            nearest=nearest_names(str(first["loc"][-1]), known),
+            hint=f"known: {', '.join(known)}",
+        )
     if first["type"] == "missing":
         return HwnasError(f"{path}: {where} must be given")
     message = first["msg"].removeprefix("Value error, ")

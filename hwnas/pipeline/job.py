@@ -47,7 +47,9 @@ class Job:
         settings = dict(self.config.space)
         use = settings.pop("use", None)
         if use is None:
-            raise HwnasError("space: 'use' must name a search space", hint="mobile, resnet_binary or package.module:function")
+            raise HwnasError(
+                "space: 'use' must name a search space", hint="mobile, resnet_binary or package.module:function"
+            )
         given = {"in_channels": self.data.channels, "classes": len(self.data.classes)}
         space = bind(resolve(use, "spaces"), settings, given, f"space ({use})")
         if not isinstance(space, SearchSpace):
@@ -66,7 +68,9 @@ class Job:
                 allowed[choice.name] = (wanted,) if wanted else choice.options
         space = self.space.restrict(allowed) if allowed else self.space
         if not any(precision in c.options for c in space.choices if c.name.endswith("precision")):
-            raise HwnasError(f"space {space.name} offers no {precision} block", hint=f"add {precision} to space.precisions")
+            raise HwnasError(
+                f"space {space.name} offers no {precision} block", hint=f"add {precision} to space.precisions"
+            )
         return space
 
     def twin_of(self, architecture: Architecture) -> Architecture:

@@ -12,8 +12,8 @@ import torch
 from hwnas.fidelity import space_digest
 from hwnas.paths import digest
 from hwnas.pipeline.job import Job
-from hwnas.progress import bar
 from hwnas.plug import bind, resolve
+from hwnas.progress import bar
 from hwnas.protocols import TrainingRule
 from hwnas.space import Architecture
 from hwnas.supernet import Net, WeightSharing, extract, recalibrate
@@ -34,7 +34,9 @@ def identity(job: Job) -> str:
 def make_rule(job: Job) -> TrainingRule:
     settings = dict(job.config.train.rule)
     use = settings.pop("use", "rule.sandwich:Sandwich")
-    rule: TrainingRule = bind(resolve(use, "methods"), settings, {"space": job.space, "seed": job.config.seed}, f"train.rule ({use})")
+    rule: TrainingRule = bind(
+        resolve(use, "methods"), settings, {"space": job.space, "seed": job.config.seed}, f"train.rule ({use})"
+    )
     return rule
 
 
@@ -102,7 +104,9 @@ def deployable(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
         ready.load_state_dict(load_state(path)["net"])
         return ready.eval()
     images, labels = tensors(job, "train")
-    settings = Schedule(**{**asdict(schedule(job)), "epochs": epochs, "learning_rate": job.config.train.learning_rate / 3})
+    settings = Schedule(
+        **{**asdict(schedule(job)), "epochs": epochs, "learning_rate": job.config.train.learning_rate / 3}
+    )
     from hwnas.methods.rule.plain import Plain
 
     with bar("training the winner", job.progress) as shown:

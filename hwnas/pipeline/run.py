@@ -57,10 +57,15 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
     """Profile, measure, grade; says what was measured and the reachable range, and refuses an unreachable limit."""
     say(f"device {job.device.name}: {job.device.cpu.model.value}, compiler target {job.device.target}")
     for report_ in tables.measure(job):
-        say(f"{report_.engine}: {report_.measured} rows measured, {report_.reused} reused, {len(report_.failed)} failed")
+        say(
+            f"{report_.engine}: {report_.measured} rows measured, {report_.reused} reused, {len(report_.failed)} failed"
+        )
     fidelities = tables.grade(job)
     for (precision, engine), f in fidelities.items():
-        say(f"{engine} {precision}: predicts {f.n_test} unseen networks within {f.table.mape:.1%} (noise {f.noise_floor:.1%}, MACs alone {f.baseline.mape:.1%})")
+        say(
+            f"{engine} {precision}: predicts {f.n_test} unseen networks within {f.table.mape:.1%} "
+            f"(noise {f.noise_floor:.1%}, MACs alone {f.baseline.mape:.1%})"
+        )
     for target, ranges in searching.reachable(job, fidelities).items():
         low, high = ranges["latency"]
         say(f"{target}: latency from {low:.1f} to {high:.1f} us is reachable")
@@ -92,7 +97,7 @@ def breaches(job: Job, deliveries: Sequence[Delivery]) -> list[str]:
     return [text for text in said if text]
 
 
-# -- results ------------------------------------------------------------------------------------------------------------
+# -- results ----------------------------------------------------------------------------------------------------
 
 
 def gather(job: Job, fidelities: Fidelities, found: Sequence[Found], deliveries: Sequence[Delivery]) -> report.Results:
@@ -148,7 +153,11 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
     """Table latency of every block of the winner, and of the block of the same name in its twin."""
 
     def by_name(shipped: Shipped) -> dict[str, float]:
-        of = tables.priced(job, shipped.precision, shipped.engine, fidelities[shipped.precision, shipped.engine]).costs["latency"].of
+        of = (
+            tables.priced(job, shipped.precision, shipped.engine, fidelities[shipped.precision, shipped.engine])
+            .costs["latency"]
+            .of
+        )
         return {node.name: float(of(node.operator)) for node in shipped.network}
 
     winner, twin = listed[0], by_name(listed[1]) if len(listed) > 1 else {}
@@ -185,7 +194,8 @@ def _notes(found: Sequence[Found]) -> list[str]:
     for one in found:
         r = one.result
         notes.append(
-            f"{one.target.name}: {r.proposed} architectures proposed, {len(r.trials)} different ones scored, {r.infeasible} over a limit, "
-            f"{r.repeated} repeated; the search kept predictions {one.margin:.1%} below the latency limit (the table's own error)"
+            f"{one.target.name}: {r.proposed} architectures proposed, {len(r.trials)} different ones scored, "
+            f"{r.infeasible} over a limit, "
+            f"{r.repeated} repeated; predictions kept {one.margin:.1%} below the limit (the table's error)"
         )
     return notes

@@ -34,7 +34,9 @@ def reachable(job: Job, fidelities: dict[tuple[str, str], Fidelity]) -> dict[str
         try:
             ranges[target.name] = check_reachable(tables.costings(job, target.precision, line), job.config.cost_limits)
         except HwnasError as problem:
-            raise HwnasError(f"target {target.name}: {problem.message}", nearest=problem.nearest, hint=problem.hint) from None
+            raise HwnasError(
+                f"target {target.name}: {problem.message}", nearest=problem.nearest, hint=problem.hint
+            ) from None
     return ranges
 
 
@@ -54,7 +56,9 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
     space = job.space_of(target.precision)
     settings = dict(job.config.search.sampler)
     use = settings.pop("use", "search.nsga2:NSGA2")
-    sampler = bind(resolve(use, "methods"), settings, {"space": space, "seed": job.config.seed}, f"search.sampler ({use})")
+    sampler = bind(
+        resolve(use, "methods"), settings, {"space": space, "seed": job.config.seed}, f"search.sampler ({use})"
+    )
     with job.stage("search"), learning.bar(f"searching {target.name}", job.progress) as shown:
         result = search(
             space, sampler, _scorer(job, net), costings, limits,
@@ -86,7 +90,16 @@ def _identity(job: Job, target: Target, line: tables.Priced, limits: dict[str, f
 
     settings = job.config.search.model_dump(mode="json")
     space = space_digest(job.space_of(target.precision))
-    return [learning.identity(job), target.name, space, limits, line.fidelity.rows, settings, job.config.seed, job.device.digest]
+    return [
+        learning.identity(job),
+        target.name,
+        space,
+        limits,
+        line.fidelity.rows,
+        settings,
+        job.config.seed,
+        job.device.digest,
+    ]
 
 
 def _written(result: SearchResult) -> Any:
@@ -115,5 +128,10 @@ def _read(job: Job, stored: Any) -> SearchResult:
 def save_pick(job: Job, found: Found) -> None:
     """`pick-<target>.json`: the architecture alone, for other tools."""
     pick = found.result.pick
-    value = {"target": found.target.name, "architecture": dict(pick.architecture), "accuracy": pick.accuracy, "costs": dict(pick.costs)}
+    value = {
+        "target": found.target.name,
+        "architecture": dict(pick.architecture),
+        "accuracy": pick.accuracy,
+        "costs": dict(pick.costs),
+    }
     write_json(job.path(f"pick-{found.target.name}.json"), {**value, "digest": digest(dict(pick.architecture))})

@@ -22,7 +22,12 @@ from hwnas.pipeline.job import TWIN, Job
 from hwnas.pipeline.searching import Found
 from hwnas.space import Architecture
 
-FILE_NAMES = {"fp32": "model.fp32.onnx", "int8": "model.int8.onnx", "w1a1": "model.binary.onnx", "mixed": "model.mixed.onnx"}
+FILE_NAMES = {
+    "fp32": "model.fp32.onnx",
+    "int8": "model.int8.onnx",
+    "w1a1": "model.binary.onnx",
+    "mixed": "model.mixed.onnx",
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def shipments(job: Job, found: Sequence[Found], fidelities: dict[tuple[str, str]
     listed = []
     for one in found:
         pick, target = one.result.pick.architecture, one.target
-        roles = [("winner", target.precision, target.engine, pick)]
+        roles: list[tuple[str, str, str, Architecture]] = [("winner", target.precision, target.engine, pick)]
         if (target.precision, target.engine) != (TWIN, job.twin_engine):
             roles.append(("fp32 twin", TWIN, job.twin_engine, job.twin_of(pick)))
         for role, precision, engine, architecture in roles:
@@ -70,11 +75,11 @@ def shipments(job: Job, found: Sequence[Found], fidelities: dict[tuple[str, str]
     return listed
 
 
-# -- export -------------------------------------------------------------------------------------------------------------
+# -- export ----------------------------------------------------------------------------------------------------
 
 
 def export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
-    """Writes the ONNX file, for `tvm` the compiled library, the expected outputs and the manifest; returns the manifest.
+    """Writes the ONNX file, for `tvm` the compiled library, and the expected outputs; returns the manifest.
 
     An export of the same weights, architecture and versions is kept.
     """
@@ -83,7 +88,8 @@ def export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     from hwnas.pipeline import learning
 
     identity = [
-        learning.identity(job), job.config.train.finetune_epochs, job.config.search.recalibration_images, dict(shipped.architecture),
+        learning.identity(job), job.config.train.finetune_epochs, job.config.search.recalibration_images,
+        dict(shipped.architecture),
         shipped.precision, shipped.engine, job.device.target, __version__, onnxruntime.__version__,
     ]  # fmt: skip
     name = f"export/{shipped.target.name}/{shipped.precision}"
@@ -121,7 +127,11 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         from hwnas.export.native import compile_onnx
 
         compile_onnx(shipped.model, job.device.target, shipped.artefact)
-        files |= {f"{shipped.artefact.name}/{p.name}": digest_file(p) for p in sorted(shipped.artefact.iterdir()) if p.is_file()}
+        files |= {
+            f"{shipped.artefact.name}/{p.name}": digest_file(p)
+            for p in sorted(shipped.artefact.iterdir())
+            if p.is_file()
+        }
     return {
         "format": 1,
         "name": job.config.name,
@@ -130,7 +140,13 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         "role": shipped.role,
         "device": {"name": job.device.name, "digest": job.device.digest, "target": job.device.target},
         "architecture": dict(shipped.architecture),
-        "input": {"shape": [1, *shipped.network.input_shape], "layout": "NCHW", "mean": job.data.mean, "std": job.data.std, "resize": resolution},
+        "input": {
+            "shape": [1, *shipped.network.input_shape],
+            "layout": "NCHW",
+            "mean": job.data.mean,
+            "std": job.data.std,
+            "resize": resolution,
+        },
         "output": {"shape": [1, len(job.data.classes)], "classes": list(job.data.classes)},
         "tolerance": asdict(tolerance_for(quantised)),
         "float_accuracy": learning.accuracy(ready, test, labels),
@@ -147,11 +163,11 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
 def weight_bits(job: Job) -> int:
     """7-bit weights on x86 without VNNI, where u8 x s8 multiply-adds saturate; 8 bits elsewhere."""
     isa = " ".join(job.device.cpu.isa.value).lower()
-    x86 = "x86" in job.device.target or job.device.target == "host" and ("avx" in isa or "sse" in isa)
+    x86 = "x86" in job.device.target or (job.device.target == "host" and ("avx" in isa or "sse" in isa))
     return 7 if x86 and "vnni" not in isa else 8
 
 
-# -- verify -------------------------------------------------------------------------------------------------------------
+# -- verify ----------------------------------------------------------------------------------------------------
 
 
 def verify(job: Job, shipped: Shipped, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +190,7 @@ def verify(job: Job, shipped: Shipped, manifest: dict[str, Any]) -> dict[str, An
     return result.record() | {"summary": str(result)}
 
 
-# -- time again ---------------------------------------------------------------------------------------------------------
+# -- time again ------------------------------------------------------------------------------------------------
 
 
 def time_again(job: Job, shipped: Sequence[Shipped]) -> list[Timing]:
@@ -182,7 +198,9 @@ def time_again(job: Job, shipped: Sequence[Shipped]) -> list[Timing]:
     from hwnas.measure.deployed import deployed_runner
 
     with job.stage("time"):
-        runners = [deployed_runner(one.engine, one.artefact, one.network, job.device, job.config.threads) for one in shipped]
+        runners = [
+            deployed_runner(one.engine, one.artefact, one.network, job.device, job.config.threads) for one in shipped
+        ]
         outcomes = measure_together(runners)
     for one, outcome in zip(shipped, outcomes, strict=True):
         if isinstance(outcome, Exception):
@@ -196,7 +214,8 @@ def over_limit(job: Job, shipped: Shipped, timing: Timing) -> str | None:
     if limit is None or shipped.role != "winner" or timing.latency_us <= limit:
         return None
     excess = timing.latency_us - limit
-    return f"{shipped.target.name} takes {timing.latency_us:.1f} us, {excess:.1f} us ({excess / limit:.1%}) above the limit of {limit:.1f} us"
+    above = f"{excess:.1f} us ({excess / limit:.1%}) above the limit of {limit:.1f} us"
+    return f"{shipped.target.name} takes {timing.latency_us:.1f} us, {above}"
 
 
 def write_manifest(shipped: Shipped, manifest: dict[str, Any], verified: dict[str, Any], timing: Timing) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity, whole_nets
 from hwnas.measure.fill import Report, measure_missing
-from hwnas.network import PRECISIONS
+from hwnas.network import PRECISIONS, Operator
 from hwnas.pipeline.job import Job
 from hwnas.table import LatencyTable, energy_cost, latency_cost, open_table
 
@@ -41,10 +42,12 @@ def measure(job: Job) -> list[Report]:
     return reports
 
 
-def _refuse_failures(report: Report, operators: list[object]) -> None:
+def _refuse_failures(report: Report, operators: Sequence[Operator]) -> None:
     if len(report.failed) == len(operators):
         operator, reason = report.failed[0]
-        raise HwnasError(f"no block could be measured by {report.engine} on {report.device}; the first, {operator}: {reason}")
+        raise HwnasError(
+            f"no block could be measured by {report.engine} on {report.device}; the first, {operator}: {reason}"
+        )
 
 
 def grade(job: Job) -> dict[tuple[str, str], Fidelity]:
@@ -69,18 +72,17 @@ def open_tables(job: Job, precision: str, engine: str) -> list[LatencyTable]:
 def priced(job: Job, precision: str, engine: str, fidelity: Fidelity) -> Priced:
     """Every cost the job limits, and latency always."""
     tables = open_tables(job, precision, engine)
-    usable = [t for t in tables]
-    costs = {"latency": latency_cost(usable, fidelity.calibration)}
+    costs = {"latency": latency_cost(tables, fidelity.calibration)}
     limited = job.config.cost_limits
     if "energy" in limited:
-        costs["energy"] = energy_cost(usable)
+        costs["energy"] = energy_cost(tables)
     costs["size"] = OperatorCost("size", "bytes", lambda o: float(ops.weight_bytes(o)))
     costs["peak_memory"] = OperatorCost("peak_memory", "bytes", lambda o: float(ops.peak_bytes(o)), combine="max")
     return Priced(costs, safety_margin(fidelity), fidelity)
 
 
 def safety_margin(fidelity: Fidelity) -> float:
-    """How far measurements exceeded predictions on the networks that grade the table: the 90th percentile, at least the noise floor.
+    """How far measurements exceeded predictions on unseen networks: the 90th percentile, at least the noise.
 
     The search keeps the prediction this share below the limit, so that nine of ten picks are within it as measured.
     """

@@ -1,7 +1,8 @@
-"""mobile: MobileNetV3-like inverted residuals (Howard et al., ICCV 2019, arXiv:1905.02244; elastic as in OFA, arXiv:1908.09791).
+"""mobile: MobileNetV3-like inverted residuals (Howard et al., ICCV 2019, arXiv:1905.02244).
 
 Choices: resolution; depth and width a stage; kernel, expansion, squeeze-excite and precision a block.
-Differs: one 1x1 convolution before the pool instead of MobileNetV3's pooled two-layer head; options per block, not per stage.
+Differs: one 1x1 convolution before the pool instead of MobileNetV3's pooled two-layer head; options a block,
+as in Once-for-All (arXiv:1908.09791).
 """
 
 from __future__ import annotations
@@ -34,10 +35,14 @@ def mobile(
     """The space for images of `in_channels` and `classes`. Widths and depths: options a stage (or one list for all).
 
     `activations` is one name a stage (relu or hswish); MobileNetV3's rule, relu in the first half, hswish after, is the
-    default. `last_width` 0 leaves the 1x1 convolution before the pool out. Raises HwnasError on options that make no net.
+    default. `last_width` 0 leaves the 1x1 convolution before the pool out. Raises HwnasError where no net can be made.
     """
     stages = len(strides)
-    names = tuple(activations) if activations else tuple("relu" if i < (stages + 1) // 2 else "hswish" for i in range(stages))
+    names = (
+        tuple(activations)
+        if activations
+        else tuple("relu" if i < (stages + 1) // 2 else "hswish" for i in range(stages))
+    )
     if len(names) != stages or set(names) - {"relu", "hswish"}:
         raise HwnasError(f"activations must give relu or hswish for each of {stages} stages, got {list(names)}")
     if any(k % 2 == 0 for k in kernels):

@@ -1,4 +1,4 @@
-"""resnet_binary: residual blocks with a shortcut around every convolution (Bi-Real Net, Liu et al., ECCV 2018, arXiv:1808.00278).
+"""resnet_binary: a shortcut around every convolution (Bi-Real Net, Liu et al., ECCV 2018, arXiv:1808.00278).
 
 Choices: resolution; depth and width a stage; kernel and precision a block. In w1a1 a block is sign, binary convolution,
 batch norm, shortcut, PReLU; in fp32 and int8 the same block with an ordinary convolution and ReLU, so the fp32 twin of

@@ -50,7 +50,7 @@ class Skeleton:
 
 
 def ints(values: Any, name: str) -> tuple[int, ...]:
-    """`values` (one whole number or a list) as distinct positive whole numbers in rising order; HwnasError names `name`."""
+    """`values` (one whole number or a list) as distinct whole numbers above 0, rising; HwnasError names `name`."""
     listed = values if isinstance(values, list | tuple) else [values]
     if not listed or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in listed):
         raise HwnasError(f"{name} must be whole numbers of at least 1, got {values!r}")
@@ -80,7 +80,7 @@ def downsampled(size: int, stride: int) -> int:
 
 
 def staged(skeleton: Skeleton) -> SearchSpace:
-    """The space of a skeleton. Choices in order: resolution, stem, then stage by stage depth, width and each block's."""
+    """The space of a skeleton. Choices in order: resolution, stem, then a stage's depth, width and blocks."""
     return SearchSpace(
         skeleton.name,
         tuple(_choices(skeleton)),
@@ -140,7 +140,10 @@ def _slots(s: Skeleton) -> list[Slot]:
             kernel=3, stride=s.stem_stride, activation=s.stem_activation,
         )  # fmt: skip
 
-    slots = [Slot("input", ("resolution", "stem.precision"), enter), Slot("stem", ("resolution", "stem.precision"), stem)]
+    slots = [
+        Slot("input", ("resolution", "stem.precision"), enter),
+        Slot("stem", ("resolution", "stem.precision"), stem),
+    ]
     for i in range(len(s.stages)):
         slots += _stage_slots(s, i)
     return slots + _tail_slots(s)
@@ -152,7 +155,10 @@ def _output_of(s: Skeleton, i: int) -> tuple[tuple[str, ...], Callable[[Values],
         return ("stem.precision",), lambda v: (s.stem_width, v["stem.precision"])
     shallowest = min(s.stages[i].depths)
     lasts = tuple(f"s{i}.b{j}.precision" for j in range(shallowest - 1, max(s.stages[i].depths)))
-    return (f"s{i}.depth", f"s{i}.width", *lasts), lambda v: (v[f"s{i}.width"], v[f"s{i}.b{v[f's{i}.depth'] - 1}.precision"])
+    return (f"s{i}.depth", f"s{i}.width", *lasts), lambda v: (
+        v[f"s{i}.width"],
+        v[f"s{i}.b{v[f's{i}.depth'] - 1}.precision"],
+    )
 
 
 def _stage_slots(s: Skeleton, i: int) -> list[Slot]:

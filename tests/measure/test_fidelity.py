@@ -124,8 +124,8 @@ def test_a_damaged_grade_in_the_card_is_refused(tmp_path: Path) -> None:
 def test_real_networks_are_graded_on_both_engines(tmp_path: Path) -> None:
     local = load_device("local")
     for engine in ("onnxruntime", "tvm"):
-        fidelity = whole_nets(space(), engine, local, tmp_path, "int8", n_fit=8, n_test=8, progress=False)
-        assert len(fidelity.measured_us) == 16
+        fidelity = whole_nets(space(), engine, local, tmp_path, "int8", n_fit=4, n_test=4, progress=False)
+        assert len(fidelity.measured_us) == 8
         assert fidelity.calibration.slope > 0
 
 

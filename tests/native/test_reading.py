@@ -120,3 +120,15 @@ def test_a_table_holds_the_quantised_function_of_every_byte() -> None:
     found = table(lambda x: np.maximum(x, np.float32(0)), ("u8", "u8"), (0.5, 0.25), (128, 3))
     expected = [min(255, round(max(0.0, (q - 128) * 0.5) / 0.25) + 3) for q in range(256)]
     assert found.tolist() == expected
+
+
+def test_of_two_producers_of_a_sum_the_binary_one_takes_it() -> None:
+    net = nets.Net(9)
+    x = net.conv("input", 3, 32, 3)
+    y = net.node("Add", [net.binary_conv(x, 32, 64, 3), net.conv(x, 32, 64, 1)])
+    y = net.binary_conv(net.prelu(y, 64), 64, 64, 3)
+    steps = fuse(read_graph(net.model(y, (1, 3, 8, 8), (1, 64, 8, 8)))).steps
+    assert [step.kind for step in steps] == [
+        "to_nhwc", "conv_f32", "sign_pack", "conv_f32", "binary_conv", "binary_conv", "to_nchw",
+    ]  # fmt: skip
+    assert steps[4].attributes["residual_first"] is True

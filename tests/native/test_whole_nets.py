@@ -44,8 +44,8 @@ def test_float_heads_agree_within_rounding(
     )
 
 
-@pytest.mark.parametrize("size", [7, 15, 18])
-@pytest.mark.parametrize("width", [3, 10, 21])
+@pytest.mark.parametrize("size", [7, 18])
+@pytest.mark.parametrize("width", [3, 21])
 def test_odd_sizes_and_widths_are_bit_equal(size: int, width: int, tmp_path: Path, kernel_cache: Path) -> None:
     model = nets.int8_net(size, width, classes=3, seed=size * width)
     batch = nets.images(model, 16)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hwnas.cli.main import main
 
+from hwnas.cli.main import main
 from tests.pipeline.runs import run_file
 
 
@@ -50,15 +50,24 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ({"out": "/proc/nothing"}, "cannot write"),
     ],
 )
-def test_a_wrong_run_file_is_refused(changes: dict[str, Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_run_file_is_refused(
+    changes: dict[str, Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert told in refused(capsys, "run", str(run_file(tmp_path, **changes)))
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("name: [tiny", "is not valid YAML at line"), ("- a\n- b\n", "must hold keys"), ("", "must hold keys"), ("a: \x00", "not valid YAML")],
+    [
+        ("name: [tiny", "is not valid YAML at line"),
+        ("- a\n- b\n", "must hold keys"),
+        ("", "must hold keys"),
+        ("a: \x00", "not valid YAML"),
+    ],
 )
-def test_malformed_yaml_is_refused_by_line(text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_malformed_yaml_is_refused_by_line(
+    text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     assert told in refused(capsys, "run", str(path))
@@ -87,8 +96,12 @@ def test_a_data_set_that_cannot_train_is_refused(
     assert told in refused(capsys, "run", str(run_file(tmp_path, data={"use": "npz", "path": str(tmp_path / "a.npz")})))
 
 
-@pytest.mark.parametrize(("old", "new"), [("ok", "maybe"), (",ok,,", ",ok,,nan"), (",ok,,", ",ok,,-"), (",ok,,", ",ok,,fast")])
-def test_a_table_row_that_is_no_measurement_is_refused_by_line_and_left_alone(old: str, new: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"), [("ok", "maybe"), (",ok,,", ",ok,,nan"), (",ok,,", ",ok,,-"), (",ok,,", ",ok,,fast")]
+)
+def test_a_table_row_that_is_no_measurement_is_refused_by_line_and_left_alone(
+    old: str, new: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = run_file(tmp_path)
     assert main(["measure", str(path)]) == 0
     table = tmp_path / "tables/null/onnxruntime-int8.csv"

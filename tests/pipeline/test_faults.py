@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hwnas.cli.main import main
 
+from hwnas.cli.main import main
 from tests.pipeline.runs import picks, run_file, start
 
 
@@ -23,7 +23,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Each is the file whose appearance shows how far the run has come.
-MOMENTS = ("tables/null/onnxruntime-int8.csv", "runs/tiny/checkpoint.pt", "runs/tiny/scores.json", "runs/tiny/export/*/*.onnx")
+MOMENTS = (
+    "tables/null/onnxruntime-int8.csv",
+    "runs/tiny/checkpoint.pt",
+    "runs/tiny/scores.json",
+    "runs/tiny/export/*/*.onnx",
+)
 
 
 def wait_for(pattern: str, folder: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
@@ -47,7 +52,11 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_pick(moment: str, undist
 
 @pytest.mark.parametrize("moment", MOMENTS[1:])
 def test_an_interrupt_is_one_line_that_names_what_is_kept(moment: str, tmp_path: Path) -> None:
-    process = start("run", str(run_file(tmp_path, train={"epochs": 200, "batch_size": 256} if "checkpoint" in moment else None)), cwd=tmp_path)
+    process = start(
+        "run",
+        str(run_file(tmp_path, train={"epochs": 200, "batch_size": 256} if "checkpoint" in moment else None)),
+        cwd=tmp_path,
+    )
     wait_for(moment, tmp_path, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -90,7 +99,9 @@ def test_a_damaged_export_is_made_again(undisturbed: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
-def test_a_full_disk_is_one_line_and_nothing_written_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_one_line_and_nothing_written_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", str(disk)], capture_output=True).returncode:

@@ -1,4 +1,4 @@
-"""digits: 1,797 hand-written digits of 8x8 pixels that ship with scikit-learn (UCI optdigits, test part; Alpaydin and Kaynak 1998)."""
+"""digits: 1,797 hand-written digits of 8x8 pixels that ship with scikit-learn (UCI optdigits, 1998)."""
 
 from __future__ import annotations
 

@@ -23,9 +23,13 @@ def folder(path: str, size: int = 64, grey: bool = False) -> Raw:
     if given and set(given.values()) != {0, 1, 2}:
         raise HwnasError(f"{path} has {', '.join(given)} but not all of train, val and test")
     roots = [(named[name], part) for name, part in given.items()] or [(root, 0)]
-    files = [(f, f.parent.name, part) for top, part in roots for f in sorted(top.glob("*/*")) if f.suffix.lower() in ENDINGS]
+    files = [
+        (f, f.parent.name, part) for top, part in roots for f in sorted(top.glob("*/*")) if f.suffix.lower() in ENDINGS
+    ]
     if not files:
-        raise HwnasError(f"{path} holds no image", hint="images go in <class>/<file>." + "|".join(sorted(e[1:] for e in ENDINGS)))
+        raise HwnasError(
+            f"{path} holds no image", hint="images go in <class>/<file>." + "|".join(sorted(e[1:] for e in ENDINGS))
+        )
     kinds = sorted({kind for _, kind, _ in files})
     images = np.stack([_read(file, size, grey) for file, _, _ in files])
     labels = np.array([kinds.index(kind) for _, kind, _ in files])

@@ -12,7 +12,7 @@ from hwnas.errors import HwnasError, unknown
 
 
 def npz(path: str, images: str = "images", labels: str = "labels", part: str = "part") -> Raw:
-    """The arrays of a NumPy archive. `part` 0, 1, 2 marks training, validation and test; absent, a stratified split is made."""
+    """The arrays of a NumPy archive. `part` 0, 1, 2 marks training, validation, test; absent, a split is made."""
     try:
         with np.load(Path(path), allow_pickle=False) as archive:
             held = {name: archive[name] for name in archive.files}

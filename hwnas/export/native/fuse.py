@@ -18,13 +18,14 @@ CONV_ACTIVATIONS = ("relu", "hardswish", "relu6", "sigmoid")
 def fuse(graph: Graph) -> Graph:
     """The graph with every rule applied until none fits."""
     steps = list(graph.steps)
+    # 1-bit convolutions first: of two producers of one sum, theirs is the epilogue that also packs the next signs
     for rule in (
-        _conv_activation,
-        _conv_residual,
-        _sum_activation,
         _binary_prelu,
         _binary_residual,
         _binary_residual_prelu,
+        _conv_activation,
+        _conv_residual,
+        _sum_activation,
     ):
         steps = _apply(steps, rule, graph.output)
     steps = _binary_signs(steps, graph.output)

@@ -21,4 +21,7 @@ class Plain:
         return {"weights": net.parameters()}
 
     def steps(self, net: Any, batch: Batch) -> Iterator[tuple[str, Iterable[Tensor]]]:
-        yield "weights", (cross_entropy(net(batch.images), batch.labels, label_smoothing=self.label_smoothing) for _ in range(1))
+        yield (
+            "weights",
+            (cross_entropy(net(batch.images), batch.labels, label_smoothing=self.label_smoothing) for _ in range(1)),
+        )

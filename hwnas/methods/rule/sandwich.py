@@ -1,4 +1,4 @@
-"""Sandwich: largest, smallest and random paths a step, taught by the largest (Yu and Huang, US-Nets, ICCV 2019, arXiv:1903.05134).
+"""Sandwich: largest, smallest and random paths a step, the largest teaches (Yu and Huang, ICCV 2019, arXiv:1903.05134).
 
 Differs: where precision is a choice, there is a largest and a smallest path for every precision, and the most precise
 largest one teaches all others; in-place distillation uses the teacher's soft labels plus, by `hard`, the true ones.
@@ -21,11 +21,16 @@ class Sandwich:
     """Algorithm 1 of the paper: gradients of all paths are accumulated, then one optimiser step."""
 
     def __init__(
-        self, space: SearchSpace, seed: int = 0, random_paths: int = 2, hard: float = 0.5, turns: Sequence[str] | None = None
+        self,
+        space: SearchSpace,
+        seed: int = 0,
+        random_paths: int = 2,
+        hard: float = 0.5,
+        turns: Sequence[str] | None = None,
     ) -> None:
         """`turns` are the precisions the students take, one a step, over and over; all of the space's by default."""
         self.space, self.seed, self.random_paths, self.hard = space, seed, random_paths, hard
-        known = list(dict.fromkeys(p for c in space.choices if c.name.endswith("precision") for p in c.options))
+        known = list(dict.fromkeys(str(p) for c in space.choices if c.name.endswith("precision") for p in c.options))
         for precision in turns or ():
             if precision not in known:
                 raise HwnasError(f"turns must be among the space's precisions {', '.join(known)}, got {precision!r}")
@@ -48,10 +53,13 @@ class Sandwich:
             yield self.hard * cross_entropy(logits, batch.labels) + (1 - self.hard) * distilled
 
     def paths(self, step: int) -> list[Architecture]:
-        """The students of a step: extremes and random paths; half of the random ones, by turns, of a single precision."""
+        """The students of a step: extremes and random paths; half of the random ones of a single precision."""
         rng = np.random.default_rng((self.seed, step))
         precision = self.precisions[step % len(self.precisions)] if self.precisions else ""
-        extremes = [self.of_precision(self.space.largest(), precision), self.of_precision(self.space.smallest(), precision)]
+        extremes = [
+            self.of_precision(self.space.largest(), precision),
+            self.of_precision(self.space.smallest(), precision),
+        ]
         drawn = [self.space.random(rng) for _ in range(self.random_paths)]
         drawn = [self.of_precision(path, precision) if i % 2 == 0 else path for i, path in enumerate(drawn)]
         return [path for path in dict.fromkeys([*extremes, *drawn]) if path != self.teacher]

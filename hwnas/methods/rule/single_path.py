@@ -23,4 +23,10 @@ class SinglePath:
 
     def steps(self, net: Supernet, batch: Batch) -> Iterator[tuple[str, Iterable[Tensor]]]:
         path = self.space.random(np.random.default_rng((self.seed, batch.step)))
-        yield "weights", (cross_entropy(net(batch.images, path), batch.labels, label_smoothing=self.label_smoothing) for _ in range(1))
+        yield (
+            "weights",
+            (
+                cross_entropy(net(batch.images, path), batch.labels, label_smoothing=self.label_smoothing)
+                for _ in range(1)
+            ),
+        )

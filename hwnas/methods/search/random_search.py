@@ -1,4 +1,4 @@
-"""Random search: uniform draws, the baseline every sampler is printed beside (Li and Talwalkar, UAI 2019, arXiv:1902.07638)."""
+"""Random search: uniform draws, the baseline of every sampler (Li and Talwalkar, UAI 2019, arXiv:1902.07638)."""
 
 from __future__ import annotations
 

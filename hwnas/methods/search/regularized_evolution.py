@@ -1,7 +1,7 @@
-"""Regularised evolution: tournaments, mutation, and the oldest dies (Real et al., AmoebaNet, AAAI 2019, arXiv:1802.01548).
+"""Regularised evolution: tournaments, mutation, and the oldest dies (Real et al., AAAI 2019, arXiv:1802.01548).
 
 Differs: parents are asked for in batches; the mutation redraws one random choice (and each further one with probability
-`extra`, 0 in the paper); with several objectives told, tournaments compare them in order (the first decides, ties go on).
+`extra`, 0 in the paper); with several objectives told, tournaments compare them in order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from hwnas.space import Architecture, SearchSpace, Value
 class RegularizedEvolution:
     """Algorithm 1 of the paper: population P (a queue), sample S, mutate the best of the sample."""
 
-    def __init__(self, space: SearchSpace, seed: int = 0, population: int = 100, sample: int = 25, extra: float = 0.1) -> None:
+    def __init__(
+        self, space: SearchSpace, seed: int = 0, population: int = 100, sample: int = 25, extra: float = 0.1
+    ) -> None:
         self.space, self.sample, self.extra = space, sample, extra
         self._rng = np.random.default_rng(seed)
         self._population: deque[tuple[tuple[float, ...], Architecture]] = deque(maxlen=population)
