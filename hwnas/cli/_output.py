@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -42,6 +42,12 @@ def results_console() -> Console:
 def progress_console() -> Console:
     """Standard error: progress bars and notes never mix with results."""
     return Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+
+def progress_lines() -> Callable[[str], None]:
+    """A function that says one line on standard error, whole however narrow the terminal is."""
+    console = progress_console()
+    return lambda text: console.print(text, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
-from hwnas.cli._output import Json, keeping, print_json, progress_console, results_console
+from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 
 
 def run(
@@ -27,7 +27,7 @@ def run(
 
     job = job_of(run_file, out, limit, device)
     with keeping(f"everything finished so far, in {job.config.tables} and {job.config.folder}"):
-        results = run_all(job, say=progress_console().print)
+        results = run_all(job, say=progress_lines())
     if json_output:
         print_json(asdict(results))
     else:

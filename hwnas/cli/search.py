@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
-from hwnas.cli._output import Json, keeping, print_json, progress_console, results_console
+from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 
 
 def search(
@@ -22,7 +22,7 @@ def search(
 
     job = job_of(run_file, out, limit, device)
     with keeping(f"tables, checkpoints and scores so far, in {job.config.tables} and {job.config.folder}"):
-        found = search_all(job, prepare(job, progress_console().print))
+        found = search_all(job, prepare(job, progress_lines()))
     if json_output:
         print_json(
             [

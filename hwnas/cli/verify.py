@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
-from hwnas.cli._output import Json, keeping, print_json, progress_console, results_console
+from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 from hwnas.units import readable_us
 
 
@@ -24,7 +24,7 @@ def verify(
 
     job = job_of(run_file, out, limit, device)
     with keeping(f"everything finished so far, in {job.config.folder}"):
-        fidelities = prepare(job, progress_console().print)
+        fidelities = prepare(job, progress_lines())
         net = learning.train_supernet(job)
         listed = shipments(job, search_all(job, fidelities, net), fidelities)
         deliveries = deliver(job, listed, export_all(job, net, listed))
