@@ -128,7 +128,7 @@ def whole_nets(
     measure_missing(operators, engine, device, tables_dir, threads, progress, plan=plan)
     sums, rows = _row_sums(networks, engine, device, tables_dir, threads)
     found = stored_fidelity(space, engine, device, tables_dir, policy)
-    backend = backend_for(engine, device, threads)
+    backend = backend_for(engine, device, threads, tables_dir)
     asked = (rows, seed, threads, n_fit, len(networks) - n_fit, backend.version)
     if found is not None and asked == found.answers:
         return found

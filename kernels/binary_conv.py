@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ def pack(spec: BinaryConv, target: Target, parameters: BinaryParameters) -> tupl
         constants.append(engine.arrange(masks))
     if not layout.shared:
         constants.append(np.array(layout.starts, np.int32))
-    return (*constants, *epilogue_constants(spec, parameters, layout))
+    return (*constants, *epilogue_constants(spec, parameters, layout, border_classes(spec, target)))
 
 
 def tiles(spec: BinaryConv, target: Target) -> list[Tile]:
@@ -101,6 +102,16 @@ def build(spec: BinaryConv, target: Target, tile: Tile | None = None) -> tirx.Pr
     return _Builder(spec, target, tile or tiles(spec, target)[0]).function()
 
 
+@dataclass(frozen=True)
+class _Block:
+    """`vectors` vectors (`channels` valid channels) from `vector` on; `starts`: their first words where they vary."""
+
+    vector: Value
+    vectors: int
+    channels: int
+    starts: list[Value] | None
+
+
 class _Builder:
     """Writes one kernel: loops over blocks of channels, rows and columns around one register tile."""
 
@@ -108,7 +119,7 @@ class _Builder:
         self.spec, self.tile = spec, tile
         self.engine: Engine = _engine(spec, target)
         self.layout = spans(spec, self.engine.lanes)
-        self.classes: BorderClasses = border_classes(spec)
+        self.classes: BorderClasses = border_classes(spec, target)
         self.words = spec.window.taps * self.layout.count
         self.unit = _chunk_bits(tile.vectors * self.engine.lanes)
         symbol = f"{spec.symbol}_{tile.pixels}_{tile.vectors}_{tile.unroll}"
@@ -153,75 +164,122 @@ class _Builder:
     def _rows(self, vector: Value, vectors: int, channels: int) -> None:
         """All pixels of the block of `channels` channels from `vector` on."""
         height, _ = self.spec.out_size
-        columns = _columns(self.spec)
         starts = None if self.starts is None else [self.k.let(self.starts.load(vector + j)) for j in range(vectors)]
+        block = _Block(vector, vectors, channels, starts)
         with self.k.loop(1 if _flat(self.spec) else height) as row:
-            whole, rest = divmod(columns, self.tile.pixels)
-            if whole:
-                with self.k.loop(whole) as index:
-                    self._tile(vector, vectors, channels, row, index * self.tile.pixels, self.tile.pixels, starts)
-            if rest:
-                first = tirx.const(whole * self.tile.pixels, "int32")
-                self._tile(vector, vectors, channels, row, first, rest, starts)
+            for first, pixels, repeats in self._column_tiles():
+                with self.k.loop(repeats) as index:
+                    known = range(first, first + pixels) if repeats == 1 else None
+                    self._tile(block, row, index * pixels + first, pixels, known)
 
-    def _tile(
-        self,
-        vector: Value,
-        vectors: int,
-        channels: int,
-        row: Value,
-        column: Value,
-        pixels: int,
-        starts: list[Value] | None,
-    ) -> None:
+    def _column_tiles(self) -> Iterator[tuple[int, int, int]]:
+        """(first column, pixels, repetitions) of each loop over tiles; a tile with columns to skip stands alone."""
+        columns, pixels = _columns(self.spec), self.tile.pixels
+        whole, rest = divmod(columns, pixels)
+        first = 0
+        while first < whole * pixels:
+            last = first
+            while last < whole * pixels and not self._skips(range(last, last + pixels)):
+                last += pixels
+            if last > first:
+                yield first, pixels, (last - first) // pixels
+            else:
+                last = first + pixels
+                yield first, pixels, 1
+            first = last
+        if rest:
+            yield first, rest, 1
+
+    def _skips(self, columns: range) -> bool:
+        """True where some of these output columns leave taps out."""
+        classes = self.classes
+        return classes.skip_columns and any(classes.column_taps[classes.columns[column]] for column in columns)
+
+    def _tile(self, block: _Block, row: Value, column: Value, pixels: int, known: range | None) -> None:
+        """One register tile from output (row, column) on; `known` are its columns where they are numbers."""
         spec, window = self.spec, self.spec.window
-        self.engine.begin(self.k, pixels, vectors)
+        self.engine.begin(self.k, pixels, block.vectors)
         first = (
             (row * window.stride[0] - window.padding[0]) * spec.x.row
             + (column * window.stride[1] - window.padding[1]) * spec.x.pixel
             + spec.x.start
         )
         first = self.k.let(first)
-        if starts is None:
-            self._accumulate(first, vector, range(vectors), pixels)
-        else:
-            for j, start in enumerate(starts):
-                self._accumulate(self.k.let(first + start), vector, range(j, j + 1), pixels)
+        border = known if known is not None and self._skips(known) else None
+        for j, start in enumerate(block.starts or [None]):
+            tap = first if start is None else self.k.let(first + start)
+            vectors = range(block.vectors) if start is None else range(j, j + 1)
+            if border is None:
+                self._accumulate(tap, row, block.vector, vectors, range(pixels))
+            else:
+                self._accumulate_border(tap, row, block.vector, vectors, border)
+            if self._flush_once:
+                self.engine.flush()
         for pixel in range(pixels):
-            self._finish_pixel(vector, vectors, channels, row, column + pixel, pixel)
+            self._finish_pixel(block, row, column + pixel, pixel)
 
-    def _accumulate(self, first: Value, vector: Value, vectors: range, pixels: int) -> None:
+    @property
+    def _flush_once(self) -> bool:
+        return self.words <= self.engine.steps()
+
+    def _accumulate(self, first: Value, row: Value, vector: Value, vectors: range, pixels: Sequence[int]) -> None:
         """Add every word of every tap to `vectors` of the tile; words consecutive in memory share one loop."""
         window, count = self.spec.window, self.layout.count
-        height, width = window.kernel
+        width, run = window.kernel[1], count
         if window.dilation[1] == 1 and count == self.spec.x.pixel:
             width, run = 1, width * count
-        else:
-            run = count
-        flush_once = self.words <= self.engine.steps()
-        with self.k.loop(height) as i, self.k.loop(width) as j:
+        with self._kernel_rows(row) as i, self.k.loop(width) as j:
             tap = first + i * (window.dilation[0] * self.spec.x.row) + j * (window.dilation[1] * self.spec.x.pixel)
-            tap = self.k.let(tap)
-            weight = self.k.let(vector * self.words + (i * width + j) * run)
-            for begin, length in self._chunks(run, flush_once):
-                with self.k.loop(length[0]) as chunk:
-                    at = chunk * length[1] + begin
-                    self._steps(tap + at, weight + at, vectors, pixels, length[1])
-                    if not flush_once:
-                        self.engine.flush()
-        if flush_once:
-            self.engine.flush()
+            self._run(tap, vector * self.words + (i * width + j) * run, run, vectors, pixels)
 
-    def _chunks(self, run: int, flush_once: bool) -> Iterator[tuple[int, tuple[int, int]]]:
+    def _accumulate_border(self, first: Value, row: Value, vector: Value, vectors: range, columns: range) -> None:
+        """The same for a tile of known columns: every kernel column only for the pixels where it meets the image."""
+        window, count = self.spec.window, self.layout.count
+        width = window.kernel[1]
+        outside = [self.classes.column_taps[self.classes.columns[column]] for column in columns]
+        with self._kernel_rows(row) as i:
+            for j in range(width):
+                pixels = [pixel for pixel, taps in enumerate(outside) if j not in taps]
+                if pixels:
+                    at = i * (window.dilation[0] * self.spec.x.row) + j * window.dilation[1] * self.spec.x.pixel
+                    self._run(first + at, vector * self.words + (i * width + j) * count, count, vectors, pixels)
+
+    @contextmanager
+    def _kernel_rows(self, row: Value) -> Iterator[Value]:
+        """A loop over the kernel rows that meet the image from output row `row`."""
+        window, height = self.spec.window, self.spec.window.kernel[0]
+        if not any(self.classes.row_taps):
+            with self.k.loop(height) as i:
+                yield i
+            return
+        k, step = self.k, window.dilation[0]
+        above = k.let(window.padding[0] - row * window.stride[0])  # image rows between the window's top and the image
+        low = k.let(tirx.Max(tirx.truncdiv(tirx.Max(above, 0) + (step - 1), step), 0))
+        below = tirx.Max(above + self.spec.x.height, 0)
+        high = tirx.Min(tirx.truncdiv(below + (step - 1), step), height)
+        with k.loop(k.let(tirx.Max(high - low, 0))) as i:
+            yield k.let(low + i)
+
+    def _run(self, tap: Value, weight: Value, words: int, vectors: range, pixels: Sequence[int]) -> None:
+        """Add `words` consecutive words."""
+        tap, weight = self.k.let(tap), self.k.let(weight)
+        for begin, (repetitions, length) in self._chunks(words):
+            with self.k.loop(repetitions) as chunk:
+                at = chunk * length + begin
+                self._steps(tap + at, weight + at, vectors, pixels, length)
+                if not self._flush_once:
+                    self.engine.flush()
+
+    def _chunks(self, run: int) -> Iterator[tuple[int, tuple[int, int]]]:
         """(first word, (repetitions, words)): `run` cut so that no accumulator overflows."""
-        repetitions = 1 if flush_once else -(-run // self.engine.steps())
+        repetitions = 1 if self._flush_once else -(-run // self.engine.steps())
         most = -(-run // repetitions)
         whole, rest = divmod(run, most)
         yield 0, (whole, most)
         if rest:
             yield whole * most, (1, rest)
 
-    def _steps(self, tap: Value, weight: Value, vectors: range, pixels: int, words: int) -> None:
+    def _steps(self, tap: Value, weight: Value, vectors: range, pixels: Sequence[int], words: int) -> None:
         unroll = words if words <= 2 * self.tile.unroll else self.tile.unroll
         whole, rest = divmod(words, unroll)
         with self.k.loop(whole) as i:
@@ -233,15 +291,14 @@ class _Builder:
             self._step(tap + word, weight + word, vectors, pixels)
         self.engine.end_step()
 
-    def _step(self, tap: Value, weight: Value, vectors: range, pixels: int) -> None:
+    def _step(self, tap: Value, weight: Value, vectors: range, pixels: Sequence[int]) -> None:
         stride = self.spec.window.stride[1] * self.spec.x.pixel
-        words = [self.k.let(self.x.load(tap + pixel * stride)) for pixel in range(pixels)]
+        words = {pixel: self.k.let(self.x.load(tap + pixel * stride)) for pixel in pixels}
         offsets = {vector: weight + vector * self.words for vector in vectors}
         self.engine.add(words, self.weights, offsets, self.masks)
 
-    def _finish_pixel(
-        self, vector: Value, vectors: int, channels: int, row: Value, column: Value, pixel: int
-    ) -> None:
+    def _finish_pixel(self, block: _Block, row: Value, column: Value, pixel: int) -> None:
+        vector, vectors, channels = block.vector, block.vectors, block.channels
         place = self._place(row, column)
         lanes = self.engine.lanes
         first = self.k.let(vector * lanes)

@@ -45,9 +45,9 @@ class Engine(Protocol):
         """Words that may be added between two calls of `flush`."""
 
     def add(
-        self, words: list[Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
+        self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
     ) -> None:
-        """Add one word of every pixel against the weight words of some vectors, at offsets in words of all lanes."""
+        """Add one word of some pixels against the weight words of some vectors, at offsets in words of all lanes."""
 
     def end_step(self) -> None:
         """The words added since the last call may be combined now; called before every jump."""
@@ -84,13 +84,13 @@ class WordEngine:
         return 1 << 25
 
     def add(
-        self, words: list[Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
+        self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
     ) -> None:
         for vector, offset in offsets.items():
             at = offset * self.lanes
             weight = self._k.let(weights.load(at, self.lanes))
             mask = None if masks is None else self._k.let(masks.load(at, self.lanes))
-            for pixel, word in enumerate(words):
+            for pixel, word in words.items():
                 differ = broadcast(word, self.lanes) ^ weight
                 if mask is not None:
                     differ = differ & mask
@@ -147,13 +147,13 @@ class ByteEngine:
         return _BYTE_WORDS
 
     def add(
-        self, words: list[Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
+        self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
     ) -> None:
         assert masks is None
         kind = f"uint8x{4 * self.lanes}"
         for vector, offset in offsets.items():
             weight = self._k.let(weights.load(offset * self.lanes, self.lanes))
-            for pixel, word in enumerate(words):
+            for pixel, word in words.items():
                 differ = reinterpret(broadcast(word, self.lanes) ^ weight, kind)
                 register = self._bytes[pixel][vector]
                 register.set(register.value + intrinsic(kind, "llvm.ctpop", differ))
@@ -214,12 +214,12 @@ class CarrySaveEngine:
         return 1 << 25
 
     def add(
-        self, words: list[Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
+        self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
     ) -> None:
         for vector, offset in offsets.items():
             weight = self._k.let(weights.load(offset))
             mask = None if masks is None else self._k.let(masks.load(offset))
-            for pixel, word in enumerate(words):
+            for pixel, word in words.items():
                 differ = word ^ weight
                 pending = self._pending.setdefault((pixel, vector), [])
                 pending.append(self._k.let(differ if mask is None else differ & mask))

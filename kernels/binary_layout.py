@@ -8,6 +8,7 @@ import numpy as np
 
 from kernels.binary_spec import BinaryConv, BinaryParameters
 from kernels.packed_bits import WORD, pack_bits, word_count
+from kernels.target import Target
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,15 @@ def _by_vector(bits: np.ndarray, layout: Spans) -> np.ndarray:
 class BorderClasses:
     """Output rows and columns by which of their taps fall outside the image.
 
-    `rows[y]` and `columns[x]` number the classes; `row_taps[class]` are the kernel rows outside.
+    `rows[y]` and `columns[x]` number the classes; `row_taps[class]` are the kernel rows outside. Kernels skip the rows
+    outside, and where `skip_columns` says so the columns too; a column that is not skipped meets the halo.
     """
 
     rows: tuple[int, ...]
     columns: tuple[int, ...]
     row_taps: tuple[frozenset[int], ...]
     column_taps: tuple[frozenset[int], ...]
+    skip_columns: bool = False
 
     @property
     def trivial(self) -> bool:
@@ -93,17 +96,34 @@ class BorderClasses:
         return len(self.row_taps) * len(self.column_taps)
 
 
-def border_classes(spec: BinaryConv) -> BorderClasses:
-    """The border classes of a layer: all in one where nothing is to be corrected."""
+# Skipping border columns writes out the tiles at the border one by one: worth it where it saves this part of the taps.
+_SKIPPED_SHARE = 0.03
+
+
+def border_classes(spec: BinaryConv, target: Target) -> BorderClasses:
+    """The border classes of a layer: all in one where nothing is to be skipped or corrected."""
     height, width = spec.out_size
     if spec.padding != "zero":
         return BorderClasses((0,) * height, (0,) * width, (frozenset(),), (frozenset(),))
     window = spec.window
-    rows, row_taps = _classes(height, spec.x.height, window.kernel[0], window.stride[0], window.dilation[0],
-                              window.padding[0])
-    columns, column_taps = _classes(width, spec.x.width, window.kernel[1], window.stride[1], window.dilation[1],
-                                    window.padding[1])
-    return BorderClasses(rows, columns, row_taps, column_taps)
+    rows, row_taps = _classes(
+        height, spec.x.height, window.kernel[0], window.stride[0], window.dilation[0], window.padding[0]
+    )
+    columns, column_taps = _classes(
+        width, spec.x.width, window.kernel[1], window.stride[1], window.dilation[1], window.padding[1]
+    )
+    outside = sum(len(column_taps[column]) for column in columns)
+    skip = outside >= _SKIPPED_SHARE * width * window.kernel[1] and target.arch != "thumb"  # whose flash is small
+    return BorderClasses(rows, columns, row_taps, column_taps, skip)
+
+
+def computed_macs(spec: BinaryConv, target: Target) -> int:
+    """Multiply-accumulates that the kernel for `target` does: those with padding that it skips are left out."""
+    classes = border_classes(spec, target)
+    height, width = spec.window.kernel
+    rows = sum(height - len(classes.row_taps[row]) for row in classes.rows)
+    left_out = [len(classes.column_taps[column]) if classes.skip_columns else 0 for column in classes.columns]
+    return rows * sum(width - taps for taps in left_out) * spec.out_channels * spec.group_channels
 
 
 def _classes(
@@ -118,32 +138,30 @@ def _classes(
     return tuple(numbers), tuple(found)
 
 
-def class_offsets(spec: BinaryConv, layout: Spans) -> np.ndarray:
+def class_offsets(classes: BorderClasses, layout: Spans) -> np.ndarray:
     """int32 [OH + OW]: where each output row and column begins in the table of `bases`; their sum is the index."""
-    classes = border_classes(spec)
     per_row = len(classes.column_taps) * layout.channels
     offsets = [row * per_row for row in classes.rows] + [column * layout.channels for column in classes.columns]
     return np.array(offsets, np.int32)
 
 
-def bases(spec: BinaryConv, weights: np.ndarray, layout: Spans) -> np.ndarray:
+def bases(spec: BinaryConv, weights: np.ndarray, layout: Spans, classes: BorderClasses) -> np.ndarray:
     """int32 [classes, channels]: what 2 * popcount is taken from, so that taps in the halo count as exact zeros.
 
-    A halo bit is 0, that is -1: such a tap gave the dot product -sum(w), so sum(w) is added back.
+    The number of products computed; where a tap in the halo is among them, its bits 0 (that is -1) gave -sum(w), so
+    sum(w) is added back.
     """
-    classes = border_classes(spec)
-    kernel_height, kernel_width = spec.window.kernel
-    sums = weights.astype(np.int64).sum(axis=3).reshape(spec.out_channels, kernel_height, kernel_width)
+    height, width = spec.window.kernel
+    sums = weights.astype(np.int64).sum(axis=3).reshape(spec.out_channels, height, width)
     table = np.zeros((classes.count, layout.channels), np.int64)
     for index in range(classes.count):
+        outside = classes.column_taps[index % len(classes.column_taps)]
         row_taps = classes.row_taps[index // len(classes.column_taps)]
-        column_taps = classes.column_taps[index % len(classes.column_taps)]
-        outside = [
-            (i, j) for i in range(kernel_height) for j in range(kernel_width) if i in row_taps or j in column_taps
-        ]
-        table[index, : spec.out_channels] = spec.dot_length + sum(
-            (sums[:, i, j] for i, j in outside), np.zeros(spec.out_channels, np.int64)
-        )
+        rows = [i for i in range(height) if i not in row_taps]
+        computed = [j for j in range(width) if not (classes.skip_columns and j in outside)]
+        halo = [j for j in computed if j in outside]
+        added = sums[:, rows][:, :, halo].sum(axis=(1, 2))
+        table[index, : spec.out_channels] = len(rows) * len(computed) * spec.group_channels + added
     return table.astype(np.int32)
 
 
@@ -155,17 +173,18 @@ def per_channel(values: np.ndarray | None, layout: Spans, dtype: str) -> np.ndar
     return padded
 
 
-def epilogue_constants(spec: BinaryConv, parameters: BinaryParameters, layout: Spans) -> tuple[np.ndarray, ...]:
+def epilogue_constants(
+    spec: BinaryConv, parameters: BinaryParameters, layout: Spans, classes: BorderClasses
+) -> tuple[np.ndarray, ...]:
     """The constants after the weights, in the order in which kernels take them."""
-    classes = border_classes(spec)
     constants: list[np.ndarray] = []
-    table = bases(spec, parameters.weights, layout)
+    table = bases(spec, parameters.weights, layout, classes)
     if spec.output == "bits":
         threshold = per_channel(parameters.threshold, layout, "int32").astype(np.int64)
         # dot >= t, that is base - 2 * p >= t, exactly where p <= floor((base - t) / 2).
         table = np.clip((table.astype(np.int64) - threshold) // 2, -(2**31), 2**31 - 1).astype(np.int32)
     if not classes.trivial or spec.output == "bits":
-        constants += [class_offsets(spec, layout), table]
+        constants += [class_offsets(classes, layout), table]
     if "float" in spec.output:
         constants += [per_channel(parameters.scale, layout, "float32")]
         constants += [per_channel(parameters.bias, layout, "float32")]

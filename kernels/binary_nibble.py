@@ -53,15 +53,15 @@ class NibbleEngine:
         return _NIBBLE_WORDS
 
     def add(
-        self, words: list[Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
+        self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
     ) -> None:
         k, lanes = self._k, self.lanes
         assert self._tables is not None and masks is None
         for nibble in range(8):
-            tables = [k.let(self._table(word, nibble)) for word in words]
+            tables = {pixel: k.let(self._table(word, nibble)) for pixel, word in words.items()}
             for vector, offset in offsets.items():
                 weight = k.let(reinterpret(weights.load((offset * 8 + nibble) * lanes, lanes), f"int8x{lanes}"))
-                for pixel, table in enumerate(tables):
+                for pixel, table in tables.items():
                     counts = intrinsic(f"int8x{lanes}", PSHUFB[lanes], table, weight)
                     register = self._bytes[pixel][vector]
                     register.set(register.value + reinterpret(counts, f"uint8x{lanes}"))

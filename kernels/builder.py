@@ -157,13 +157,14 @@ class KernelBuilder:
         return variable
 
     @contextmanager
-    def loop(self, extent: int, unroll: bool = False) -> Iterator[Value]:
-        """A counted loop; an extent of 1 (or `unroll` of a known body) leaves no loop behind."""
+    def loop(self, extent: Value, unroll: bool = False) -> Iterator[Value]:
+        """A counted loop (of a number or an expression); an extent of 1 or `unroll` leaves no loop behind."""
         variable = tirx.Var(self._name("i"), "int32")
         self._blocks.append([])
         yield variable
         body = _sequence(self._blocks.pop())
-        kind = tirx.ForKind.UNROLLED if unroll or extent == 1 else tirx.ForKind.SERIAL
+        once = isinstance(extent, int) and extent == 1
+        kind = tirx.ForKind.UNROLLED if unroll or once else tirx.ForKind.SERIAL
         self.emit(tirx.For(variable, 0, extent, kind, body))
 
     @contextmanager

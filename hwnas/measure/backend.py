@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from hwnas.device import DeviceProfile
@@ -38,7 +39,12 @@ class Backend(Protocol):
         ...
 
 
-def backend_for(engine: str, device: DeviceProfile, threads: int = 1) -> Backend:
+def tiles_path(tables_dir: Path, device: DeviceProfile) -> Path:
+    """Where a device's tile choices are kept, beside its tables."""
+    return Path(tables_dir) / device.folder / "tiles.json"
+
+
+def backend_for(engine: str, device: DeviceProfile, threads: int = 1, tables_dir: Path | None = None) -> Backend:
     """The backend of an engine on a device: the null device answers for every engine with made-up costs."""
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
@@ -61,4 +67,4 @@ def backend_for(engine: str, device: DeviceProfile, threads: int = 1) -> Backend
         return OnnxRuntimeBackend(threads)
     from hwnas.measure.tvm import TvmBackend
 
-    return TvmBackend(device, threads)
+    return TvmBackend(device, threads, None if tables_dir is None else tiles_path(tables_dir, device))

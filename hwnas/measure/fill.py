@@ -76,7 +76,7 @@ def measure_missing(
     ]
     todo = {table.path: table.missing(wanted, retry_failed) for table in tables}
     count = sum(len(missing) for missing in todo.values())
-    backend = backend_for(engine, device, threads) if count else None
+    backend = backend_for(engine, device, threads, tables_dir) if count else None
     repeated = 0
     with _ticker(count, f"measuring on {device.name}, {engine}", progress) as tick:
         for table in tables:

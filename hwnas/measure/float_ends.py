@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from hwnas.errors import HwnasError
 from hwnas.network import Operator
 
+MOST_IMAGE_CHANNELS = 4
+
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
@@ -41,7 +43,30 @@ def with_float_ends(model: ModelProto, operator: Operator) -> ModelProto:
             node.output[:] = ["codes_out" if text == name else text for text in node.output]
         graph.node.append(helper.make_node("DequantizeLinear", ["codes_out", *scale], [name]))
         result.type.tensor_type.elem_type = TensorProto.FLOAT
+    if operator.kind == "convert" and _inside_a_network(operator):
+        _give_float_neighbour(graph, operator)
     return edited
+
+
+def _inside_a_network(operator: Operator) -> bool:
+    """False for an image of at most 4 channels (it enters the network as NCHW) and for logits (no layout at all)."""
+    return len(operator.input_shape) == 3 and operator.input_shape[0] > MOST_IMAGE_CHANNELS
+
+
+def _give_float_neighbour(graph: GraphProto, operator: Operator) -> None:
+    """Put a Relu on the float side, so that the conversion reads or writes its neighbour's layout as in a network."""
+    from onnx import helper
+
+    given, result = graph.input[0].name, graph.output[0].name
+    if operator.precision == "int8":
+        for node in graph.node:
+            node.input[:] = ["neighbour" if text == given else text for text in node.input]
+        graph.node.insert(0, helper.make_node("Relu", [given], ["neighbour"]))
+        return
+    for node in graph.node:
+        node.output[:] = ["neighbour" if text == result else text for text in node.output]
+        node.input[:] = ["neighbour" if text == result else text for text in node.input]
+    graph.node.append(helper.make_node("Relu", ["neighbour"], [result]))
 
 
 def _scale(node: NodeProto | None, graph: GraphProto, operator: Operator) -> list[str]:

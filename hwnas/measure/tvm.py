@@ -22,6 +22,7 @@ from hwnas.export.native import link
 from hwnas.export.native.compile import plan_model
 from hwnas.export.native.load import load_native
 from hwnas.export.native.objects import default_cache, kernel_objects, sources_digest
+from hwnas.export.native.tiles import TileTable
 from hwnas.export.onnx import block_model, network_model
 from hwnas.measure.canary import Canary
 from hwnas.measure.energy import rapl_energy_uj
@@ -45,7 +46,8 @@ class TvmBackend:
 
     name = "tvm"
 
-    def __init__(self, device: DeviceProfile, threads: int = 1) -> None:
+    def __init__(self, device: DeviceProfile, threads: int = 1, tiles: Path | None = None) -> None:
+        """`tiles` keeps which tile of each kernel is the fastest here; without it each has its default."""
         import_tvm_alone()
         from kernels.target import parse_target
 
@@ -53,6 +55,7 @@ class TvmBackend:
             raise HwnasError(f"a compiled library runs on one thread, got threads={threads}", hint="use --threads 1")
         self.target: Target = parse_target(device.target)
         self.compiler = link.toolchain(self.target).compiler  # refuses now where this machine has no C compiler
+        self.tiles = None if tiles is None else TileTable(tiles, device.target)
         self.version = f"tvm kernels {sources_digest()[:12]}"
 
     def block(self, operator: Operator) -> StepsRunner:
@@ -76,7 +79,9 @@ class TvmBackend:
         return rapl_energy_uj(runner, latency_us)
 
     def _loaded(self, model: ModelProto, block: Operator | None) -> StepsRunner:
-        program, kernels = plan_model(model, self.target)
+        program, kernels = plan_model(model, self.target, self.tiles.choose if self.tiles else None)
+        if self.tiles is not None:
+            self.tiles.save()
         objects = kernel_objects(kernels, self.target, default_cache())
         kinds = [call.kind for call in program.calls]
         first, last = (0, len(kinds)) if block is None else own_steps(kinds, block)

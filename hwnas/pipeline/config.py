@@ -43,7 +43,8 @@ class Target(Strict):
 
 
 class TrainSettings(Strict):
-    """`rule` names a training rule; the rest is hwnas.train.Schedule. `finetune_epochs` trains each winner further."""
+    """`rule` names a training rule; `finetune_epochs` trains each winner further; `threads` are torch's, all cores by
+    default; the rest is hwnas.train.Schedule."""
 
     rule: dict[str, Any] = Field(default_factory=lambda: {"use": "rule.sandwich:Sandwich"})
     epochs: int = Field(default=30, ge=1)
@@ -54,6 +55,7 @@ class TrainSettings(Strict):
     shift: int = Field(default=0, ge=0)
     flip: bool = False
     finetune_epochs: int = Field(default=0, ge=0)
+    threads: int | None = Field(default=None, ge=1)
 
 
 class SearchSettings(Strict):

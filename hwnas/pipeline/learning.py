@@ -21,7 +21,7 @@ from hwnas.train import Schedule, accuracy, join_processes, load_state, save_sta
 
 
 def schedule(job: Job) -> Schedule:
-    settings = job.config.train.model_dump(exclude={"rule", "finetune_epochs"})
+    settings = job.config.train.model_dump(exclude={"rule", "finetune_epochs", "threads"})
     return Schedule(**settings, seed=job.config.seed)
 
 
@@ -50,7 +50,8 @@ def train_supernet(job: Job) -> WeightSharing:
     """The trained supernet: read back when it is there, taken up again from its last epoch when it was cut off."""
     with job.stage("train"):
         join_processes()
-        threads = torch.get_num_threads()
+        if job.config.train.threads:
+            torch.set_num_threads(job.config.train.threads)
         net = WeightSharing(job.space, job.config.seed)
         mark, final = identity(job), job.path("supernet.pt")
         if final.exists():
@@ -65,7 +66,6 @@ def train_supernet(job: Job) -> WeightSharing:
         if world()[0] == 0:
             save_state(final, {"identity": mark, "net": net.state_dict()})
             job.path("checkpoint.pt").unlink(missing_ok=True)
-        torch.set_num_threads(threads)
         return net
 
 

@@ -13,6 +13,7 @@ from hwnas import __version__, ops
 from hwnas.card import versions
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.fidelity import Fidelity
+from hwnas.measure.backend import tiles_path
 from hwnas.measure.harness import Timing, measure_together
 from hwnas.network import Network
 from hwnas.paths import digest_file, read_json, write_bytes, write_json
@@ -126,7 +127,8 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     if shipped.engine == "tvm":
         from hwnas.export.native import compile_onnx
 
-        compile_onnx(shipped.model, job.device.target, shipped.artefact)
+        tiles = tiles_path(job.config.tables, job.device)
+        compile_onnx(shipped.model, job.device.target, shipped.artefact, tiles=tiles)
         files |= {
             f"{shipped.artefact.name}/{p.name}": digest_file(p)
             for p in sorted(shipped.artefact.iterdir())
@@ -183,11 +185,16 @@ def verify(job: Job, shipped: Shipped, manifest: dict[str, Any]) -> dict[str, An
     with job.stage("verify"):
         with np.load(shipped.samples) as samples:
             images, labels, expected = (samples[key] for key in ("images", "labels", "expected"))
-        result = verify_file(shipped.artefact, images, labels, expected, Tolerance(**manifest["tolerance"]))
+        tolerance = Tolerance(**manifest["tolerance"])
+        # What runs on the device comes first; the ONNX file that it was compiled from must hold as well.
+        files = dict.fromkeys((shipped.artefact, shipped.model))
+        checked = [verify_file(file, images, labels, expected, tolerance) for file in files]
+    for file, result in zip(files, checked, strict=True):
         if not result.ok:
-            raise CheckFailed(f"{shipped.artefact} does not give the quantised module's outputs: {result}")
-    job.keep(name, identity, result.record() | {"summary": str(result)})
-    return result.record() | {"summary": str(result)}
+            raise CheckFailed(f"{file} does not give the quantised module's outputs: {result}")
+    record = checked[0].record() | {"summary": "; ".join(map(str, checked))}
+    job.keep(name, identity, record)
+    return record
 
 
 # -- time again ------------------------------------------------------------------------------------------------

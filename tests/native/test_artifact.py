@@ -14,6 +14,7 @@ import pytest
 
 from hwnas.errors import HwnasError
 from hwnas.export.native import NativeArtifact, compile_onnx, load_native, open_artifact
+from hwnas.export.native.load import missing_features
 from hwnas.export.native.memory import aligned
 from tests.native import nets
 
@@ -186,3 +187,17 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"schema": 99}')
     with pytest.raises(HwnasError, match="has schema 99"):
         load_native(tmp_path)
+
+
+def test_a_library_for_instructions_that_this_machine_lacks_is_refused(
+    artifact: NativeArtifact, tmp_path: Path
+) -> None:
+    folder = tmp_path / "future"
+    shutil.copytree(artifact.folder, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert missing_features(manifest["features"]) == ()
+    assert missing_features(["avx2", "i8mm"]) != ()
+    manifest["features"] = ["avx2", "i8mm"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(HwnasError, match="this machine lacks"):
+        load_native(folder)

@@ -132,3 +132,29 @@ def test_of_two_producers_of_a_sum_the_binary_one_takes_it() -> None:
         "to_nhwc", "conv_f32", "sign_pack", "conv_f32", "binary_conv", "binary_conv", "to_nchw",
     ]  # fmt: skip
     assert steps[4].attributes["residual_first"] is True
+
+
+@pytest.mark.parametrize("net", [nets.int8_net, nets.fp32_net, nets.bi_real_net])
+def test_a_weight_that_does_not_fit_its_input_is_refused(net: Callable[[], onnx.ModelProto]) -> None:
+    model = net()
+    users = {node.input[1]: node for node in model.graph.node if node.op_type == "Conv"}
+    dequantised = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    names = {dequantised.get(name, name) for name in users}
+    for item in model.graph.initializer:
+        if item.name in names and item.dims[1] > 1:
+            array = onnx.numpy_helper.to_array(item)
+            item.CopyFrom(onnx.numpy_helper.from_array(array[:, 1:].copy(), item.name))
+            break
+    with pytest.raises(HwnasError, match=r"node 'conv.*\(Conv\): a weight"):
+        read_graph(model)
+
+
+@pytest.mark.parametrize("net", [nets.int8_net, nets.fp32_net])
+def test_a_matrix_that_does_not_fit_its_vector_is_refused(net: Callable[[], onnx.ModelProto]) -> None:
+    model = net()
+    gemm = next(node for node in model.graph.node if node.op_type == "Gemm")
+    dequantised = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    item = next(i for i in model.graph.initializer if i.name == dequantised.get(gemm.input[1], gemm.input[1]))
+    item.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(item)[:, 1:].copy(), item.name))
+    with pytest.raises(HwnasError, match=r"node 'gemm.*\(Gemm\): a matrix"):
+        read_graph(model)

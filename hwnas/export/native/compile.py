@@ -140,6 +140,7 @@ def _manifest(folder: Path, program: Program, machine: Target, name: str, tool: 
         "target": machine.text,
         "triple": machine.triple,
         "cpu": machine.cpu,
+        "features": sorted(machine.features),
         "linker": tool,
         "alignment": program.alignment,
         "input": {"shape": list(program.input_shape), "type": "float32"},

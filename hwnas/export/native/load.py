@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,29 @@ from hwnas.export.native.memory import aligned
 
 #: what the library's error codes mean
 ERRORS = {1: "null pointer", 2: "misaligned pointer", 3: "arena too small", 4: "no such step"}
+
+
+#: LLVM's feature names -> the operating system's, for the instructions that kernels use and older machines lack
+_FLAGS = {
+    "ssse3": "ssse3",
+    "avx2": "avx2",
+    "fma": "fma",
+    "avx512bw": "avx512bw",
+    "avx512vl": "avx512vl",
+    "avx512vnni": "avx512_vnni",
+    "avx512vpopcntdq": "avx512_vpopcntdq",
+    "avx512vbmi": "avx512vbmi",
+    "dotprod": "asimddp",
+    "i8mm": "i8mm",
+}
+
+
+def missing_features(features: Sequence[str]) -> tuple[str, ...]:
+    """Those of a target's features that this machine is known to lack: running them would be an illegal instruction."""
+    info = Path("/proc/cpuinfo")
+    here = set(info.read_text().split()) if info.is_file() else set()
+    # a machine that lists no flags at all says nothing
+    return tuple(f for f in features if f in _FLAGS and here and _FLAGS[f] not in here)
 
 
 class NativeModel:
@@ -30,6 +54,12 @@ class NativeModel:
         if not library.is_file():
             raise HwnasError(
                 f"{artifact.folder} has no shared library (target {artifact.target})",
+                hint="export for this machine: --target host",
+            )
+        missing = missing_features(artifact.manifest["features"])
+        if missing:
+            raise HwnasError(
+                f"{library} is for {artifact.target}; this machine lacks {', '.join(missing)}",
                 hint="export for this machine: --target host",
             )
         self._library = _load(library, artifact.target)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwnas.export.native.ir import Value
-from hwnas.export.native.read_quantised import dense_as_conv
+from hwnas.export.native.read_quantised import conv_shape, dense_as_conv
 from hwnas.export.native.reader import Reader, Tensor, attribute, clip_bounds, refuse, window
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def conv(reader: Reader, node: NodeProto) -> None:
     source = reader.real(node, 0)
     weight = reader.constant(node, 1).astype(np.float32)
     bias = reader.optional_constant(node, 2)
-    out, _, kh, kw = weight.shape
+    out, kh, kw = conv_shape(node, weight, source)
     attributes, height, width = window(node, (kh, kw), source)
     attributes["groups"] = int(attribute(node, "group", 1))
     constants = {"weight": weight, "bias": np.zeros(out, np.float32) if bias is None else bias.astype(np.float32)}
@@ -44,11 +44,9 @@ def gemm(reader: Reader, node: NodeProto) -> None:
     if not (node.op_type == "Gemm" and attribute(node, "transB", 0)):
         matrix = matrix.T
     source = reader.real(node, 0)
-    if matrix.shape[1] != source.pixels * source.channels:
-        raise refuse(node, f"a matrix {matrix.shape} over {source.shape}", ("Flatten before it",))
     out = matrix.shape[0]
     bias = np.zeros(out, np.float32) if bias is None else np.broadcast_to(bias.reshape(-1), (out,))
-    attributes, constants = dense_as_conv(matrix, source, {"bias": bias.astype(np.float32)})
+    attributes, constants = dense_as_conv(node, matrix, source, {"bias": bias.astype(np.float32)})
     value = _output(node, 1, 1, out)
     reader.emit("conv_f32", node, (source.name,), value, attributes, constants)
     reader.set_real(node, value)
@@ -152,10 +150,14 @@ def binary_conv(reader: Reader, node: NodeProto) -> None:
     """hwnas::BinaryConv: sign-pack by threshold, 1-bit convolution, times scale, plus bias."""
     source = reader.real(node, 0)
     threshold, packed, scale, bias = (reader.constant(node, index) for index in (1, 2, 3, 4))
-    out, kh, kw, _ = packed.shape
+    if packed.ndim != 4 or packed.dtype != np.uint8:
+        raise refuse(
+            node, f"a weight {packed.dtype} {list(packed.shape)}", ("uint8 [O, KH, KW, ceil(C / groups / 8)]",)
+        )
+    out, kh, kw, packed_bytes = packed.shape
     attributes, height, width = window(node, (kh, kw), source)
     groups, per_group = int(attribute(node, "group", 1)), int(attribute(node, "in_channels", 0))
-    if per_group * groups != source.channels:
+    if per_group * groups != source.channels or packed_bytes != -(-per_group // 8):
         raise refuse(
             node,
             f"in_channels={per_group} group={groups} over {source.channels} channels",

@@ -87,7 +87,7 @@ def conv(reader: Reader, node: NodeProto) -> bool:
         return False
     weight = _weights(reader, node, 0)
     source = reader.value(node, 0)
-    out, _, kh, kw = weight.integers.shape
+    out, kh, kw = conv_shape(node, weight.integers, source)
     attributes, height, width = window(node, (kh, kw), source)
     target = reader.target(node, height, width, out)
     if target is None:
@@ -96,6 +96,19 @@ def conv(reader: Reader, node: NodeProto) -> bool:
     constants = _linear_constants(reader, node, weight, out, target)
     reader.emit_quantised("conv_int", node, (source.name,), target, attributes, constants)
     return True
+
+
+def conv_shape(node: NodeProto, weight: np.ndarray, source: Value) -> tuple[int, int, int]:
+    """(output channels, kernel height, kernel width) of a convolution's weight, checked against its input."""
+    groups = int(attribute(node, "group", 1))
+    fits = weight.ndim == 4 and weight.shape[1] * groups == source.channels and weight.shape[0] % groups == 0
+    if not fits:
+        raise refuse(
+            node,
+            f"a weight {list(weight.shape)} in {groups} groups over {source.channels} channels",
+            ("[O, C / groups, KH, KW]",),
+        )
+    return weight.shape[0], weight.shape[2], weight.shape[3]
 
 
 def gemm(reader: Reader, node: NodeProto) -> bool:
@@ -110,14 +123,16 @@ def gemm(reader: Reader, node: NodeProto) -> bool:
     if (attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0), attribute(node, "transA", 0)) != (1.0, 1.0, 0):
         raise refuse(node, "alpha, beta or transA", ("alpha=1 beta=1 transA=0",))
     constants = _linear_constants(reader, node, weight, integers.shape[0], target)
-    reader.emit_quantised("conv_int", node, (source.name,), target, *dense_as_conv(integers, source, constants))
+    reader.emit_quantised("conv_int", node, (source.name,), target, *dense_as_conv(node, integers, source, constants))
     return True
 
 
 def dense_as_conv(
-    matrix: np.ndarray, source: Value, constants: dict[str, np.ndarray]
+    node: NodeProto, matrix: np.ndarray, source: Value, constants: dict[str, np.ndarray]
 ) -> tuple[dict[str, object], dict[str, np.ndarray]]:
     """A matrix [O, C*H*W] over a flattened image as a convolution whose kernel is the whole image."""
+    if matrix.ndim != 2 or matrix.shape[1] != source.pixels * source.channels:
+        raise refuse(node, f"a matrix {list(matrix.shape)} over {source.shape}", ("[O, C * H * W] after Flatten",))
     kernel = (source.height, source.width)
     weight = np.ascontiguousarray(matrix).reshape(matrix.shape[0], source.channels, *kernel)
     attributes: dict[str, object] = {

@@ -37,6 +37,7 @@ class TileTable:
     target: str
     time_missing: bool = True
     choices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    changed: bool = False
 
     def __post_init__(self) -> None:
         if not self.path.exists():
@@ -63,11 +64,15 @@ class TileTable:
             return 0
         nanoseconds = time_candidates(candidate, machine)
         best = int(np.argmin(nanoseconds))
+        self.changed = True
         known[candidate.key] = {"tile": symbols[best], "ns": [round(n) for n in nanoseconds]}
         return best
 
     def save(self) -> None:
-        """Writes the file whole."""
+        """Writes the file whole, where there is something new."""
+        if not self.changed:
+            return
+        self.changed = False
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
         part.write_text(json.dumps({"schema": SCHEMA, "choices": self.choices}, indent=1, sort_keys=True) + "\n")
