@@ -1,6 +1,6 @@
 """The whole pipeline from public names, on the null device, in seconds: python examples/tiny.py
 
-profile -> tables -> supernet -> search under a limit -> INT8 ONNX -> verify. Change "null" to "local" for real latencies.
+profile -> tables -> supernet -> search under a limit -> INT8 ONNX -> verify. "local" instead of "null" times for real.
 """
 
 from __future__ import annotations

@@ -170,13 +170,13 @@ def extract(net: WeightSharing, architecture: Mapping[str, Any]) -> Net:
 def recalibrate(net: Net, batches: Iterable[Tensor]) -> Net:
     """Batch-norm statistics from images, averaged over the batches: set in place, the net in eval mode."""
     sums: dict[str, Tensor] = {}
-    count = 0
+    count, where = 0, next(net.parameters()).device
     with torch.no_grad():
         net.train()
         for images in batches:
             for _, buffer in net.named_buffers():
                 buffer.zero_()  # so that one update leaves momentum times the batch's statistic
-            net(images)
+            net(images.to(where))
             for name, buffer in net.named_buffers():
                 sums[name] = sums.get(name, torch.zeros_like(buffer)) + buffer / MOMENTUM
             count += 1

@@ -52,7 +52,7 @@ class Measurement:
 
     `spread` is how far the two best independent rounds were apart (0.01 = 1 %): the row's own noise. `runs` counts
     every timed execution. `samples_us` are as the clock gave them, each the mean of `runs / len(samples_us)` executions
-    back to back; the statistics are those of the samples less `overhead_us`, the cost of a call that does nothing.
+    back to back; the statistics are those of the samples less `overhead_us`, what a run does besides the block.
     """
 
     operator: Operator

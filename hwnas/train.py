@@ -56,6 +56,8 @@ def world() -> tuple[int, int]:
 def join_processes() -> None:
     """Joins the group when started by torchrun (RANK and WORLD_SIZE set): NCCL with GPUs, gloo without."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(device())
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
@@ -228,8 +230,9 @@ def _resume(checkpoint: Path | None, identity: str, net: nn.Module, optimisers: 
 def predict(net: nn.Module, images: Tensor, batch_size: int = 512) -> Tensor:
     """Logits (N, classes) in evaluation mode, on the CPU."""
     net.eval()
+    where = next(net.parameters()).device
     with torch.no_grad():
-        return torch.cat([net(part.to(device())).cpu() for part in images.split(batch_size)])
+        return torch.cat([net(part.to(where)).cpu() for part in images.split(batch_size)])
 
 
 def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:

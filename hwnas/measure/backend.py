@@ -26,8 +26,11 @@ class Backend(Protocol):
 
     def network(self, network: Network, seed: int) -> Runner: ...
 
-    def empty(self) -> Runner | None:
-        """A call that does nothing, timed beside the blocks and taken off each; None where calling costs nothing."""
+    def baseline(self, operator: Operator) -> Runner | None:
+        """What a run of `block(operator)` does besides the block, timed in the same rounds and taken off.
+
+        Operators that share a baseline get the same object; None where there is nothing to take off.
+        """
         ...
 
     def canary(self) -> Runner | None:

@@ -161,18 +161,19 @@ def _prepared(backend: Backend, operator: Operator) -> Runner | Exception:
 def _timed(
     runners: dict[Operator, Runner | Exception], backend: Backend, plan: Plan | None
 ) -> tuple[list[Measurement], float]:
-    """A row for every operator of the group, and the canary's latency; the empty call is timed in the same rounds."""
+    """A row for every operator of the group, and the canary's latency; baselines are timed in the same rounds."""
     ready = {operator: runner for operator, runner in runners.items() if not isinstance(runner, Exception)}
-    empty, canary = backend.empty(), backend.canary()
-    beside = [runner for runner in (empty, canary) if runner is not None]
-    timings = measure_together([*ready.values(), *beside], plan)
-    known: dict[Runner, float] = {}
-    for runner, timing in zip(beside, timings[len(ready) :], strict=True):
+    baselines = {operator: backend.baseline(operator) for operator in ready}
+    canary = backend.canary()
+    beside = {id(runner): runner for runner in (*baselines.values(), canary) if runner is not None}
+    timings = measure_together([*ready.values(), *beside.values()], plan)
+    known: dict[int, float] = {}
+    for key, timing in zip(beside, timings[len(ready) :], strict=True):
         if isinstance(timing, Exception):
             raise timing
-        known[runner] = timing.latency_us
-    overhead = 0.0 if empty is None else known[empty]
-    canary_us = 0.0 if canary is None else known[canary]
+        known[key] = timing.latency_us
+    overheads = {operator: known.get(id(baseline), 0.0) for operator, baseline in baselines.items()}
+    canary_us = known.get(id(canary), 0.0)
     del timings[len(ready) :]
     outcomes: dict[Operator, Timing | Exception] = dict(zip(ready, timings, strict=True))
     outcomes |= {operator: problem for operator, problem in runners.items() if isinstance(problem, Exception)}
@@ -181,7 +182,7 @@ def _timed(
     for operator in runners:
         outcome = outcomes[operator]
         if isinstance(outcome, Timing):
-            row = measurement(operator, outcome, overhead, backend.version, now)
+            row = measurement(operator, outcome, overheads[operator], backend.version, now)
             energy = backend.energy_uj(ready[operator], outcome.latency_us)
             rows.append(row if energy is None else replace(row, energy_uj=energy[0], energy_source=energy[1]))
         else:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hwnas.errors import HwnasError
+from hwnas.measure.neighbour import MOST_IMAGE_CHANNELS
 from hwnas.network import Operator
-
-MOST_IMAGE_CHANNELS = 4
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto

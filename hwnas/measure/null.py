@@ -51,7 +51,7 @@ class NullBackend:
         runners = [self.block(operator) for operator in network.operators]
         return FixedRunner(sum(r.latency_us for r in runners), sum(r.energy_uj for r in runners))
 
-    def empty(self) -> Runner | None:
+    def baseline(self, operator: Operator) -> Runner | None:
         return None
 
     def canary(self) -> Runner | None:

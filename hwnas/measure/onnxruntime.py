@@ -13,6 +13,7 @@ from hwnas.export.onnx import block_model, network_model
 from hwnas.measure.canary import Canary
 from hwnas.measure.energy import rapl_energy_uj
 from hwnas.measure.harness import Runner
+from hwnas.measure.neighbour import behind_a_pool, float_shape, pool_alone
 from hwnas.network import Network, Operator
 
 if TYPE_CHECKING:
@@ -50,16 +51,24 @@ class SessionRunner:
 
 
 class OnnxRuntimeBackend:
-    """Blocks are timed beside an empty session, whose cost a network pays once and not once a block."""
+    """Blocks are timed beside what is not theirs: the cost of a call, and that of the neighbour they stand behind."""
 
     name = "onnxruntime"
     version = f"onnxruntime {ort.__version__}"
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
+        self._baselines: dict[tuple[int, ...] | None, SessionRunner] = {}
 
     def block(self, operator: Operator) -> SessionRunner:
-        return self.model(block_model(operator))
+        model = block_model(operator)
+        return self.model(model if float_shape(model) is None else behind_a_pool(model))
+
+    def baseline(self, operator: Operator) -> Runner | None:
+        shape = float_shape(block_model(operator))
+        if shape not in self._baselines:
+            self._baselines[shape] = self.model(pass_through() if shape is None else pool_alone(shape))
+        return self._baselines[shape]
 
     def network(self, network: Network, seed: int) -> SessionRunner:
         return self.model(network_model(network, seed))
@@ -68,17 +77,18 @@ class OnnxRuntimeBackend:
         """A runner of any ONNX model with static shapes."""
         return SessionRunner(model if isinstance(model, bytes) else model.SerializeToString(), self.threads)
 
-    def empty(self) -> SessionRunner:
-        """A session that passes one float through."""
-        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("input", "output")]
-        graph = helper.make_graph([helper.make_node("Identity", ["input"], ["output"])], "empty", ends[:1], ends[1:])
-        return self.model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
-
     def canary(self) -> Runner | None:
         return Canary()
 
     def energy_uj(self, runner: Runner, latency_us: float) -> tuple[float, str] | None:
         return rapl_energy_uj(runner, latency_us)
+
+
+def pass_through() -> ModelProto:
+    """A model that passes one float through: what a call costs."""
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("input", "output")]
+    graph = helper.make_graph([helper.make_node("Identity", ["input"], ["output"])], "empty", ends[:1], ends[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
 def _options(threads: int) -> Any:

@@ -17,7 +17,7 @@ from hwnas.progress import bar
 from hwnas.protocols import TrainingRule
 from hwnas.space import Architecture
 from hwnas.supernet import Net, WeightSharing, extract, recalibrate
-from hwnas.train import Schedule, accuracy, join_processes, load_state, save_state, train, world
+from hwnas.train import Schedule, accuracy, device, join_processes, load_state, save_state, train, world
 
 
 def schedule(job: Job) -> Schedule:
@@ -58,11 +58,10 @@ def train_supernet(job: Job) -> WeightSharing:
             state = load_state(final)
             if isinstance(state, dict) and state.get("identity") == mark:
                 net.load_state_dict(state["net"])
-                return net
+                return net.to(device())
         images, labels = tensors(job, "train")
         with bar("training the supernet", job.progress and world()[0] == 0) as shown:
             train(net, make_rule(job), images, labels, schedule(job), job.path("checkpoint.pt"), mark, shown)
-        net.cpu()
         if world()[0] == 0:
             save_state(final, {"identity": mark, "net": net.state_dict()})
             job.path("checkpoint.pt").unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hwnas.card import command_line, versions
+from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity
 from hwnas.measure.harness import Timing
 from hwnas.pipeline import searching, shipping, tables
@@ -55,6 +57,8 @@ def deliver(job: Job, listed: Sequence[Shipped], manifests: Sequence[dict[str, A
 
 def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
     """Profile, measure, grade; says what was measured and the reachable range, and refuses an unreachable limit."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise HwnasError("only training is shared by processes", hint="torchrun -m hwnas train, then hwnas run alone")
     say(f"device {job.device.name}: {job.device.cpu.model.value}, compiler target {job.device.target}")
     for report_ in tables.measure(job):
         say(

@@ -94,6 +94,31 @@ def test_two_models_loaded_together_keep_apart(tmp_path: Path, kernel_cache: Pat
         assert np.array_equal(native(batch), nets.run_onnx(model, batch))
 
 
+def test_signed_activations_are_bit_equal_where_they_are_taken_and_refused_elsewhere(
+    tmp_path: Path, kernel_cache: Path
+) -> None:
+    net = nets.Net(5)
+    x = net.conv_int(net.quantise("input", 0.02, 114), 8, 16, 3, scale=0.05, zero_point=120)
+    x = net.conv_int(x, 16, 16, 3, 2, group=16, scale=0.05, zero_point=128)
+    x = net.gemm_int(net.flatten(net.op_int("GlobalAveragePool", [x], 0.02, 128)), 16, 5)
+    model = _signed(net.model(x, (1, 8, 9, 9), (1, 5)))
+    batch = nets.images(model, 16)
+    compile_onnx(model, "host", tmp_path / "out", cache=kernel_cache)
+    assert np.array_equal(load_native(tmp_path / "out")(batch), nets.run_onnx(model, batch))
+    with pytest.raises(HwnasError, match=r"\(Add\): int8 activations"):
+        compile_onnx(_signed(nets.int8_net()), "host", tmp_path / "no", cache=kernel_cache)
+
+
+def _signed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same codes less 128, as int8."""
+    for item in model.graph.initializer:
+        zero = onnx.numpy_helper.to_array(item)
+        if zero.dtype == np.uint8 and zero.ndim == 0:
+            moved = np.array(int(zero) - 128, np.int8)
+            item.CopyFrom(onnx.numpy_helper.from_array(moved, item.name))
+    return model
+
+
 def test_an_artefact_exported_again_is_the_one_that_is_loaded(tmp_path: Path, kernel_cache: Path) -> None:
     for seed in (1, 2):
         model = nets.int8_net(12 + 4 * seed, seed=seed)

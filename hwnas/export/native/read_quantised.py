@@ -158,6 +158,7 @@ def binary(reader: Reader, node: NodeProto) -> bool:
             raise refuse(node, f"shapes {first.shape} and {second.shape}", ("equal shapes", "Mul by [1, C, 1, 1]"))
         if first.pixels == 1:
             first, second = second, first
+    _only_uint8(node, first, second, target.value)
     kind = "add_int" if node.op_type == "Add" else "mul_int"
     reader.emit_quantised(kind, node, (first.name, second.name), target)
     return True
@@ -176,11 +177,19 @@ def pool(reader: Reader, node: NodeProto) -> bool:
     if target is None:
         return False
     kind = "average_pool_int" if node.op_type == "AveragePool" else "max_pool_int"
+    if kind == "average_pool_int":
+        _only_uint8(node, source, target.value)
     if kind == "max_pool_int":
         _same_quantisation(reader, node, source, target)
     attributes["count_include_pad"] = int(attribute(node, "count_include_pad", 0))
     reader.emit_quantised(kind, node, (source.name,), target, attributes)
     return True
+
+
+def _only_uint8(node: NodeProto, *values: Value) -> None:
+    """Refuses int8: ONNX Runtime computes this operator in float there, with other roundings."""
+    if any(value.kind != "u8" for value in values):
+        raise refuse(node, "int8 activations", ("uint8 activations",))
 
 
 def _same_quantisation(reader: Reader, node: NodeProto, source: Value, target: Target) -> None:

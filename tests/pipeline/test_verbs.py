@@ -1,0 +1,130 @@
+"""Every verb of the pipeline as a command of its own, with --json, on the null device; then the host for real."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hwnas.cli.main import main
+from tests.pipeline.runs import SETTINGS, run_file
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_file(tmp_path_factory.mktemp("verbs"))
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """The JSON that a command prints on standard output, alone."""
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_measure_prints_the_grade_of_every_table(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = answer(capsys, "measure", str(path))
+    assert [line["measured"] > 0 for line in first["lines"]] == [True, True]
+    for line in first["lines"]:
+        assert line["mape"] == pytest.approx(0, abs=1e-9) and line["spearman"] == pytest.approx(1)
+        assert line["baseline_mape"] > 0 and line["n_test"] >= 4
+    again = answer(capsys, "measure", str(path))
+    assert [line["measured"] for line in again["lines"]] == [0, 0]
+
+
+def test_train_prints_where_the_supernet_is_and_what_it_can_do(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = answer(capsys, "train", str(path))
+    assert Path(said["supernet"]).exists() and set(said["validation_accuracy"]) == {"int8 largest", "int8 smallest"}
+
+
+def test_search_prints_the_pick_within_the_limit(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (target,) = answer(capsys, "search", str(path), "--limit", "latency_us=3.0", "--limit", "size_kb=40")
+    low, high = target["reachable"]["latency"]
+    assert low <= target["pick"]["costs"]["latency"] <= 3.0 < high
+    assert target["pick"]["costs"]["size"] <= 40_000
+
+
+def test_export_and_verify_print_the_files(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exported = answer(capsys, "export", str(path))
+    assert [Path(one["file"]).name for one in exported] == ["model.int8.onnx", "model.fp32.onnx"]
+    verified = answer(capsys, "verify", str(path))
+    assert all(one["ok"] for one in verified) and verified[0]["differing_outputs"] == 0
+
+
+def test_run_and_report_print_the_same_results(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = answer(capsys, "run", str(path))
+    shown = answer(capsys, "report", str(path.parent / "runs" / "tiny"))
+    assert shown["targets"] == results["targets"] and Path(shown["report"]).exists()
+
+
+def test_a_mixed_target_searches_precision_a_block_under_four_limits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = {"latency_us": 100.0, "size_kb": 100.0, "peak_memory_kb": 100.0, "energy_uj": 100.0}
+    mixed = run_file(tmp_path, limits=limits, targets=[{"precision": "mixed", "engine": "onnxruntime"}])
+    (target,) = answer(capsys, "search", str(mixed))
+    assert set(target["pick"]["costs"]) == {"latency", "size", "peak_memory", "energy"}
+
+
+def test_a_winner_measured_above_its_limit_fails_the_run_and_says_by_how_much(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hwnas.measure.null import FixedRunner, NullBackend
+
+    for name in ("tables", "runs"):
+        shutil.copytree(path.parent / name, tmp_path / name)
+    honest = NullBackend.network
+    monkeypatch.setattr(
+        NullBackend, "network", lambda self, n, seed: FixedRunner(2 * honest(self, n, seed).latency_us, 1.0)
+    )
+    assert main(["run", str(run_file(tmp_path)), "--limit", "latency_us=4.0"]) == 1
+    assert "above the limit of 4.0 us" in capsys.readouterr().err
+    assert (tmp_path / "runs" / "tiny" / "results.json").exists(), "the results are kept"
+
+
+@pytest.mark.slow
+def test_this_machine_runs_int8_and_1_bit_through_both_engines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets = [
+        {"precision": "int8", "engine": "onnxruntime"},
+        {"precision": "int8", "engine": "tvm"},
+        {"precision": "w1a1", "engine": "tvm"},
+        {"precision": "mixed", "engine": "tvm"},
+    ]
+    space = {**SETTINGS["space"], "kernels": [3]}
+    path = run_file(tmp_path, device="local", limits={"latency_us": 1e6}, targets=targets, space=space)
+    results = answer(capsys, "run", str(path))
+    for target in results["targets"]:
+        winner = target["rows"][0]
+        assert winner["measured_us"] > 0 and winner["verified"].startswith("ok")
+        if target["precision"] == "int8":
+            assert "bit-equal" in winner["verified"], "integers all the way"
+
+
+@pytest.mark.slow
+def test_the_teaching_twin_runs(repository: Path) -> None:
+    command = [sys.executable, str(repository / "examples" / "tiny.py")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=repository, env={"PYTHONPATH": str(repository), "PATH": ""}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "bit-equal on 359 samples" in done.stdout
+    assert len((repository / "examples" / "tiny.py").read_text().splitlines()) <= 150
+
+
+def test_scores_do_not_depend_on_the_order_they_are_asked_in(path: Path) -> None:
+    from hwnas.pipeline import learning
+    from hwnas.pipeline.config import read_run_file
+    from hwnas.pipeline.job import Job
+
+    job = Job(read_run_file(path), progress=False)
+    net = learning.train_supernet(job)
+    drawn = [job.space.random(np.random.default_rng(i)) for i in range(4)]
+    one, two = (learning.scorer(job, net, lambda scores: None, {}) for _ in range(2))
+    np.testing.assert_array_equal(one(drawn), two(drawn[::-1])[::-1])
