@@ -2,7 +2,7 @@
 
     python benchmarks/native_nets.py                 a table with medians and the load average
     python benchmarks/native_nets.py --json          the bars as JSON
-    python benchmarks/native_nets.py --run runs/NAME also the models that a finished run shipped
+    python benchmarks/native_nets.py --run runs/NAME the winners of that run; default: runs/quickstart where it is
 
 Every round times a few runs of one engine, then of the other; a ratio is between medians. Before anything is timed both
 engines must agree: INT8 nets bit for bit, nets with float sums within their rounding. The 1-bit net is compared with
@@ -149,11 +149,14 @@ def contests() -> Iterator[Contest]:
 
 
 def shipped(folder: Path) -> Iterator[Contest]:
-    """The ONNX models that a run shipped, each against itself in ONNX Runtime."""
-    for path in sorted(folder.rglob("*.onnx")):
-        model = onnx.load(path)
-        limit = None if any(node.domain == "hwnas" for node in model.graph.node) else 0.9
-        yield Contest(str(path.relative_to(folder)), model, model, limit, False)
+    """The winners that a run shipped: INT8 against itself in ONNX Runtime, 1-bit against its fp32 twin there."""
+    for path in sorted(folder.glob("export/*/model.*.onnx")):
+        model, target = onnx.load(path), path.parent.name
+        if path.name == "model.int8.onnx":
+            yield Contest(f"{folder.name}'s winner {target}", model, model, 0.9, True)
+        if path.name == "model.binary.onnx":
+            twin = onnx.load(path.with_name("model.fp32.onnx"))
+            yield Contest(f"{folder.name}'s winner {target} / its fp32 twin", model, twin, 0.5, False)
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -210,12 +213,12 @@ def main() -> int:
     """Prints the bars; exit 1 where one is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the bars as JSON")
-    parser.add_argument("--run", type=Path, help="a finished run whose shipped models are timed too")
+    parser.add_argument("--run", type=Path, default=Path("runs/quickstart"), help="a finished run whose winners are timed")
     parser.add_argument("--only", default="", help="only nets whose name contains this")
     options = parser.parse_args()
     bars = []
     with tempfile.TemporaryDirectory() as work:
-        todo = [*contests(), *(shipped(options.run) if options.run else ())]
+        todo = [*contests(), *shipped(options.run)]
         for index, contest in enumerate(c for c in todo if options.only in c.name):
             ours, theirs, manifest = compare(contest, Path(work) / str(index), Path(work) / "kernels")
             print(

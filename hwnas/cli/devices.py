@@ -94,7 +94,7 @@ def _summary(profile: DeviceProfile) -> dict[str, Any]:
 
 
 def _print_profile(profile: DeviceProfile, json_output: bool) -> None:
-    described = profile.describe()
+    described = profile.describe() | {"advice": _advice(profile)}
     if json_output:
         print_json(described)
         return
@@ -107,6 +107,14 @@ def _print_profile(profile: DeviceProfile, json_output: bool) -> None:
     for name, value, source in _lines("", described):
         table.add_row(name, value, source)
     results_console().print(table)
+
+
+def _advice(profile: DeviceProfile) -> str:
+    """What the instruction counts of its kernels say about 1-bit against INT8."""
+    from kernels.target import parse_target
+    from kernels.throughput import advice
+
+    return advice(parse_target(profile.target)) or "1-bit layers can be faster than INT8 here: measure both"
 
 
 def _lines(prefix: str, value: Any) -> list[tuple[str, str, str]]:

@@ -91,9 +91,13 @@ def _native(model: Path, target: str, folder: Path) -> dict[str, Any]:
     from hwnas.device import list_devices, load_device
     from hwnas.export.native import compile_onnx
     from kernels.target import parse_target
+    from kernels.throughput import advice
 
     text = load_device(target).target if target in list_devices() or target.endswith((".yaml", ".yml")) else target
-    parse_target(text)  # a wrong name is refused before anything is compiled
+    machine = parse_target(text)  # a wrong name is refused before anything is compiled
     artefact = compile_onnx(model, text, folder)
+    said = advice(machine)
+    if said and any(call["kind"].startswith("binary") for call in artefact.manifest["steps"]):
+        progress_lines()(f"note: {said}")
     size = sum((artefact.folder / name).stat().st_size for name in artefact.files if name.endswith((".a", ".wasm")))
     return {**artefact.manifest, "file": str(artefact.folder), "size_bytes": size, "arena_bytes": artefact.arena_bytes}

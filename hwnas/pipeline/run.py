@@ -128,7 +128,7 @@ def gather(job: Job, fidelities: Fidelities, found: Sequence[Found], deliveries:
         command=command_line(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=config.seed,
-        notes=tuple(_notes(found)),
+        notes=tuple([*_notes(found), *advice_for(job, found)]),
     )  # fmt: skip
 
 
@@ -191,6 +191,16 @@ def _row(job: Job, d: Delivery) -> report.Row:
         verified=d.verified["summary"],
         file=str(d.shipped.artefact.relative_to(job.config.folder)),
     )
+
+
+def advice_for(job: Job, found: Sequence[Found]) -> list[str]:
+    """Where INT8 beats 1-bit on the target, the run says so instead of pretending."""
+    from kernels.target import parse_target
+    from kernels.throughput import advice
+
+    binary = any(one.target.precision in ("w1a1", "mixed") for one in found)
+    said = advice(parse_target(job.device.target)) if binary else None
+    return [said] if said else []
 
 
 def _notes(found: Sequence[Found]) -> list[str]:

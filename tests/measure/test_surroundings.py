@@ -38,7 +38,8 @@ CODES = Operator.of("conv_bn_act", (16, 8, 8), (16, 8, 8), "int8", kernel=3, str
 
 def test_a_block_computes_the_same_behind_a_pool() -> None:
     model, x = block_model(INSIDE), image((1, 16, 8, 8))
-    assert np.array_equal(run(behind_a_pool(model), x), run(model, x))
+    # The pool is the identity; fusing the residual changes the order of one float32 sum.
+    np.testing.assert_allclose(run(behind_a_pool(model), x), run(model, x), rtol=1e-5, atol=1e-5)
     assert np.array_equal(run(pool_alone((1, 16, 8, 8)), x), x)
 
 
