@@ -213,7 +213,7 @@ def main() -> int:
     """Prints the bars; exit 1 where one is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the bars as JSON")
-    parser.add_argument("--run", type=Path, default=Path("runs/quickstart"), help="a finished run whose winners are timed")
+    parser.add_argument("--run", type=Path, default=Path("runs/quickstart"), help="a run whose winners are timed")
     parser.add_argument("--only", default="", help="only nets whose name contains this")
     options = parser.parse_args()
     bars = []

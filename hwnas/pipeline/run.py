@@ -128,7 +128,7 @@ def gather(job: Job, fidelities: Fidelities, found: Sequence[Found], deliveries:
         command=command_line(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=config.seed,
-        notes=tuple([*_notes(found), *advice_for(job, found)]),
+        notes=(*_notes(found), *advice_for(job, found)),
     )  # fmt: skip
 
 

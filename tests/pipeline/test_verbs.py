@@ -56,6 +56,20 @@ def test_export_and_verify_print_the_files(path: Path, capsys: pytest.CaptureFix
     assert all(one["ok"] for one in verified) and verified[0]["differing_outputs"] == 0
 
 
+def test_verify_takes_one_file_too_and_refuses_a_truncated_one(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = path.parent / "runs" / "tiny" / "export" / "int8-onnxruntime"
+    assert answer(capsys, "verify", str(folder / "model.int8.onnx"))["differing_outputs"] == 0
+    cut = folder / "cut.onnx"
+    cut.write_bytes((folder / "model.int8.onnx").read_bytes()[:2000])
+    assert main(["verify", str(cut), "--samples", str(folder / "expected.int8.npz")]) == 2
+    assert "cut.onnx does not run" in capsys.readouterr().err
+    wrong = folder / "wrong.npz"
+    held = dict(np.load(folder / "expected.int8.npz"))
+    np.savez(wrong, **{**held, "expected": held["expected"] + 1})
+    assert main(["verify", str(folder / "model.int8.onnx"), "--samples", str(wrong)]) == 1
+    assert "does not give the expected outputs" in capsys.readouterr().err
+
+
 def test_run_and_report_print_the_same_results(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = answer(capsys, "run", str(path))
     shown = answer(capsys, "report", str(path.parent / "runs" / "tiny"))
