@@ -203,7 +203,7 @@ def distinct_networks(space: SearchSpace, count: int, seed: int) -> list[Network
     if len(found) < LEAST_NETWORKS:
         raise HwnasError(
             f"space {space.name!r} has {len(found)} different networks; grading takes at least {LEAST_NETWORKS}",
-            hint="use the table without a calibration, or allow more options",
+            hint="give the space more options",
         )
     return list(found.values())
 

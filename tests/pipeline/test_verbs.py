@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hwnas.cli.main import main
-from tests.pipeline.runs import SETTINGS, run_file
+from tests.pipeline.runs import run_file
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +111,7 @@ def test_this_machine_runs_int8_and_1_bit_through_both_engines(
         {"precision": "w1a1", "engine": "tvm"},
         {"precision": "mixed", "engine": "tvm"},
     ]
-    space = {**SETTINGS["space"], "kernels": [3]}
-    path = run_file(tmp_path, device="local", limits={"latency_us": 1e6}, targets=targets, space=space)
+    path = run_file(tmp_path, device="local", limits={"latency_us": 1e6}, targets=targets)
     results = answer(capsys, "run", str(path))
     for target in results["targets"]:
         winner = target["rows"][0]
