@@ -50,7 +50,7 @@ _NOT_BARE = {"true", "false", "nan", "inf", "infinity"}
 class Measurement:
     """One table row. `latency_us` is the chosen statistic, the minimum; a failed row has a reason and no numbers.
 
-    `spread` is how far the two best independent rounds were apart (0.01 = 1 %): the row's own noise. `runs` counts
+    `spread` is how far the two best independent loads were apart (0.01 = 1 %): the row's own noise. `runs` counts
     every timed execution. `samples_us` are as the clock gave them, each the mean of `runs / len(samples_us)` executions
     back to back; the statistics are those of the samples less `overhead_us`, what a run does besides the block.
     """

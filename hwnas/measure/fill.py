@@ -6,28 +6,29 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from hwnas.card import card_path, command_line, locked, update_card, versions
+from hwnas.card import card_path, command_line, update_card, versions
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
 from hwnas.measure.backend import Backend, backend_for
-from hwnas.measure.harness import Plan, Runner, Timing, measure_together
+from hwnas.measure.harness import Plan
+from hwnas.measure.rows import Load, disagreement, failed_row, row_of, timed_group
 from hwnas.network import PRECISIONS, Operator
 from hwnas.progress import bar
-from hwnas.table import LatencyTable, Measurement, open_table
+from hwnas.table import LatencyTable, open_table
 
-GROUP = 12  # rows timed together: enough to spread each row's rounds over about a second
-GROUP_SECONDS = 1.5  # no more rows are prepared for a group after this long: a kill loses a couple of seconds
-# A canary this much above its best, or rounds this far apart, tell that the machine was disturbed: those rows are
-# measured again, at most REPEATS times. Rescaling by the canary instead would ruin the ranking (docs/measurement.md).
+# Where an engine's memory happens to lie can slow a block by 30 % for as long as it stays loaded, though its rounds
+# agree to 1 %. So each operator is loaded and timed afresh, twice at least, until its two best loads agree.
+LEAST_LOADS = 2
+MOST_LOADS = 5
+AGREEMENT = 0.03
+# A canary this much above its best tells that the machine was in a slow phase. Those rows are timed again; rescaling
+# them by the canary instead would ruin the ranking (docs/measurement.md).
 DRIFT = 0.05
-REPEATS = 2
-# A block that costs no more than calling it: two minima agree to 1 % each, so less than this share cannot be told.
-LEAST_SHARE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Report:
 
 
 class Ticker(Protocol):
-    """Told after every group how many rows it took."""
+    """Told after every group how many more rows were loaded and timed."""
 
     def __call__(self, done: int) -> None: ...
 
@@ -64,7 +65,7 @@ def measure_missing(
     """Measure the operators that the device's tables lack, each precision into its own table.
 
     A failure becomes a row with its reason. Rows of an older engine version stay and are counted as `stale`;
-    `repeated` counts rows timed again because the machine was disturbed.
+    `repeated` counts rows loaded more often than planned because the machine was disturbed.
     Raises HwnasError when the device or engine cannot be used or a table is malformed or unwritable.
     """
     start = time.monotonic()
@@ -78,7 +79,7 @@ def measure_missing(
     count = sum(len(missing) for missing in todo.values())
     backend = backend_for(engine, device, threads, tables_dir) if count else None
     repeated = 0
-    with _ticker(count, f"measuring on {device.name}, {engine}", progress) as tick:
+    with _ticker(LEAST_LOADS * count, f"measuring on {device.name}, {engine}", progress) as tick:
         for table in tables:
             if backend is not None and todo[table.path]:
                 repeated += _fill(table, todo[table.path], backend, plan, tick)
@@ -99,126 +100,35 @@ def measure_missing(
 
 
 def _fill(table: LatencyTable, todo: list[Operator], backend: Backend, plan: Plan | None, tick: Ticker) -> int:
-    """Measure `todo` into `table`, then again what the machine disturbed; how many rows that was."""
-    timed: dict[Operator, tuple[Measurement, float]] = {}
-    left = list(todo)
-    while left:
-        rows, canary_us = _timed_group(left, table, backend, plan)
-        table.add(rows)
-        timed |= {row.operator: (row, canary_us) for row in rows}
-        tick(len(rows))
+    """Measure `todo` into `table`; how many rows were timed more often than planned because loads disagreed.
+
+    The first pass saves rows as it goes, so that a kill loses little; later passes load everything afresh and rewrite.
+    """
+    loads: dict[Operator, list[Load]] = {}
     again = 0
-    for _ in range(REPEATS):
-        left = _disturbed(timed)
-        again += len(left)
+    for number in range(MOST_LOADS):
+        left = list(todo) if number == 0 else list(loads) if number < LEAST_LOADS else _disturbed(loads)
+        again += len(left) if number >= LEAST_LOADS else 0
         while left:
-            rows, canary_us = _timed_group(left, table, backend, plan)
-            faster = [row for row in rows if _faster(row, timed[row.operator][0])]
-            table.add(faster, replace=True)
-            kept = {row.operator: (row, canary_us) for row in faster}
-            # What was no faster than before has been confirmed: the old row stands, in the light of the new canary.
-            timed |= {row.operator: (timed[row.operator][0], canary_us) for row in rows} | kept
+            group = timed_group(left, backend, plan, table.path.with_name("clock"))
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            rows = []
+            for operator, outcome in group.items():
+                if isinstance(outcome, Load):
+                    loads.setdefault(operator, []).append(outcome)
+                    rows.append(row_of(operator, loads[operator], backend.version, now))
+                elif number == 0:
+                    rows.append(failed_row(operator, outcome, backend.version, now))
+            table.add(rows, replace=number > 0)
+            tick(len(group) if number < LEAST_LOADS else 0)
     return again
 
 
-def _disturbed(timed: dict[Operator, tuple[Measurement, float]]) -> list[Operator]:
-    """Good rows measured beside a slow canary, or whose own rounds did not agree."""
-    best = min(canary_us for _, canary_us in timed.values())
-    return [
-        operator
-        for operator, (row, canary_us) in timed.items()
-        if row.spread is not None and (canary_us > best * (1.0 + DRIFT) or row.spread > DRIFT)
-    ]
-
-
-def _faster(new: Measurement, old: Measurement) -> bool:
-    return new.latency_us is not None and old.latency_us is not None and new.latency_us < old.latency_us
-
-
-def _timed_group(
-    left: list[Operator], table: LatencyTable, backend: Backend, plan: Plan | None
-) -> tuple[list[Measurement], float]:
-    """Takes operators from the front of `left` and times them together: their rows, and the canary's latency."""
-    runners: dict[Operator, Runner | Exception] = {}
-    began = time.monotonic()
-    while left and len(runners) < GROUP and (not runners or time.monotonic() - began < GROUP_SECONDS):
-        operator = left.pop(0)
-        runners[operator] = _prepared(backend, operator)
-    # Two processes that fill tables of one device take turns: side by side they would time each other.
-    with locked(table.path.with_name("clock")):
-        return _timed(runners, backend, plan)
-
-
-def _prepared(backend: Backend, operator: Operator) -> Runner | Exception:
-    try:
-        return backend.block(operator)
-    except (ImportError, MemoryError, OSError):
-        raise  # this machine's state, not the block's: a row of it would outlive its cause
-    except Exception as problem:  # a failed measurement is data
-        return problem
-
-
-def _timed(
-    runners: dict[Operator, Runner | Exception], backend: Backend, plan: Plan | None
-) -> tuple[list[Measurement], float]:
-    """A row for every operator of the group, and the canary's latency; baselines are timed in the same rounds."""
-    ready = {operator: runner for operator, runner in runners.items() if not isinstance(runner, Exception)}
-    baselines = {operator: backend.baseline(operator) for operator in ready}
-    canary = backend.canary()
-    beside = {id(runner): runner for runner in (*baselines.values(), canary) if runner is not None}
-    timings = measure_together([*ready.values(), *beside.values()], plan)
-    known: dict[int, float] = {}
-    for key, timing in zip(beside, timings[len(ready) :], strict=True):
-        if isinstance(timing, Exception):
-            raise timing
-        known[key] = timing.latency_us
-    overheads = {operator: known.get(id(baseline), 0.0) for operator, baseline in baselines.items()}
-    canary_us = known.get(id(canary), 0.0)
-    del timings[len(ready) :]
-    outcomes: dict[Operator, Timing | Exception] = dict(zip(ready, timings, strict=True))
-    outcomes |= {operator: problem for operator, problem in runners.items() if isinstance(problem, Exception)}
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    rows = []
-    for operator in runners:
-        outcome = outcomes[operator]
-        if isinstance(outcome, Timing):
-            row = measurement(operator, outcome, overheads[operator], backend.version, now)
-            energy = backend.energy_uj(ready[operator], outcome.latency_us)
-            rows.append(row if energy is None else replace(row, energy_uj=energy[0], energy_source=energy[1]))
-        else:
-            rows.append(
-                Measurement(operator, "failed", reason_of(outcome), engine_version=backend.version, measured_at=now)
-            )
-    return rows, canary_us
-
-
-def measurement(
-    operator: Operator, timing: Timing, overhead_us: float, engine_version: str, measured_at: str
-) -> Measurement:
-    """The row of a timing, in which every run includes `overhead_us` of calling."""
-
-    def own(latency_us: float) -> float:
-        return max(latency_us - overhead_us, LEAST_SHARE * overhead_us) if overhead_us else latency_us
-
-    return Measurement(
-        operator,
-        "ok",
-        latency_us=own(timing.latency_us),
-        p50_us=own(timing.p50_us),
-        p90_us=own(timing.p90_us),
-        spread=timing.spread,
-        overhead_us=overhead_us,
-        runs=timing.runs,
-        samples_us=tuple(float(f"{sample:.6g}") for sample in timing.samples_us),
-        engine_version=engine_version,
-        measured_at=measured_at,
-    )
-
-
-def reason_of(problem: Exception) -> str:
-    """An exception as one line of at most 300 characters."""
-    text = " ".join(str(problem).split()) or "no message"
-    return f"{type(problem).__name__}: {text}"[:300]
+def _disturbed(loads: dict[Operator, list[Load]]) -> list[Operator]:
+    """Operators whose loads disagree, or were all timed beside a slow canary."""
+    canaries = {operator: min(load.canary_us for load in of) for operator, of in loads.items()}
+    slow = min(canaries.values(), default=0.0) * (1.0 + DRIFT)
+    return [o for o, of in loads.items() if disagreement(of) > AGREEMENT or canaries[o] > slow]
 
 
 def _note(table: LatencyTable, device: DeviceProfile, backend: Backend, tables_dir: Path) -> None:

@@ -29,14 +29,14 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how often. The defaults cost about 0.1 s a row on an idle machine and at most about 0.5 s."""
+    """How long and how often. The defaults cost about 0.05 s on an idle machine and at most about 0.5 s."""
 
     sample_us: float = 50.0  # 1000 times the grain of perf_counter, short enough to slip between two interrupts
     warmup_us: float = 1_500.0
     round_us: float = 30_000.0  # no round of one runner takes longer, unless a single run does
     patience: int = 20  # a round ends after this many samples without a better minimum
     improvement: float = 0.005
-    least_rounds: int = 3
+    least_rounds: int = 2
     most_rounds: int = 8
     agreement: float = 0.01  # two best rounds this close: the minimum is found
 

@@ -34,7 +34,7 @@ class RegularizedEvolution:
     def _child(self) -> Architecture:
         if len(self._population) < 2:
             return self.space.random(self._rng)
-        drawn = self._rng.integers(len(self._population), size=min(self.sample, len(self._population)))
+        drawn = self._rng.integers(len(self._population), size=self.sample)
         _, parent = max((self._population[i] for i in drawn), key=lambda member: member[0])
         return self._mutated(parent)
 
