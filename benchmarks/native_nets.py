@@ -29,7 +29,7 @@ import onnx
 import onnxruntime
 from bars import Bar, report  # type: ignore[import-not-found]  # the file beside this one
 
-from hwnas.export.native import compile_onnx, load_native
+from hwnas.export.native import NativeModel, compile_onnx
 from hwnas.export.onnx import network_model
 from hwnas.network import Network, Node, Operator
 from hwnas.spaces.resnet_binary import resnet_binary
@@ -170,7 +170,7 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 def compare(contest: Contest, folder: Path, cache: Path) -> tuple[float, float, dict[str, Any]]:
     """(our median us, their median us, our manifest) after both engines agreed on our model."""
     artifact = compile_onnx(contest.ours, "host", folder, cache=cache)
-    native = load_native(folder)
+    native = NativeModel(folder)
     batch = np.random.default_rng(0).standard_normal((4, *native.input_shape[1:])).astype(np.float32)
     reference = session(contest.ours)
     expected = np.concatenate([reference.run(None, {"input": sample[None]})[0] for sample in batch])

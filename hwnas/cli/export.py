@@ -19,6 +19,9 @@ TargetName = Annotated[
     str | None,
     typer.Option("--target", help="native: a device profile or compiler target; default: the run's device, or host."),
 ]
+Fallback = Annotated[
+    bool, typer.Option("--fallback", help="native: where no kernel covers the model, keep it for ONNX Runtime.")
+]
 
 
 def export(
@@ -28,6 +31,7 @@ def export(
     device: Device = None,
     format_: Format = "onnx",
     target: TargetName = None,
+    fallback: Fallback = False,
     json_output: Json = False,
 ) -> None:
     """Examples:
@@ -46,7 +50,7 @@ def export(
     if run_file.suffix == ".onnx":
         if format_ != "native":
             raise HwnasError(f"{run_file} is an ONNX file already", hint="--format native compiles it")
-        made = [_native(run_file, target or "host", out or Path(f"{run_file.stem}-native"))]
+        made = [_native(run_file, target or "host", out or Path(f"{run_file.stem}-native"), fallback)]
     else:
         made = _winners(run_file, out, limit, device, format_, target)
     if json_output:
@@ -86,16 +90,23 @@ def _winners(
     return made
 
 
-def _native(model: Path, target: str, folder: Path) -> dict[str, Any]:
+def _native(model: Path, target: str, folder: Path, fallback: bool = False) -> dict[str, Any]:
     """One ONNX file as a native library; `target` is a device profile's name or a compiler target."""
     from hwnas.device import list_devices, load_device
-    from hwnas.export.native import compile_onnx
+    from hwnas.export.native import compile_onnx, keep_for_onnxruntime
     from kernels.target import parse_target
     from kernels.throughput import advice
 
     text = load_device(target).target if target in list_devices() or target.endswith((".yaml", ".yml")) else target
     machine = parse_target(text)  # a wrong name is refused before anything is compiled
-    artefact = compile_onnx(model, text, folder)
+    try:
+        artefact = compile_onnx(model, text, folder)
+    except HwnasError as refusal:
+        if not fallback:
+            raise
+        kept = keep_for_onnxruntime(model, folder, refusal)
+        progress_lines()(f"note: kept for ONNX Runtime: {refusal}")
+        return {**kept, "file": str(folder), "size_bytes": model.stat().st_size, "arena_bytes": 0}
     said = advice(machine)
     if said and any(call["kind"].startswith("binary") for call in artefact.manifest["steps"]):
         progress_lines()(f"note: {said}")

@@ -20,7 +20,7 @@ from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
 from hwnas.export.native import link
 from hwnas.export.native.compile import plan_model
-from hwnas.export.native.load import load_native
+from hwnas.export.native.load import NativeModel
 from hwnas.export.native.objects import default_cache, kernel_objects, sources_digest
 from hwnas.export.native.tiles import TileTable
 from hwnas.export.onnx import block_model, network_model
@@ -122,7 +122,7 @@ class LibraryRunner:
     """An exported library as its caller runs it: whole runs, less what calling it from Python costs."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.model = load_native(folder)
+        self.model = NativeModel(folder)
         rng = np.random.default_rng(0)
         self.model(rng.standard_normal((1, *self.model.input_shape[1:])).astype(np.float32))
         self.call_us = min(_loop_us(_Nothing().run, 1000) for _ in range(20)) / 1000

@@ -204,7 +204,7 @@ def verify(job: Job, shipped: Shipped, manifest: dict[str, Any]) -> dict[str, An
 
 
 def time_again(job: Job, shipped: Sequence[Shipped]) -> list[Timing]:
-    """The exported files on the device, interleaved, each loaded afresh `LOADS` times (docs/measurement.md says why)."""
+    """The exported files on the device, interleaved, each loaded afresh `LOADS` times (see docs/measurement.md)."""
     from hwnas.measure.deployed import deployed_runner
 
     config = job.config

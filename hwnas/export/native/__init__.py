@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from hwnas.export.native.compile import NativeArtifact, compile_onnx, open_artifact
+from hwnas.export.native.fallback import RuntimeModel, keep_for_onnxruntime
 from hwnas.export.native.load import NativeModel, load_native
 
-__all__ = ["NativeArtifact", "NativeModel", "compile_onnx", "load_native", "open_artifact"]
+__all__ = [
+    "NativeArtifact",
+    "NativeModel",
+    "RuntimeModel",
+    "compile_onnx",
+    "keep_for_onnxruntime",
+    "load_native",
+    "open_artifact",
+]

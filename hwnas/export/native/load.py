@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwnas.errors import HwnasError
 from hwnas.export.native.compile import open_artifact
+from hwnas.export.native.fallback import RuntimeModel, is_kept_for_onnxruntime
 from hwnas.export.native.memory import aligned
 
 #: what the library's error codes mean
@@ -110,6 +111,6 @@ def _load(library: Path, target: str) -> ctypes.CDLL:
             ) from error
 
 
-def load_native(folder: str | Path) -> NativeModel:
-    """The function that a native artefact's shared library computes."""
-    return NativeModel(folder)
+def load_native(folder: str | Path) -> NativeModel | RuntimeModel:
+    """The function that a native artefact computes: by its shared library, or by ONNX Runtime if kept for it."""
+    return RuntimeModel(folder) if is_kept_for_onnxruntime(folder) else NativeModel(folder)

@@ -1,0 +1,51 @@
+"""Where no kernel covers an operator: a refusal that names it, or ONNX Runtime where asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import hwnas
+from hwnas.cli.main import main
+
+
+@pytest.fixture
+def erf(tmp_path: Path) -> Path:
+    """A model whose only operator, Erf, has no kernel."""
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 4, 4]) for name in ("input", "output")]
+    graph = helper.make_graph([helper.make_node("Erf", ["input"], ["output"], "gauss")], "erf", ends[:1], ends[1:])
+    path = tmp_path / "erf.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+    return path
+
+
+def test_an_uncovered_operator_is_refused_by_node_and_name(
+    erf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(erf), "--format", "native", "--out", str(tmp_path / "made")]) == 2
+    error = capsys.readouterr().err
+    assert "gauss" in error and "Erf" in error and not (tmp_path / "made").exists()
+
+
+def test_where_asked_the_model_is_kept_for_onnx_runtime(
+    erf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(erf), "--format", "native", "--fallback", "--out", str(tmp_path / "made")]) == 0
+    assert "kept for ONNX Runtime" in capsys.readouterr().err
+    batch = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
+    from scipy.special import erf as expected
+
+    np.testing.assert_allclose(hwnas.load_native(tmp_path / "made")(batch), expected(batch), atol=1e-6)
+
+
+def test_a_model_that_no_engine_runs_is_refused_all_the_same(
+    erf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = tmp_path / "cut.onnx"
+    cut.write_bytes(erf.read_bytes()[:40])
+    assert main(["export", str(cut), "--format", "native", "--fallback", "--out", str(tmp_path / "made")]) == 2
+    assert "cut.onnx" in capsys.readouterr().err and not (tmp_path / "made").exists()
