@@ -61,6 +61,12 @@ def join_processes() -> None:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
+def leave_processes() -> None:
+    """Leaves the group: what follows training (calibration, scoring) is one process's work."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def device() -> torch.device:
     """This process's GPU when there is one, else the CPU."""
     return (

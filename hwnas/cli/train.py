@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
 from hwnas.cli._output import Json, keeping, print_json, results_console
 
@@ -18,13 +20,12 @@ def train(
     A checkpoint is kept after every epoch; the same command goes on from it. Nothing is measured.
     """
     from hwnas.pipeline import learning
-    from hwnas.train import world
 
     job = job_of(run_file, out, limit, device)
     with keeping(f"the last finished epoch, in {job.path('checkpoint.pt')}"):
         net = learning.train_supernet(job)
-    if world()[0]:
-        return
+    if int(os.environ.get("RANK", "0")):
+        return  # another process of torchrun's speaks for all
     images, labels = learning.tensors(job, "validation")
     scores = {}
     for precision in dict.fromkeys(t.precision for t in job.config.targets):

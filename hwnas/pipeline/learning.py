@@ -17,7 +17,17 @@ from hwnas.progress import bar
 from hwnas.protocols import TrainingRule
 from hwnas.space import Architecture
 from hwnas.supernet import Net, WeightSharing, extract, recalibrate
-from hwnas.train import Schedule, accuracy, device, join_processes, load_state, save_state, train, world
+from hwnas.train import (
+    Schedule,
+    accuracy,
+    device,
+    join_processes,
+    leave_processes,
+    load_state,
+    save_state,
+    train,
+    world,
+)
 
 
 def schedule(job: Job) -> Schedule:
@@ -49,7 +59,6 @@ def tensors(job: Job, split: str) -> tuple[torch.Tensor, torch.Tensor]:
 def train_supernet(job: Job) -> WeightSharing:
     """The trained supernet: read back when it is there, taken up again from its last epoch when it was cut off."""
     with job.stage("train"):
-        join_processes()
         if job.config.train.threads:
             torch.set_num_threads(job.config.train.threads)
         net = WeightSharing(job.space, job.config.seed)
@@ -59,12 +68,14 @@ def train_supernet(job: Job) -> WeightSharing:
             if isinstance(state, dict) and state.get("identity") == mark:
                 net.load_state_dict(state["net"])
                 return net.to(device())
+        join_processes()
         images, labels = tensors(job, "train")
         with bar("training the supernet", job.progress and world()[0] == 0) as shown:
             train(net, make_rule(job), images, labels, schedule(job), job.path("checkpoint.pt"), mark, shown)
         if world()[0] == 0:
             save_state(final, {"identity": mark, "net": net.state_dict()})
             job.path("checkpoint.pt").unlink(missing_ok=True)
+        leave_processes()
         return net
 
 

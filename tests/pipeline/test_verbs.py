@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,16 @@ def test_measure_prints_the_grade_of_every_table(path: Path, capsys: pytest.Capt
 def test_train_prints_where_the_supernet_is_and_what_it_can_do(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = answer(capsys, "train", str(path))
     assert Path(said["supernet"]).exists() and set(said["validation_accuracy"]) == {"int8 largest", "int8 smallest"}
+
+
+@pytest.mark.slow
+def test_train_by_torchrun_is_shared_by_two_processes(tmp_path: Path, repository: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "hwnas", "train", str(run_file(tmp_path)), "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert Path(json.loads(done.stdout)["supernet"]).exists(), "one process prints, alone"
 
 
 def test_search_prints_the_pick_within_the_limit(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
