@@ -84,7 +84,8 @@ def search(
     queue = _seeds(space, costings, limits, batch, seed)
     asked, most = 0, 200 * max(1, budget // batch)
     while len(trials) < budget and asked < most:
-        proposals = queue or sampler.ask(min(batch, budget - len(trials)))
+        room = min(batch, budget - len(trials))
+        proposals = queue[:budget] or sampler.ask(room)
         queue, asked = [], asked + 1
         if not proposals:
             break

@@ -190,6 +190,7 @@ def _row(job: Job, d: Delivery) -> report.Row:
         limit_ok=within,
         verified=d.verified["summary"],
         file=str(d.shipped.artefact.relative_to(job.config.folder)),
+        weight_bytes=d.manifest["weight_bytes"],
     )
 
 

@@ -47,7 +47,7 @@ def value_of(row: Row, cost: str) -> float | None:
     values: dict[str, float | None] = {
         "latency": row.measured_us,
         "energy": row.energy_uj,
-        "size": row.size_bytes,
+        "size": row.size_bytes if row.weight_bytes is None else row.weight_bytes,
         "peak_memory": row.peak_bytes,
         "peak": row.peak_bytes,
     }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from hwnas.report.findings import named, readable
+from hwnas.report.findings import named, readable, value_of
 from hwnas.report.results import Limit, Results, Row, Target
 
 WIDTH, HEIGHT = 920, 440
@@ -94,8 +94,7 @@ def drawn_share(results: Results) -> str:
 
 def cost_of(row: Row, cost: str) -> float | None:
     """What the plot places a file at: measured latency, or the cost as exported."""
-    found = {"latency": row.measured_us or row.predicted_us, "energy": row.energy_uj, "size": row.size_bytes}
-    return found.get(cost, row.peak_bytes)
+    return row.measured_us or row.predicted_us if cost == "latency" else value_of(row, cost)
 
 
 def _axes(results: Results, cost: str) -> tuple[Axis, Axis] | tuple[None, None]:

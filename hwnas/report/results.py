@@ -74,7 +74,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One exported file as it was verified and timed. `limit_ok` is None where no limit applies (the twin)."""
+    """One exported file as it was verified and timed. `limit_ok` is None where no limit applies (the twin).
+
+    `size_bytes` is the file's size; `weight_bytes`, its constants alone, is what a limit on size bounds.
+    """
 
     precision: str
     engine: str
@@ -90,6 +93,7 @@ class Row:
     limit_ok: bool | None
     verified: str
     file: str
+    weight_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
