@@ -275,7 +275,9 @@ def engine_for(target: Target, words: int) -> Engine:
         return ByteEngine(lanes, target.arch, registers=1 if counted else 3, unroll=4 if counted else 1)
     if lanes == 1 and not target.has("zbb"):
         return CarrySaveEngine()
-    return WordEngine(lanes)
+    # Border tiles are written out one by one: short steps keep their code small (Zen 5, 3x3 layers: with 4 words a step
+    # the same tile was up to 1.7x slower, at most 1 % faster).
+    return WordEngine(lanes, unroll=2 if target.has_vpopcntdq else 4)
 
 
 def masked_engine_for(target: Target) -> Engine:
