@@ -8,8 +8,8 @@
 The environment variables HWNAS_BENCH_OPENVINO and HWNAS_BENCH_LARQ stand for the options. Environments:
 `pip install openvino`, and `pip install tensorflow-cpu==2.15.1 larq==0.13.3 larq-compute-engine==0.16.0 "numpy<2"
 "setuptools<80"`. Every round times every engine once on every shape (the best of a few calls); medians over rounds and
-medians of the rounds' ratios are printed. Kernels are first compared with their reference, and the tile of each is
-the fastest of those offered, timed before the rounds.
+medians of the rounds' ratios are printed. Our layers are called from C, as a compiled model calls them. Kernels are first
+compared with their reference, and the tile of each is the fastest of those offered, timed before the rounds.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from binary_conv_chain import chained  # type: ignore[import-not-found]  # the file beside this one
 from tvm import tirx
 
 from kernels.binary_conv import BinaryConv, BinaryParameters, build, pack, reference, tiles
@@ -99,13 +100,7 @@ class Layers:
         return [*inputs, *self.constants[index], *outputs]
 
     def run(self, library: HostLibrary, symbol: str) -> Run:
-        calls = [library.bound(symbol, *self.arguments(index)) for index in range(self.length)]
-
-        def invoke() -> None:
-            for call in calls:
-                call()
-
-        return calls[0] if self.length == 1 else invoke
+        return chained(library.function(symbol), [self.arguments(index) for index in range(self.length)])
 
     def check(self, library: HostLibrary, symbol: str) -> None:
         """The first layer's outputs equal the reference's, bit for bit."""

@@ -54,12 +54,16 @@ class HostLibrary:
         """Call kernel `symbol` with the arrays' addresses; arrays must be contiguous and 64-byte aligned."""
         self.bound(symbol, *arrays)()
 
+    def function(self, symbol: str) -> Any:
+        """The kernel as ctypes sees it."""
+        return self._library[symbol]
+
     def bound(self, symbol: str, *arrays: np.ndarray) -> Any:
         """A function of no arguments that calls `symbol` on these arrays: nothing but the call, for timing."""
         for position, array in enumerate(arrays):
             if not array.flags.c_contiguous or array.ctypes.data % ALIGNMENT:
                 raise HwnasError(f"kernel {symbol}: argument {position} is not contiguous and {ALIGNMENT}-byte aligned")
-        function = self._library[symbol]
+        function = self.function(symbol)
         function.restype = None
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
         function.argtypes = [ctypes.c_void_p] * len(pointers)
