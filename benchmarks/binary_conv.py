@@ -9,7 +9,8 @@ The environment variables HWNAS_BENCH_OPENVINO and HWNAS_BENCH_LARQ stand for th
 `pip install openvino`, and `pip install tensorflow-cpu==2.15.1 larq==0.13.3 larq-compute-engine==0.16.0 "numpy<2"
 "setuptools<80"`. Every round times every engine once on every shape (the best of a few calls); medians over rounds and
 medians of the rounds' ratios are printed. Our layers are called from C, as a compiled model
-calls them. Kernels are first compared with their reference, and the tile of each is the fastest of those offered, timed before the rounds.
+calls them. Kernels are first compared with their reference, and the tile of each is the fastest of those offered,
+timed before the rounds.
 """
 
 from __future__ import annotations
