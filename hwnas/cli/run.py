@@ -22,7 +22,7 @@ def run(
     the limit measures and trains nothing again. Exit 1 when a winner's measured latency is above the limit.
     """
     from hwnas.pipeline.run import run as run_all
-    from hwnas.pipeline.shipping import fail_over_limit
+    from hwnas.pipeline.shipping import above_limit, fail_over_limit
     from hwnas.report.terminal import print_results
 
     job = job_of(run_file, out, limit, device)
@@ -34,10 +34,11 @@ def run(
         console = results_console()
         print_results(results, console)
         console.print(f"wrote {job.path('report.html')}")
-    limits = {one.name: one for one in results.limits}
+    limits = {one.name: one.value for one in results.limits}
     over = [
-        f"{t.precision}-{t.engine} takes {row.measured_us:.1f} us, {row.measured_us - limits['latency'].value:.1f} us "
-        f"({row.measured_us / limits['latency'].value - 1:.1%}) above the limit of {limits['latency'].value:.1f} us"
-        for t in results.targets for row in t.rows if row.limit_ok is False and row.measured_us is not None
-    ]  # fmt: skip
+        above_limit(f"{target.precision}-{target.engine}", row.measured_us, limits["latency"])
+        for target in results.targets
+        for row in target.rows
+        if row.limit_ok is False and row.measured_us is not None
+    ]
     fail_over_limit(over)

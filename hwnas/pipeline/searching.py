@@ -12,6 +12,7 @@ from hwnas.pipeline import tables
 from hwnas.pipeline.config import Target
 from hwnas.pipeline.job import Job
 from hwnas.plug import bind, resolve
+from hwnas.progress import bar
 from hwnas.search import SearchResult, Trial, check_reachable, search
 from hwnas.space import Architecture
 
@@ -59,7 +60,7 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
     sampler = bind(
         resolve(use, "methods"), settings, {"space": space, "seed": job.config.seed}, f"search.sampler ({use})"
     )
-    with job.stage("search"), learning.bar(f"searching {target.name}", job.progress) as shown:
+    with job.stage("search"), bar(f"searching {target.name}", job.progress) as shown:
         result = search(
             space, sampler, _scorer(job, net), costings, limits,
             job.config.search.budget, job.config.search.batch, job.config.seed, shown,

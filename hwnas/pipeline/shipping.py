@@ -231,9 +231,14 @@ def over_limit(job: Job, shipped: Shipped, timing: Timing) -> str | None:
     limit = job.config.cost_limits.get("latency")
     if limit is None or shipped.role != "winner" or timing.latency_us <= limit:
         return None
-    excess = timing.latency_us - limit
-    above = f"{excess:.1f} us ({excess / limit:.1%}) above the limit of {limit:.1f} us"
-    return f"{shipped.target.name} takes {timing.latency_us:.1f} us, {above}"
+    return above_limit(shipped.target.name, timing.latency_us, limit)
+
+
+def above_limit(name: str, measured_us: float, limit_us: float) -> str:
+    """The one sentence for a breach, wherever it is told."""
+    excess = measured_us - limit_us
+    above = f"{excess:.1f} us ({excess / limit_us:.1%}) above the limit of {limit_us:.1f} us"
+    return f"{name} takes {measured_us:.1f} us, {above}"
 
 
 def write_manifest(shipped: Shipped, manifest: dict[str, Any], verified: dict[str, Any], timing: Timing) -> None:
