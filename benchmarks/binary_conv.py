@@ -34,14 +34,14 @@ import numpy as np
 from binary_conv_chain import chained  # type: ignore[import-not-found]  # the file beside this one
 from tvm import tirx
 
-from kernels.binary_conv import BinaryConv, BinaryParameters, build, pack, reference, tiles
-from kernels.binary_layout import computed_macs
-from kernels.binary_nibble import PSHUFB
-from kernels.builder import KernelBuilder, Value, intrinsic, reinterpret
-from kernels.host_library import HostLibrary, aligned
-from kernels.image import Image, Window
-from kernels.packed_bits import word_count
-from kernels.target import Target, parse_target
+from hwnas.kernels.binary_conv import BinaryConv, BinaryParameters, build, pack, reference, tiles
+from hwnas.kernels.binary_layout import computed_macs
+from hwnas.kernels.binary_nibble import PSHUFB
+from hwnas.kernels.builder import KernelBuilder, Value, intrinsic, reinterpret
+from hwnas.kernels.host_library import HostLibrary, aligned
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.packed_bits import word_count
+from hwnas.kernels.target import Target, parse_target
 
 FOLDER = Path(__file__).resolve().parent
 SHAPES = [(56, 64), (28, 128), (14, 256), (7, 512)]

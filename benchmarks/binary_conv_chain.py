@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hwnas.export.native.link import toolchain
-from kernels.target import parse_target
+from hwnas.kernels.target import parse_target
 
 MOST_POINTERS = 12
 

@@ -29,14 +29,14 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from kernels import fp32_conv, fp32_depthwise, int8_conv, int8_depthwise
-from kernels.fp32_conv import Fp32Conv
-from kernels.fp32_depthwise import Fp32Depthwise
-from kernels.host_library import HostLibrary, aligned
-from kernels.image import Image, Window
-from kernels.int8_conv import Int8Conv
-from kernels.int8_depthwise import Int8Depthwise
-from kernels.target import parse_target
+from hwnas.kernels import fp32_conv, fp32_depthwise, int8_conv, int8_depthwise
+from hwnas.kernels.fp32_conv import Fp32Conv
+from hwnas.kernels.fp32_depthwise import Fp32Depthwise
+from hwnas.kernels.host_library import HostLibrary, aligned
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.int8_conv import Int8Conv
+from hwnas.kernels.int8_depthwise import Int8Depthwise
+from hwnas.kernels.target import parse_target
 
 ROUNDS = 150
 X_ZERO = 3

@@ -90,8 +90,8 @@ class DeviceProfile(_Strict):
 
 
 def packaged_folder() -> Path:
-    """The profiles that ship with hwnas: `devices/` lies beside the `hwnas` package, in a wheel as in a checkout."""
-    return Path(__file__).resolve().parent.parent / "devices"
+    """The profiles that ship with hwnas: `hwnas/devices`, in a checkout a link to the repository's `devices/`."""
+    return Path(__file__).resolve().parent / "devices"
 
 
 def profile_folders() -> tuple[Path, ...]:

@@ -6,8 +6,8 @@ import numpy as np
 from tvm import tirx
 
 from hwnas.errors import unknown
-from kernels.builder import KernelBuilder, Value, const, lanes_of, reinterpret, rounded, vector_type
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Value, const, lanes_of, reinterpret, rounded, vector_type
+from hwnas.kernels.target import Target
 
 ACTIVATIONS = ("none", "relu", "relu6", "hardswish", "hardsigmoid", "sigmoid")
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import tirx
 
-from kernels.binary_engine import Engine, engine_for, masked_engine_for
-from kernels.binary_epilogue import BitCollector, EpilogueMemory, Pixel, apply
-from kernels.binary_layout import BorderClasses, Spans, border_classes, epilogue_constants, spans, weight_words
-from kernels.binary_spec import BinaryConv, BinaryParameters, reference
-from kernels.builder import KernelBuilder, Memory, Value, lanes_of, shuffle
-from kernels.image import Image
-from kernels.target import Target
+from hwnas.kernels.binary_engine import Engine, engine_for, masked_engine_for
+from hwnas.kernels.binary_epilogue import BitCollector, EpilogueMemory, Pixel, apply
+from hwnas.kernels.binary_layout import BorderClasses, Spans, border_classes, epilogue_constants, spans, weight_words
+from hwnas.kernels.binary_spec import BinaryConv, BinaryParameters, reference
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, lanes_of, shuffle
+from hwnas.kernels.image import Image
+from hwnas.kernels.target import Target
 
 __all__ = ["BinaryConv", "BinaryParameters", "Tile", "build", "pack", "reference", "tiles"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kernels.binary_conv import Tile, build, pack, reference, tiles
-from kernels.binary_spec import BinaryConv, BinaryParameters
-from kernels.image import Image, Window
-from kernels.packed_bits import word_count
+from hwnas.kernels.binary_conv import Tile, build, pack, reference, tiles
+from hwnas.kernels.binary_spec import BinaryConv, BinaryParameters
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.packed_bits import word_count
 
 __all__ = ["BinaryConv", "BinaryParameters", "Tile", "build", "dense", "pack", "reference", "tiles"]
 

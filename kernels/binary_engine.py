@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 from tvm import tirx
 
-from kernels.binary_nibble import NibbleEngine
-from kernels.builder import KernelBuilder, Memory, Register, Value, broadcast, cast, const, intrinsic, reinterpret
-from kernels.target import Target
+from hwnas.kernels.binary_nibble import NibbleEngine
+from hwnas.kernels.builder import KernelBuilder, Memory, Register, Value, broadcast, cast, const, intrinsic, reinterpret
+from hwnas.kernels.target import Target
 
 
 class Engine(Protocol):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from kernels.binary_spec import BinaryConv
-from kernels.builder import KernelBuilder, Memory, Value, cast, const, mask_bits, rounded
+from hwnas.kernels.binary_spec import BinaryConv
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, cast, const, mask_bits, rounded
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.binary_spec import BinaryConv, BinaryParameters
-from kernels.packed_bits import WORD, pack_bits, word_count
-from kernels.target import Target
+from hwnas.kernels.binary_spec import BinaryConv, BinaryParameters
+from hwnas.kernels.packed_bits import WORD, pack_bits, word_count
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kernels.builder import KernelBuilder, Memory, Register, Value, cast, const, intrinsic, reinterpret, shuffle
+from hwnas.kernels.builder import KernelBuilder, Memory, Register, Value, cast, const, intrinsic, reinterpret, shuffle
 
 # popcount(i ^ j) is at most 4, so a byte holds 63 of them: 7 words of 8 nibbles.
 _NIBBLE_WORDS = 7

@@ -9,9 +9,9 @@ import numpy as np
 from tvm import tirx
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Value
-from kernels.image import Image, Window, check_window, padded, patches
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Value
+from hwnas.kernels.image import Image, Window, check_window, padded, patches
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

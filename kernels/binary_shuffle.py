@@ -9,10 +9,10 @@ import numpy as np
 from tvm import tirx
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Value, const
-from kernels.image import Image
-from kernels.packed_bits import WORD, pack_bits, unpack_bits, word_count
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Value, const
+from hwnas.kernels.image import Image
+from hwnas.kernels.packed_bits import WORD, pack_bits, unpack_bits, word_count
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

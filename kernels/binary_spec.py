@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.image import Image, Window, check_window, padded, patches
-from kernels.packed_bits import pack_bits, signs, word_count
+from hwnas.kernels.image import Image, Window, check_window, padded, patches
+from hwnas.kernels.packed_bits import pack_bits, signs, word_count
 
 PADDINGS = ("zero", "minus", "plus")
 OUTPUTS = ("int32", "float", "bits", "float+bits")

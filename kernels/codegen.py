@@ -15,7 +15,7 @@ import tvm_ffi
 from tvm import tirx
 
 from hwnas.errors import HwnasError
-from kernels.target import Target
+from hwnas.kernels.target import Target
 
 # LLVM code generation in TVM uses one global context state per process: one compilation at a time.
 _COMPILING = threading.Lock()

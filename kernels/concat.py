@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Memory, Value, cast
-from kernels.image import Image, symbol
-from kernels.sweep import Body, lanes_for, sweep_channels
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, cast
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.sweep import Body, lanes_for, sweep_channels
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

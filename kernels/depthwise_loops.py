@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernels.builder import KernelBuilder, Register, Value
-from kernels.direct_conv import cover
-from kernels.image import Image, Window
-from kernels.sweep import pieces
+from hwnas.kernels.builder import KernelBuilder, Register, Value
+from hwnas.kernels.direct_conv import cover
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.sweep import pieces
 
 
 @dataclass(frozen=True)

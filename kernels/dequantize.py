@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Value, broadcast, cast, const, lanes_of
-from kernels.image import Image, symbol
-from kernels.requantise import storage
-from kernels.sweep import lanes_for, sweep_channels
-from kernels.target import Target
-from kernels.transpose import check_planar, store_spread
+from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, const, lanes_of
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.requantise import storage
+from hwnas.kernels.sweep import lanes_for, sweep_channels
+from hwnas.kernels.target import Target
+from hwnas.kernels.transpose import check_planar, store_spread
 
 
 @dataclass(frozen=True)

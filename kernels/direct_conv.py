@@ -13,9 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
-from kernels.builder import KernelBuilder, Memory, Register, Value
-from kernels.image import Image, Window
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Memory, Register, Value
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import numpy as np
 from tvm import tirx
 
 from hwnas.errors import HwnasError
-from kernels.activation import activated, activated_reference, check_activation
-from kernels.builder import KernelBuilder, Value, const
-from kernels.image import Image, symbol
-from kernels.sweep import lanes_for, sweep_channels, sweep_elements
-from kernels.target import Target
+from hwnas.kernels.activation import activated, activated_reference, check_activation
+from hwnas.kernels.builder import KernelBuilder, Value, const
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.sweep import lanes_for, sweep_channels, sweep_elements
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

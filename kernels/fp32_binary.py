@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError, unknown
-from kernels.activation import activated, activated_reference, check_activation
-from kernels.builder import KernelBuilder, Value
-from kernels.image import Image, symbol
-from kernels.sweep import lanes_for, sweep_channels, sweep_elements
-from kernels.target import Target
+from hwnas.kernels.activation import activated, activated_reference, check_activation
+from hwnas.kernels.builder import KernelBuilder, Value
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.sweep import lanes_for, sweep_channels, sweep_elements
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.activation import activated, activated_reference, check_activation
-from kernels.builder import KernelBuilder, Memory, Value, broadcast, const
-from kernels.direct_conv import (
+from hwnas.kernels.activation import activated, activated_reference, check_activation
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, broadcast, const
+from hwnas.kernels.direct_conv import (
     Conv,
     Place,
     Tile,
@@ -21,10 +21,10 @@ from kernels.direct_conv import (
     pack_lanes,
     pack_weights,
 )
-from kernels.image import POINT, Image, Window, check_window, padded, patches, symbol
-from kernels.store import load_first, store_first
-from kernels.sweep import lanes_for
-from kernels.target import Target
+from hwnas.kernels.image import POINT, Image, Window, check_window, padded, patches, symbol
+from hwnas.kernels.store import load_first, store_first
+from hwnas.kernels.sweep import lanes_for
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

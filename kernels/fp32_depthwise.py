@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels import fp32_conv
-from kernels.activation import activated, check_activation
-from kernels.builder import KernelBuilder, Value
-from kernels.depthwise_loops import Depthwise, Tile, emit_depthwise
-from kernels.image import THREE, Image, Window, check_window, symbol
-from kernels.sweep import lanes_for
-from kernels.target import Target
+from hwnas.kernels import fp32_conv
+from hwnas.kernels.activation import activated, check_activation
+from hwnas.kernels.builder import KernelBuilder, Value
+from hwnas.kernels.depthwise_loops import Depthwise, Tile, emit_depthwise
+from hwnas.kernels.image import THREE, Image, Window, check_window, symbol
+from hwnas.kernels.sweep import lanes_for
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from kernels.builder import KernelBuilder, Value, const
-from kernels.image import Image, Window, check_window, symbol
-from kernels.pool_loops import emit_pool, reference_taps
-from kernels.sweep import lanes_for
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Value, const
+from hwnas.kernels.image import Image, Window, check_window, symbol
+from hwnas.kernels.pool_loops import emit_pool, reference_taps
+from hwnas.kernels.sweep import lanes_for
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

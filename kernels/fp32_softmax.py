@@ -9,11 +9,11 @@ import numpy as np
 from tvm import tirx
 
 from hwnas.errors import HwnasError
-from kernels.activation import exponential
-from kernels.builder import KernelBuilder, broadcast, const
-from kernels.image import Image, symbol
-from kernels.sweep import lanes_for, pieces
-from kernels.target import Target
+from hwnas.kernels.activation import exponential
+from hwnas.kernels.builder import KernelBuilder, broadcast, const
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.sweep import lanes_for, pieces
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

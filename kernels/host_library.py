@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.codegen import compile_object
-from kernels.target import Target
+from hwnas.kernels.codegen import compile_object
+from hwnas.kernels.target import Target
 
 ALIGNMENT = 64
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Value, broadcast, cast, intrinsic, lanes_of, vector_type
-from kernels.image import Image, symbol
-from kernels.requantise import reference as requantised
-from kernels.requantise import storage, to_8_bits
-from kernels.sweep import lanes_for, sweep_elements
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, intrinsic, lanes_of, vector_type
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.requantise import reference as requantised
+from hwnas.kernels.requantise import storage, to_8_bits
+from hwnas.kernels.sweep import lanes_for, sweep_elements
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

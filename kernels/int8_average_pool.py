@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from kernels.builder import KernelBuilder, Value, broadcast, cast, const, rounded
-from kernels.image import Image, Window, check_window, symbol
-from kernels.pool_loops import emit_pool, reference_taps
-from kernels.requantise import reference as requantised
-from kernels.requantise import storage, to_8_bits
-from kernels.sweep import lanes_for
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, const, rounded
+from hwnas.kernels.image import Image, Window, check_window, symbol
+from hwnas.kernels.pool_loops import emit_pool, reference_taps
+from hwnas.kernels.requantise import reference as requantised
+from hwnas.kernels.requantise import storage, to_8_bits
+from hwnas.kernels.sweep import lanes_for
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

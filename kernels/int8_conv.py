@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Value, cast
-from kernels.direct_conv import (
+from hwnas.kernels.builder import KernelBuilder, Value, cast
+from hwnas.kernels.direct_conv import (
     Conv,
     Place,
     Tile,
@@ -20,13 +20,13 @@ from kernels.direct_conv import (
     pack_lanes,
     pack_weights,
 )
-from kernels.image import POINT, Image, Window, check_window, padded, patches, symbol
-from kernels.int8_dot import choose_dot, zero_point_shift
-from kernels.requantise import reference as requantised
-from kernels.requantise import scaled_to_8_bits, storage
-from kernels.store import store_first
-from kernels.target import Target
-from kernels.x86_narrow import has_narrow, narrow
+from hwnas.kernels.image import POINT, Image, Window, check_window, padded, patches, symbol
+from hwnas.kernels.int8_dot import choose_dot, zero_point_shift
+from hwnas.kernels.requantise import reference as requantised
+from hwnas.kernels.requantise import scaled_to_8_bits, storage
+from hwnas.kernels.store import store_first
+from hwnas.kernels.target import Target
+from hwnas.kernels.x86_narrow import has_narrow, narrow
 
 
 @dataclass(frozen=True)

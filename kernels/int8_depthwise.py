@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels import int8_conv, vnni_depthwise
-from kernels.builder import KernelBuilder, Value, cast, lanes_of
-from kernels.depthwise_loops import Depthwise, Tile, emit_depthwise
-from kernels.image import THREE, Image, Window, check_window, symbol
-from kernels.requantise import scaled_to_8_bits, storage
-from kernels.sweep import lanes_for
-from kernels.target import Target
+from hwnas.kernels import int8_conv, vnni_depthwise
+from hwnas.kernels.builder import KernelBuilder, Value, cast, lanes_of
+from hwnas.kernels.depthwise_loops import Depthwise, Tile, emit_depthwise
+from hwnas.kernels.image import THREE, Image, Window, check_window, symbol
+from hwnas.kernels.requantise import scaled_to_8_bits, storage
+from hwnas.kernels.sweep import lanes_for
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.builder import KernelBuilder, Memory, Value, broadcast, cast, const, intrinsic, reinterpret, shuffle
-from kernels.direct_conv import Conv, Dot
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, broadcast, cast, const, intrinsic, reinterpret, shuffle
+from hwnas.kernels.direct_conv import Conv, Dot
+from hwnas.kernels.target import Target
 
 
 def choose_dot(target: Target, conv: Conv, x_signed: bool) -> Dot:

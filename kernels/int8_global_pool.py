@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, broadcast, cast, const
-from kernels.image import Image, symbol
-from kernels.requantise import reference as requantised
-from kernels.requantise import scaled_to_8_bits, storage
-from kernels.sweep import lanes_for, pieces
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, broadcast, cast, const
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.requantise import reference as requantised
+from hwnas.kernels.requantise import scaled_to_8_bits, storage
+from hwnas.kernels.sweep import lanes_for, pieces
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

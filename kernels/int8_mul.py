@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Value, broadcast, cast, const, rounded
-from kernels.image import Image, symbol
-from kernels.requantise import reference as requantised
-from kernels.requantise import storage, to_8_bits
-from kernels.sweep import lanes_for, sweep_channels
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, const, rounded
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.requantise import reference as requantised
+from hwnas.kernels.requantise import storage, to_8_bits
+from hwnas.kernels.sweep import lanes_for, sweep_channels
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import numpy as np
 from tvm import tirx
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, cast, const, rounded
-from kernels.image import Image, symbol
-from kernels.requantise import reference as requantised
-from kernels.requantise import to_8_bits
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, cast, const, rounded
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.requantise import reference as requantised
+from hwnas.kernels.requantise import to_8_bits
+from hwnas.kernels.target import Target
 
 _FLOAT_MAX = float(np.finfo(np.float32).max)
 

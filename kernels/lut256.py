@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError, unknown
-from kernels.builder import KernelBuilder, Value, cast, const, intrinsic, reinterpret
-from kernels.image import Image, symbol
-from kernels.requantise import reference as requantised
-from kernels.sweep import sweep_elements
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Value, cast, const, intrinsic, reinterpret
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.requantise import reference as requantised
+from hwnas.kernels.sweep import sweep_elements
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

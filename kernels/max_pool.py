@@ -9,11 +9,11 @@ import numpy as np
 from tvm import tirx
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Value, const
-from kernels.image import Image, Window, check_window, symbol
-from kernels.pool_loops import emit_pool, reference_taps
-from kernels.sweep import lanes_for
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Value, const
+from hwnas.kernels.image import Image, Window, check_window, symbol
+from hwnas.kernels.pool_loops import emit_pool, reference_taps
+from hwnas.kernels.sweep import lanes_for
+from hwnas.kernels.target import Target
 
 _SMALLEST: dict[str, float] = {"uint8": 0, "int8": -128, "float32": -float(np.finfo(np.float32).max)}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from kernels.builder import KernelBuilder, Value
-from kernels.image import Image, Window
-from kernels.sweep import pieces, segments
+from hwnas.kernels.builder import KernelBuilder, Value
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.sweep import pieces, segments
 
 
 def emit_pool(

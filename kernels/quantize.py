@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Memory, Value, broadcast, const, shuffle
-from kernels.image import Image, symbol
-from kernels.requantise import reference as requantised
-from kernels.requantise import storage, to_8_bits
-from kernels.sweep import lanes_for, pieces, sweep_channels
-from kernels.target import Target
-from kernels.transpose import check_planar, store_spread
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, broadcast, const, shuffle
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.requantise import reference as requantised
+from hwnas.kernels.requantise import storage, to_8_bits
+from hwnas.kernels.sweep import lanes_for, pieces, sweep_channels
+from hwnas.kernels.target import Target
+from hwnas.kernels.transpose import check_planar, store_spread
 
 
 @dataclass(frozen=True)

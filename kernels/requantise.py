@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from tvm import tirx
 
-from kernels.builder import KernelBuilder, Value, cast, const, lanes_of, reinterpret, vector_type
+from hwnas.kernels.builder import KernelBuilder, Value, cast, const, lanes_of, reinterpret, vector_type
 
 _ROUNDER = 12582912.0  # 1.5 * 2^23; the low byte of its bits is zero
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kernels.builder import KernelBuilder, Memory, Value, const, lanes_of, shuffle
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, const, lanes_of, shuffle
 
 
 def _pieces(count: int) -> Iterator[tuple[int, int]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from kernels.builder import KernelBuilder, Value
-from kernels.image import Image
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Value
+from hwnas.kernels.image import Image
+from hwnas.kernels.target import Target
 
 # body(index of the first element in each image, its channel or None where a piece spans pixels, lanes)
 Body = Callable[[list[Value], Value, int], None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.target import Target
+from hwnas.kernels.target import Target
 
 # A ratio below this is within what epilogues, packing and lost accuracy cost.
 WORTHWHILE = 1.5

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, Memory, Value, lanes_of, shuffle
-from kernels.image import Image, symbol
-from kernels.sweep import lanes_for, pieces
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, lanes_of, shuffle
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.sweep import lanes_for, pieces
+from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

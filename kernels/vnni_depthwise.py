@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.builder import KernelBuilder, Memory, Register, Value, cast, const, intrinsic, reinterpret, shuffle
-from kernels.direct_conv import cover
-from kernels.image import Image, Window
-from kernels.store import store_first
-from kernels.x86_narrow import narrow
+from hwnas.kernels.builder import KernelBuilder, Memory, Register, Value, cast, const, intrinsic, reinterpret, shuffle
+from hwnas.kernels.direct_conv import cover
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.store import store_first
+from hwnas.kernels.x86_narrow import narrow
 
 SMALLEST = 16
 

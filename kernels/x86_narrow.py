@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from tvm import tirx
 
-from kernels.builder import KernelBuilder, Value, const, intrinsic, shuffle
-from kernels.requantise import bounds
-from kernels.target import Target
+from hwnas.kernels.builder import KernelBuilder, Value, const, intrinsic, shuffle
+from hwnas.kernels.requantise import bounds
+from hwnas.kernels.target import Target
 
 _CURRENT_ROUNDING = 4
 _LANES = 16

@@ -8,8 +8,8 @@ import pytest
 
 from hwnas.device import list_devices, load_device, packaged_folder
 from hwnas.errors import HwnasError
+from hwnas.kernels.target import known_targets, parse_target
 from hwnas.probe import pick_target
-from kernels.target import known_targets, parse_target
 
 GOOD = """\
 format: 1

@@ -111,8 +111,8 @@ def _print_profile(profile: DeviceProfile, json_output: bool) -> None:
 
 def _advice(profile: DeviceProfile) -> str:
     """What the instruction counts of its kernels say about 1-bit against INT8."""
-    from kernels.target import parse_target
-    from kernels.throughput import advice
+    from hwnas.kernels.target import parse_target
+    from hwnas.kernels.throughput import advice
 
     return advice(parse_target(profile.target)) or "1-bit layers can be faster than INT8 here: measure both"
 

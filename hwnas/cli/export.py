@@ -94,8 +94,8 @@ def _native(model: Path, target: str, folder: Path, fallback: bool = False) -> d
     """One ONNX file as a native library; `target` is a device profile's name or a compiler target."""
     from hwnas.device import list_devices, load_device
     from hwnas.export.native import compile_onnx, keep_for_onnxruntime
-    from kernels.target import parse_target
-    from kernels.throughput import advice
+    from hwnas.kernels.target import parse_target
+    from hwnas.kernels.throughput import advice
 
     text = load_device(target).target if target in list_devices() or target.endswith((".yaml", ".yml")) else target
     machine = parse_target(text)  # a wrong name is refused before anything is compiled

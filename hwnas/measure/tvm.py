@@ -35,7 +35,7 @@ from hwnas.network import Network, Operator
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from kernels.target import Target
+    from hwnas.kernels.target import Target
 
 # Steps that a block has only because it was compiled alone. A `convert` block is one of these, so it keeps them.
 ENTRY = {"to_nhwc", "quantize"}
@@ -50,7 +50,7 @@ class TvmBackend:
     def __init__(self, device: DeviceProfile, threads: int = 1, tiles: Path | None = None) -> None:
         """`tiles` keeps which tile of each kernel is the fastest here; without it each has its default."""
         import_tvm_alone()
-        from kernels.target import parse_target
+        from hwnas.kernels.target import parse_target
 
         if threads != 1:
             raise HwnasError(f"a compiled library runs on one thread, got threads={threads}", hint="use --threads 1")

@@ -196,8 +196,8 @@ def _row(job: Job, d: Delivery) -> report.Row:
 
 def advice_for(job: Job, found: Sequence[Found]) -> list[str]:
     """Where INT8 beats 1-bit on the target, the run says so instead of pretending."""
-    from kernels.target import parse_target
-    from kernels.throughput import advice
+    from hwnas.kernels.target import parse_target
+    from hwnas.kernels.throughput import advice
 
     binary = any(one.target.precision in ("w1a1", "mixed") for one in found)
     said = advice(parse_target(job.device.target)) if binary else None

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from hwnas.errors import HwnasError
-from kernels.binary_conv import BinaryConv, BinaryParameters, Tile, build, pack, reference, tiles
-from kernels.host_library import aligned
-from kernels.image import Image, Window
-from kernels.packed_bits import pack_bits, pixel_fill, word_count
-from kernels.target import Target
+from hwnas.kernels.binary_conv import BinaryConv, BinaryParameters, Tile, build, pack, reference, tiles
+from hwnas.kernels.host_library import aligned
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.packed_bits import pack_bits, pixel_fill, word_count
+from hwnas.kernels.target import Target
 
 UNTOUCHED = 0xDEADBEEF
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels import (
+from hwnas.kernels import (
     concat,
     dequantize,
     fp32_activation,
@@ -30,9 +30,9 @@ from kernels import (
     quantize,
     transpose,
 )
-from kernels.host_library import aligned
-from kernels.image import Image, Window
-from kernels.target import Target
+from hwnas.kernels.host_library import aligned
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.target import Target
 
 _FILL = 99
 # fp32 kernels sum in another order than the reference: N products of magnitude below 30 in these cases, N below 1000

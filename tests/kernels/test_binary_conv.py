@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from hwnas.errors import HwnasError
-from kernels.binary_conv import BinaryConv, BinaryParameters, pack, reference, tiles
-from kernels.binary_dense import dense
-from kernels.cross_library import can_run, run
-from kernels.host_library import HostLibrary
-from kernels.image import Image, Window
-from kernels.packed_bits import pack_bits, word_count
-from kernels.target import Target, parse_target
+from hwnas.kernels.binary_conv import BinaryConv, BinaryParameters, pack, reference, tiles
+from hwnas.kernels.binary_dense import dense
+from hwnas.kernels.cross_library import can_run, run
+from hwnas.kernels.host_library import HostLibrary
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.packed_bits import pack_bits, word_count
+from hwnas.kernels.target import Target, parse_target
 from tests.kernels.binary_grid import Case, convolution, random_case
 
 HOST_TARGETS = ("host", "x86-avx512", "x86-avx2", "x86-ssse3")

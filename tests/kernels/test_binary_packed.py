@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from hwnas.errors import HwnasError
-from kernels import binary_pool, binary_shuffle, sign_pack
-from kernels.binary_pool import BinaryPool
-from kernels.binary_shuffle import BinaryShuffle
-from kernels.cross_library import can_run, run
-from kernels.host_library import HostLibrary, aligned
-from kernels.image import Image, Window
-from kernels.packed_bits import pack_bits, pixel_fill, signs, unpack_bits, unpack_weight_bytes, word_count
-from kernels.sign_pack import SignPack
-from kernels.target import parse_target
+from hwnas.kernels import binary_pool, binary_shuffle, sign_pack
+from hwnas.kernels.binary_pool import BinaryPool
+from hwnas.kernels.binary_shuffle import BinaryShuffle
+from hwnas.kernels.cross_library import can_run, run
+from hwnas.kernels.host_library import HostLibrary, aligned
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.packed_bits import pack_bits, pixel_fill, signs, unpack_bits, unpack_weight_bytes, word_count
+from hwnas.kernels.sign_pack import SignPack
+from hwnas.kernels.target import parse_target
 from tests.kernels.test_binary_conv import CROSS_TARGETS, HOST_TARGETS, runs_here
 
 UNTOUCHED = 0xDEADBEEF

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from hwnas.errors import HwnasError
-from kernels.builder import KernelBuilder, const, rounded
-from kernels.codegen import assembly, compile_object
-from kernels.host_library import HostLibrary, aligned, aligned_empty
-from kernels.target import ALIASES, parse_target
+from hwnas.kernels.builder import KernelBuilder, const, rounded
+from hwnas.kernels.codegen import assembly, compile_object
+from hwnas.kernels.host_library import HostLibrary, aligned, aligned_empty
+from hwnas.kernels.target import ALIASES, parse_target
 
 FUSED = re.compile(r"\b(v?fn?m(add|sub)\w*|fml[as]|vfm[as]\S*|vml[as]\S*)\b")
 MAGIC = {"wasm32": b"\0asm"}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hwnas.errors import HwnasError
-from kernels.fp32_activation import Fp32Activation
-from kernels.image import Image, Window
-from kernels.target import parse_target
+from hwnas.kernels.fp32_activation import Fp32Activation
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.target import parse_target
 from tests.kernels.dense_grid import Case, Maker, float_convolution_cases, float_pointwise_cases
 from tests.kernels.test_int8 import (
     CROSS_TARGETS,

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from hwnas.errors import HwnasError
-from kernels import int8_conv
-from kernels.cross_library import can_run, run
-from kernels.host_library import HostLibrary
-from kernels.image import Image, Window
-from kernels.int8_conv import Int8Conv
-from kernels.target import Target, parse_target
+from hwnas.kernels import int8_conv
+from hwnas.kernels.cross_library import can_run, run
+from hwnas.kernels.host_library import HostLibrary
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.int8_conv import Int8Conv
+from hwnas.kernels.target import Target, parse_target
 from tests.kernels.dense_grid import Case, Maker, convolution_cases, layout_cases, pointwise_cases, pool_cases
 
 # AVX-VNNI has no alias: its CPU is spelled out

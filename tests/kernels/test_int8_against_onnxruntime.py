@@ -15,11 +15,20 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from kernels import int8_add, int8_average_pool, int8_conv, int8_global_pool, int8_mul, int8_softmax, lut256, max_pool
-from kernels.image import Image, Window
-from kernels.quantize import Quantize
-from kernels.quantize import reference as quantized
-from kernels.target import parse_target
+from hwnas.kernels import (
+    int8_add,
+    int8_average_pool,
+    int8_conv,
+    int8_global_pool,
+    int8_mul,
+    int8_softmax,
+    lut256,
+    max_pool,
+)
+from hwnas.kernels.image import Image, Window
+from hwnas.kernels.quantize import Quantize
+from hwnas.kernels.quantize import reference as quantized
+from hwnas.kernels.target import parse_target
 
 HEIGHT, WIDTH, CHANNELS = 7, 9, 18
 IMAGE, ONE = Image(HEIGHT, WIDTH, CHANNELS), Image(1, 1, CHANNELS)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hwnas.errors import HwnasError
-from kernels.target import ALIASES, known_targets, parse_target
+from hwnas.kernels.target import ALIASES, known_targets, parse_target
 
 
 @pytest.mark.parametrize("name", known_targets())
@@ -69,5 +69,8 @@ def test_a_malformed_target_says_what_is_wrong(text: str, message: str) -> None:
 
 
 def test_parsing_an_alias_loads_no_compiler() -> None:
-    code = "import sys; from kernels import target; target.parse_target('cortex-m4'); sys.exit('tvm' in sys.modules)"
+    code = (
+        "import sys; from hwnas.kernels import target; "
+        "target.parse_target('cortex-m4'); sys.exit('tvm' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

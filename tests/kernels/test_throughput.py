@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kernels.target import ALIASES, parse_target
-from kernels.throughput import advice, throughput
+from hwnas.kernels.target import ALIASES, parse_target
+from hwnas.kernels.throughput import advice, throughput
 
 
 def test_int8_is_advised_where_the_matrix_extension_is_nearly_as_fast() -> None:

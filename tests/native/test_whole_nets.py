@@ -134,7 +134,7 @@ def test_an_input_of_another_shape_is_refused(tmp_path: Path, kernel_cache: Path
 
 
 def _skip_unless_it_runs(target: str) -> None:
-    from kernels.target import parse_target
+    from hwnas.kernels.target import parse_target
 
     machine, here = parse_target(target), parse_target("host")
     if machine.arch != here.arch or not machine.features <= here.features:

@@ -25,7 +25,7 @@ from hwnas.export.native.tiles import TileTable
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from kernels.target import Target
+    from hwnas.kernels.target import Target
 
 SCHEMA = 1
 
@@ -68,7 +68,7 @@ def compile_onnx(
     lacks are timed once and added. `choose_tile` decides instead of such a file. The folder appears whole: an error
     leaves what was there before. HwnasError names the node of an operator that no kernel covers.
     """
-    from kernels.target import parse_target
+    from hwnas.kernels.target import parse_target
 
     if not name.isidentifier():
         raise HwnasError(f"name {name!r} must be a C identifier", nearest=("model",))

@@ -47,7 +47,7 @@ WebAssembly.instantiate(fs.readFileSync(wasm), {}).then(({instance}) => {
 
 def missing_emulator(target: str) -> str | None:
     """The program that must be installed before the target's artefacts run here, or None where all is there."""
-    from kernels.target import parse_target
+    from hwnas.kernels.target import parse_target
 
     machine = parse_target(target)
     program = _program(machine.arch, runs_here(machine))
@@ -56,7 +56,7 @@ def missing_emulator(target: str) -> str | None:
 
 def run_artifact(folder: str | Path, batch: ArrayLike, timeout_s: float = 300.0) -> NDArray[np.float32]:
     """The outputs of every sample of a float32 batch [N, ...], computed by the artefact's own program."""
-    from kernels.target import parse_target
+    from hwnas.kernels.target import parse_target
 
     artifact = open_artifact(folder)
     machine = parse_target(artifact.target)

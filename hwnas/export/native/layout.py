@@ -9,7 +9,7 @@ from hwnas.export.native.ir import ELEMENT_BYTES, Graph, Step, Value
 from hwnas.export.native.planner import round_up
 
 if TYPE_CHECKING:
-    from kernels.image import Image, Window
+    from hwnas.kernels.image import Image, Window
 
 #: steps whose kernels read their window's padding from the input's halo
 HALO_READERS = ("conv_int", "conv_f32", "binary_conv")
@@ -19,7 +19,7 @@ Halo = tuple[int, int, int, int]
 
 def window_of(step: Step) -> Window:
     """The sliding window of a convolution or pool."""
-    from kernels.image import Window
+    from hwnas.kernels.image import Window
 
     kernel, strides, dilations = (step.integers(key) for key in ("kernel", "strides", "dilations"))
     top, left, bottom, right = step.integers("pads")
@@ -30,7 +30,7 @@ def window_of(step: Step) -> Window:
 
 def images(graph: Graph) -> Mapping[str, Image]:
     """The memory image of every value; a bits value counts channels in uint32 words."""
-    from kernels.image import Image
+    from hwnas.kernels.image import Image
 
     found = {}
     for value in graph.values.values():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from hwnas.errors import HwnasError
 
 if TYPE_CHECKING:
-    from kernels.target import Target
+    from hwnas.kernels.target import Target
 
 #: ziglang's names for the machines; the C library is musl, static, where there is an operating system
 _ZIG_TARGETS = {

@@ -14,8 +14,8 @@ from hwnas.export.native.ir import Graph, Step, Value
 from hwnas.export.native.layout import buffer_bytes, images
 
 if TYPE_CHECKING:
-    from kernels.image import Image
-    from kernels.target import Target
+    from hwnas.kernels.image import Image
+    from hwnas.kernels.target import Target
 
 
 @dataclass(frozen=True)

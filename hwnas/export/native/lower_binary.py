@@ -14,8 +14,8 @@ from hwnas.export.native.lower import Binder, KernelCall, Lowering
 
 def binary_conv(lowering: Lowering, step: Step) -> KernelCall:
     """BinaryConv with what was fused into it: PRelu, shortcut, the next layer's signs."""
-    from kernels import binary_conv as kernel
-    from kernels.packed_bits import unpack_weight_bytes
+    from hwnas.kernels import binary_conv as kernel
+    from hwnas.kernels.packed_bits import unpack_weight_bytes
 
     constants = step.constants
     x = lowering.value(step.inputs[0])
@@ -68,7 +68,7 @@ def integer_threshold(
 
 def sign_pack(lowering: Lowering, step: Step) -> KernelCall:
     """Float stream to packed signs, v >= threshold of its channel."""
-    from kernels import sign_pack as kernel
+    from hwnas.kernels import sign_pack as kernel
 
     spec = kernel.SignPack(lowering.image(step.inputs[0]), lowering.image(step.outputs[0]))
     packed = kernel.pack(spec, lowering.target, step.constants["threshold"])

@@ -16,12 +16,12 @@ def conv(lowering: Lowering, step: Step) -> KernelCall:
     groups, activation = step.integer("groups"), step.text("activation") or "none"
     weight, bias = step.constants["weight"], step.constants["bias"]
     if groups > 1 and groups == x.channels == y.channels:
-        from kernels import fp32_depthwise
+        from hwnas.kernels import fp32_depthwise
 
         depthwise = fp32_depthwise.Fp32Depthwise(x, y, window_of(step), activation)
         packed = fp32_depthwise.pack(depthwise, lowering.target, weight, bias)
         return lowering.call(step, fp32_depthwise, depthwise, packed)
-    from kernels import fp32_conv
+    from hwnas.kernels import fp32_conv
 
     residual = lowering.image(step.inputs[1]) if len(step.inputs) > 1 else None
     spec = fp32_conv.Fp32Conv(x, y, window_of(step), groups, activation, residual)
@@ -31,7 +31,7 @@ def conv(lowering: Lowering, step: Step) -> KernelCall:
 
 def activation(lowering: Lowering, step: Step) -> KernelCall:
     """An activation that no convolution before it could take in."""
-    from kernels import fp32_activation
+    from hwnas.kernels import fp32_activation
 
     function = step.text("function")
     if function == "clip" and (step.attributes["low"], step.attributes["high"]) == (0.0, 6.0):
@@ -54,8 +54,8 @@ def activation(lowering: Lowering, step: Step) -> KernelCall:
 
 def binary(lowering: Lowering, step: Step) -> KernelCall:
     """Add and Mul of two values, or of a value and a constant a channel."""
-    from kernels import fp32_binary
-    from kernels.image import Image
+    from hwnas.kernels import fp32_binary
+    from hwnas.kernels.image import Image
 
     operation = "add" if step.kind == "add_f32" else "mul"
     a, y = lowering.image(step.inputs[0]), lowering.image(step.outputs[0])
@@ -68,7 +68,7 @@ def binary(lowering: Lowering, step: Step) -> KernelCall:
 
 def average_pool(lowering: Lowering, step: Step) -> KernelCall:
     """AveragePool and GlobalAveragePool."""
-    from kernels import fp32_pool
+    from hwnas.kernels import fp32_pool
 
     x, y = lowering.image(step.inputs[0]), lowering.image(step.outputs[0])
     if step.kind == "global_average_f32":
@@ -80,7 +80,7 @@ def average_pool(lowering: Lowering, step: Step) -> KernelCall:
 
 def max_pool(lowering: Lowering, step: Step) -> KernelCall:
     """MaxPool."""
-    from kernels import max_pool as kernel
+    from hwnas.kernels import max_pool as kernel
 
     spec = kernel.MaxPool(lowering.image(step.inputs[0]), lowering.image(step.outputs[0]), window_of(step), "float32")
     return lowering.call(step, kernel, spec, ())
@@ -88,7 +88,7 @@ def max_pool(lowering: Lowering, step: Step) -> KernelCall:
 
 def concat(lowering: Lowering, step: Step) -> KernelCall:
     """Concat along channels."""
-    from kernels import concat as kernel
+    from hwnas.kernels import concat as kernel
 
     images = tuple(lowering.image(name) for name in step.inputs)
     return lowering.call(step, kernel, kernel.Concat(images, lowering.image(step.outputs[0]), "float32"), ())
@@ -96,7 +96,7 @@ def concat(lowering: Lowering, step: Step) -> KernelCall:
 
 def softmax(lowering: Lowering, step: Step) -> KernelCall:
     """Softmax over channels."""
-    from kernels import fp32_softmax
+    from hwnas.kernels import fp32_softmax
 
     spec = fp32_softmax.Fp32Softmax(lowering.image(step.inputs[0]), lowering.image(step.outputs[0]))
     return lowering.call(step, fp32_softmax, spec, ())
@@ -104,7 +104,7 @@ def softmax(lowering: Lowering, step: Step) -> KernelCall:
 
 def transpose(lowering: Lowering, step: Step) -> KernelCall:
     """Between the model's own NCHW layout and NHWC."""
-    from kernels import transpose as kernel
+    from hwnas.kernels import transpose as kernel
 
     x, y = lowering.image(step.inputs[0]), lowering.image(step.outputs[0])
     return lowering.call(step, kernel, kernel.Transpose(x, y, step.kind == "to_nchw"), ())

@@ -24,7 +24,7 @@ def conv(lowering: Lowering, step: Step) -> KernelCall:
     groups = step.integer("groups")
     if groups > 1 and groups == x.channels == y.channels:
         return _depthwise(lowering, step)
-    from kernels import int8_conv
+    from hwnas.kernels import int8_conv
 
     spec = int8_conv.Int8Conv(
         lowering.image(x.name), lowering.image(y.name), window_of(step), groups, y.zero_point, _signed(x), _signed(y)
@@ -37,7 +37,7 @@ def conv(lowering: Lowering, step: Step) -> KernelCall:
 
 
 def _depthwise(lowering: Lowering, step: Step) -> KernelCall:
-    from kernels import int8_depthwise
+    from hwnas.kernels import int8_depthwise
 
     x, y = lowering.value(step.inputs[0]), lowering.value(step.outputs[0])
     spec = int8_depthwise.Int8Depthwise(
@@ -52,7 +52,7 @@ def _depthwise(lowering: Lowering, step: Step) -> KernelCall:
 
 def add(lowering: Lowering, step: Step) -> KernelCall:
     """QLinearAdd."""
-    from kernels import int8_add
+    from hwnas.kernels import int8_add
 
     a, b, y = (lowering.image(name) for name in (*step.inputs, *step.outputs))
     spec = int8_add.Int8Add(a, b, y, _signed(lowering.value(step.outputs[0])))
@@ -61,7 +61,7 @@ def add(lowering: Lowering, step: Step) -> KernelCall:
 
 def mul(lowering: Lowering, step: Step) -> KernelCall:
     """QLinearMul, with a vector a channel in squeeze-excite."""
-    from kernels import int8_mul
+    from hwnas.kernels import int8_mul
 
     scales, zeros = _scales(lowering, step)
     a, b, y = (lowering.image(name) for name in (*step.inputs, *step.outputs))
@@ -71,7 +71,7 @@ def mul(lowering: Lowering, step: Step) -> KernelCall:
 
 def global_average(lowering: Lowering, step: Step) -> KernelCall:
     """QLinearGlobalAveragePool."""
-    from kernels import int8_global_pool
+    from hwnas.kernels import int8_global_pool
 
     x, y = lowering.value(step.inputs[0]), lowering.value(step.outputs[0])
     spec = int8_global_pool.Int8GlobalPool(
@@ -83,7 +83,7 @@ def global_average(lowering: Lowering, step: Step) -> KernelCall:
 
 def quantize(lowering: Lowering, step: Step) -> KernelCall:
     """QuantizeLinear, from the model's own NCHW input or from an NHWC value."""
-    from kernels import quantize as kernel
+    from hwnas.kernels import quantize as kernel
 
     x, y = lowering.value(step.inputs[0]), lowering.value(step.outputs[0])
     planar = x.layout == "nchw" and x.pixels > 1
@@ -93,7 +93,7 @@ def quantize(lowering: Lowering, step: Step) -> KernelCall:
 
 def average_pool(lowering: Lowering, step: Step) -> KernelCall:
     """QLinearAveragePool."""
-    from kernels import int8_average_pool
+    from hwnas.kernels import int8_average_pool
 
     x, y = lowering.value(step.inputs[0]), lowering.value(step.outputs[0])
     spec = int8_average_pool.Int8AveragePool(
@@ -110,7 +110,7 @@ def average_pool(lowering: Lowering, step: Step) -> KernelCall:
 
 def max_pool(lowering: Lowering, step: Step) -> KernelCall:
     """MaxPool on the integers themselves."""
-    from kernels import max_pool as kernel
+    from hwnas.kernels import max_pool as kernel
 
     x, y = step.inputs[0], step.outputs[0]
     dtype = "int8" if _signed(lowering.value(x)) else "uint8"
@@ -120,7 +120,7 @@ def max_pool(lowering: Lowering, step: Step) -> KernelCall:
 
 def lut(lowering: Lowering, step: Step) -> KernelCall:
     """Any function of one byte."""
-    from kernels import lut256
+    from hwnas.kernels import lut256
 
     spec = lut256.Lut256(lowering.image(step.inputs[0]), lowering.image(step.outputs[0]))
     return lowering.call(step, lut256, spec, lut256.pack(spec, lowering.target, step.constants["table"]))
@@ -128,7 +128,7 @@ def lut(lowering: Lowering, step: Step) -> KernelCall:
 
 def concat(lowering: Lowering, step: Step) -> KernelCall:
     """QLinearConcat (inputs of another scale went through a table before)."""
-    from kernels import concat as kernel
+    from hwnas.kernels import concat as kernel
 
     dtype = "int8" if _signed(lowering.value(step.outputs[0])) else "uint8"
     images = tuple(lowering.image(name) for name in step.inputs)
@@ -138,7 +138,7 @@ def concat(lowering: Lowering, step: Step) -> KernelCall:
 
 def dequantize(lowering: Lowering, step: Step) -> KernelCall:
     """DequantizeLinear, to the model's own NCHW output or to an NHWC value."""
-    from kernels import dequantize as kernel
+    from hwnas.kernels import dequantize as kernel
 
     x, y = lowering.value(step.inputs[0]), lowering.value(step.outputs[0])
     spec = kernel.Dequantize(
@@ -149,7 +149,7 @@ def dequantize(lowering: Lowering, step: Step) -> KernelCall:
 
 def softmax(lowering: Lowering, step: Step) -> KernelCall:
     """QLinearSoftmax."""
-    from kernels import int8_softmax
+    from hwnas.kernels import int8_softmax
 
     x, y = lowering.value(step.inputs[0]), lowering.value(step.outputs[0])
     spec = int8_softmax.Int8Softmax(lowering.image(x.name), lowering.image(y.name), y.zero_point)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hwnas.export.native.lower import KernelCall
 
 if TYPE_CHECKING:
-    from kernels.target import Target
+    from hwnas.kernels.target import Target
 
 
 def default_cache() -> Path:
@@ -28,7 +28,7 @@ def sources_digest() -> str:
     import tvm
 
     digest = hashlib.sha256(str(tvm.__version__).encode())
-    spec = importlib.util.find_spec("kernels")
+    spec = importlib.util.find_spec("hwnas.kernels")
     assert spec is not None and spec.submodule_search_locations is not None
     for folder in spec.submodule_search_locations:
         for path in sorted(Path(folder).glob("*.py")):
@@ -46,7 +46,7 @@ def kernel_objects(calls: Mapping[str, KernelCall], target: Target, cache: Path)
 def _object(symbol: str, call: KernelCall, target: Target, folder: Path) -> Path:
     path = folder / f"{symbol}.o"
     if not path.is_file():
-        from kernels.codegen import compile_object
+        from hwnas.kernels.codegen import compile_object
 
         part = path.with_suffix(f".{os.getpid()}.part")
         function = call.build().with_attr("global_symbol", symbol)

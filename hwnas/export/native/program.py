@@ -16,7 +16,7 @@ from hwnas.export.native.lower import KernelCall
 from hwnas.export.native.planner import Lifetime, Plan, plan, round_up
 
 if TYPE_CHECKING:
-    from kernels.image import Image
+    from hwnas.kernels.image import Image
 
 #: kernels may load whole vectors past a tensor's last element; the arena and the constants end with this many bytes
 SLACK = 64

@@ -18,7 +18,7 @@ from hwnas.export.native.lower import Candidate
 from hwnas.export.native.memory import aligned
 
 if TYPE_CHECKING:
-    from kernels.target import Target
+    from hwnas.kernels.target import Target
 
 SCHEMA = 1
 #: a sample is at least this long, so that the clock's resolution does not matter
@@ -57,7 +57,7 @@ class TileTable:
         entry = known.get(candidate.key)
         if entry is not None and entry["tile"] in symbols:
             return symbols.index(entry["tile"])
-        from kernels.target import parse_target
+        from hwnas.kernels.target import parse_target
 
         machine = parse_target(self.target)
         if not self.time_missing or not link.runs_here(machine):
@@ -99,7 +99,7 @@ def _load(candidate: Candidate, machine: Target) -> list[Function]:
     """Every tile's function, from one library."""
     import tempfile
 
-    from kernels.codegen import compile_object
+    from hwnas.kernels.codegen import compile_object
 
     functions = [candidate.build(i).with_attr("global_symbol", s) for i, s in enumerate(candidate.symbols)]
     with tempfile.TemporaryDirectory() as folder:
