@@ -11,6 +11,7 @@ import numpy as np
 
 from hwnas import __version__, ops
 from hwnas.card import versions
+from hwnas.device import probe_local
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.fidelity import Fidelity
 from hwnas.measure.backend import tiles_path
@@ -166,10 +167,16 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
 
 
 def weight_bits(job: Job) -> int:
-    """7-bit weights on x86 without VNNI, where u8 x s8 multiply-adds saturate; 8 bits elsewhere."""
-    isa = " ".join(job.device.cpu.isa.value).lower()
-    x86 = "x86" in job.device.target or (job.device.target == "host" and ("avx" in isa or "sse" in isa))
-    return 7 if x86 and "vnni" not in isa else 8
+    """7-bit weights where u8 x s8 multiply-adds saturate: on x86 without VNNI, be it the device or this machine, which
+    verifies the file (and answers for a made-up device); 8 bits elsewhere."""
+    here = probe_local()
+    return 7 if any(_saturates(device.target, device.cpu.isa.value) for device in (job.device, here)) else 8
+
+
+def _saturates(target: str, isa: Sequence[str]) -> bool:
+    flags = " ".join(isa).lower()
+    x86 = "x86" in target or (target == "host" and ("avx" in flags or "sse" in flags))
+    return x86 and "vnni" not in flags
 
 
 # -- verify ----------------------------------------------------------------------------------------------------
