@@ -79,7 +79,7 @@ def test_results_come_back_from_json_as_they_went_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("format", 99, "must be results of format 1, got 99"),
+        ("format", 99, "must be results of format 1 or 2, got 99"),
         ("limits", "none", "limits"),
         ("targets", [{"precision": "int8"}], r"targets\.0"),
     ],
