@@ -20,7 +20,7 @@ SAME_SPEED = 0.03  # two loads of one file agree to this share (docs/measurement
 
 @dataclass(frozen=True)
 class Candidate:
-    """An exported file. `correct` bool (n,): the validation images it classifies right; `loss` their mean cross entropy;
+    """An exported file. `correct` bool (n,): the validation images it classifies right; `loss` the mean cross entropy;
     `latency_us` the limited statistic; `over` names the limits it exceeds."""
 
     file: str
@@ -65,8 +65,14 @@ def _reason(
     if len(near) == 1:
         return f"it is the most accurate of {len(fitting)} files {within} ({shown})"
     fastest = min(c.latency_us for c in near)
-    which = "fastest" if chosen.latency_us == fastest else f"smallest of the fastest, {readable_bytes(chosen.file_bytes)}"
-    better = "" if chosen is best else f"; the most accurate has {best.accuracy:.2%} and takes {readable_us(best.latency_us)}"
+    which = (
+        "fastest" if chosen.latency_us == fastest else f"smallest of the fastest, {readable_bytes(chosen.file_bytes)}"
+    )
+    better = (
+        ""
+        if chosen is best
+        else f"; the most accurate has {best.accuracy:.2%} and takes {readable_us(best.latency_us)}"
+    )
     return (
         f"of the {len(near)} files {within} that validation accuracy does not tell apart (one standard error), "
         f"it is the {which} ({shown}{better})"

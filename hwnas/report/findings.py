@@ -113,6 +113,16 @@ def limit_verdict(row: Row, limits: tuple[Limit, ...], statistic: str = "min") -
     return "within" if row.limit_ok else "over"
 
 
+def breaches(results: Results) -> list[str]:
+    """Every winner that exceeds a limit, in words."""
+    return [
+        f"{named(row)}: {limit_verdict(row, results.limits, results.statistic)} ({limits_in_words(results)})"
+        for target in results.targets
+        for row in target.rows
+        if row.role == "winner" and row.limit_ok is False
+    ]
+
+
 def _excess(row: Row, limits: tuple[Limit, ...], statistic: str) -> Iterator[tuple[Limit, float, float]]:
     for limit in limits:
         value = in_unit_of(limit, row, statistic)
@@ -150,8 +160,8 @@ def _about_winner(results: Results, target: Target, row: Row) -> Iterator[Findin
     ratio, twin = speed_up(target, row), fastest_twin(target)
     if ratio is not None and twin is not None and row.measured_us is not None and twin.measured_us is not None:
         pair = f"{readable_us(row.measured_us)} against {readable_us(twin.measured_us)} on {twin.engine}"
-        said = f"{ratio:.2f}x as fast as its fastest fp32 twin" if ratio > 1 else "NOT faster than its fastest fp32 twin"
-        yield Finding(ratio > 1, f"{named(row)}: {said} ({pair})")
+        said = f"{ratio:.2f}x as fast as" if ratio > 1 else "NOT faster than"
+        yield Finding(ratio > 1, f"{named(row)}: {said} its fastest fp32 twin ({pair})")
     yield from _about_accuracy(results, target, row)
 
 
