@@ -63,9 +63,17 @@ class Sampler(Protocol):
 
 
 class Scorer(Protocol):
-    """Scores architectures, float64 (n,), higher is better. A plain function is a scorer."""
+    """Scores architectures: float64 (n,) accuracies, or (n, 2) accuracies and validation losses, which tell near ties
+    apart. A plain function is a scorer."""
 
     def __call__(self, architectures: Sequence[Architecture], /) -> np.ndarray: ...
+
+
+class Exact(Protocol):
+    """What one network will be measured at, for a cost that is not the sum of its parts (the arena of a compiled
+    program). Law: it is never below the `Costing` of the same name, which is then a lower bound that prunes."""
+
+    def __call__(self, network: Network, /) -> float: ...
 
 
 class CostModel(Protocol):
