@@ -59,9 +59,9 @@ class TrainSettings(Strict):
 
 
 class SearchSettings(Strict):
-    sampler: dict[str, Any] = Field(default_factory=lambda: {"use": "search.nsga2:NSGA2"})
+    sampler: dict[str, Any] = Field(default_factory=lambda: {"use": "search.regularized_evolution:RegularizedEvolution"})
     budget: int = Field(default=150, ge=1)
-    batch: int = Field(default=16, ge=1)
+    batch: int = Field(default=4, ge=1)  # told more often, a sampler needs fewer: docs/results/samplers.md
     recalibration_images: int = Field(default=512, ge=2)
 
 

@@ -56,7 +56,7 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
     net = net if net is not None else learning.train_supernet(job)
     space = job.space_of(target.precision)
     settings = dict(job.config.search.sampler)
-    use = settings.pop("use", "search.nsga2:NSGA2")
+    use = settings.pop("use", "search.regularized_evolution:RegularizedEvolution")
     sampler = bind(
         resolve(use, "methods"), settings, {"space": space, "seed": job.config.seed}, f"search.sampler ({use})"
     )
