@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import gc
 import math
-import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
+
+from hwnas.samples import of_samples
 
 MAX_BATCH = 100_000
 
@@ -49,20 +50,26 @@ class Timing:
     round_minima_us: tuple[float, ...]
     runs: int
 
+    def statistic(self, name: str) -> float:
+        """The samples' `min`, `p50`, `p90` or `p99`, microseconds."""
+        return of_samples(self.samples_us, name)
+
     @property
     def latency_us(self) -> float:
-        """The minimum: the chosen statistic."""
-        return min(self.samples_us)
+        """The minimum: the default statistic."""
+        return self.statistic("min")
 
     @property
     def p50_us(self) -> float:
-        return statistics.median(self.samples_us)
+        return self.statistic("p50")
 
     @property
     def p90_us(self) -> float:
-        """The smallest sample that at least 90 % of the samples do not exceed."""
-        ordered = sorted(self.samples_us)
-        return ordered[math.ceil(0.9 * len(ordered)) - 1]
+        return self.statistic("p90")
+
+    @property
+    def p99_us(self) -> float:
+        return self.statistic("p99")
 
     @property
     def spread(self) -> float:
