@@ -16,9 +16,9 @@ TIERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "confidence network paths plug progress units",
+        "confidence network paths plug progress samples units",
         "device probe space table_format",
-        "card cost protocols",
+        "calibrate card cost protocols",
         "blocks data ops table",
         "export",
         "feasible measure search supernet train",
