@@ -121,8 +121,8 @@ class Costing:
         low, high = self.of_codes(codes)
         if not (math.isfinite(low) and math.isfinite(high)):
             raise HwnasError(
-                f"no architecture of {self.space.name} has a {self.cost.name}: each contains a block that has none",
-                hint="hwnas measure says which blocks could not be measured, and why",
+                f"every architecture of {self.space.name} has a block whose {self.cost.name} could not be measured",
+                hint="hwnas measure names the blocks and why; --retry-failed tries them again",
             )
         first, last = self.space.decode(codes)
         return Bounds(float(low), first, float(high), last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Protocol
 
@@ -45,6 +46,20 @@ class Backend(Protocol):
 def tiles_path(tables_dir: Path, device: DeviceProfile) -> Path:
     """Where a device's tile choices are kept, beside its tables."""
     return Path(tables_dir) / device.folder / "tiles.json"
+
+
+def engine_version(engine: str, device: DeviceProfile) -> str | None:
+    """What a row measured now would say of its engine; None where the engine cannot be asked from here."""
+    if device.connection == "made-up":
+        from hwnas.measure.null import NullBackend
+
+        return NullBackend.version
+    if device.connection != "local" or engine not in ENGINES:
+        return None
+    try:
+        return str(importlib.import_module(f"hwnas.measure.{engine}").version())
+    except ImportError:
+        return None
 
 
 def backend_for(engine: str, device: DeviceProfile, threads: int = 1, tables_dir: Path | None = None) -> Backend:

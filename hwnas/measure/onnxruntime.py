@@ -50,11 +50,15 @@ class SessionRunner:
         return (time.perf_counter_ns() - start) / 1e3
 
 
+def version() -> str:
+    return f"onnxruntime {ort.__version__}"
+
+
 class OnnxRuntimeBackend:
     """Blocks are timed beside what is not theirs: the cost of a call, and that of the neighbour they stand behind."""
 
     name = "onnxruntime"
-    version = f"onnxruntime {ort.__version__}"
+    version = version()
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads

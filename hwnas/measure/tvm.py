@@ -42,6 +42,12 @@ ENTRY = {"to_nhwc", "quantize"}
 EXIT = {"to_nchw", "dequantize"}
 
 
+def version() -> str:
+    """The kernels' own sources and the code generator decide what a row costs."""
+    import_tvm_alone()
+    return f"tvm kernels {sources_digest()[:12]}"
+
+
 class TvmBackend:
     """Compiles for the device's target; compiled kernels are kept by content, so equal kernels are compiled once."""
 
@@ -57,7 +63,7 @@ class TvmBackend:
         self.target: Target = parse_target(device.target)
         self.compiler = link.toolchain(self.target).compiler  # refuses now where this machine has no C compiler
         self.tiles = None if tiles is None else TileTable(tiles, device.target)
-        self.version = f"tvm kernels {sources_digest()[:12]}"
+        self.version = version()
 
     def block(self, operator: Operator) -> StepsRunner:
         return self._loaded(with_float_ends(block_model(operator), operator), operator)
