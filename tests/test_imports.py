@@ -16,7 +16,7 @@ TIERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "network paths plug progress units",
+        "network paths plug progress schema units yaml_text",
         "device probe space table_format",
         "card cost protocols",
         "blocks data ops table",

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from hwnas.errors import HwnasError
 from hwnas.paths import read_json, write_json
+from hwnas.schema import validated
 
 SCHEMA = 1
 FILE_NAME = "results.json"
@@ -178,14 +179,7 @@ def load_results(path: Path) -> Results:
 
 def parse_results(value: Any, where: str) -> Results:
     """`value` (from JSON) as Results."""
-    from pydantic import TypeAdapter, ValidationError
-
     if not isinstance(value, dict) or value.get("format") != SCHEMA:
         got = value.get("format") if isinstance(value, dict) else type(value).__name__
         raise HwnasError(f"{where} must be results of format {SCHEMA}, got {got!r}", hint="run `hwnas run` again")
-    try:
-        return TypeAdapter(Results).validate_python(value)
-    except ValidationError as problem:
-        finding = problem.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in finding["loc"])
-        raise HwnasError(f"{where}: {key}: {finding['msg'].lower()}", hint="run `hwnas run` again") from None
+    return validated(Results, value, where, hint="run `hwnas run` again")
