@@ -100,8 +100,7 @@ def defined(kind: str, folder: str, name: str) -> Any:
     if found is None or isinstance(found, ModuleType):
         raise HwnasError(
             f"no {folder.removesuffix('s')} named {kind!r}",
-            hint=f"it is a file in hwnas/{folder}/ that defines {name}, or the import path of a module that the space's "
-            "file imports",
+            hint=f"a file in hwnas/{folder}/ that defines {name}, or the path of a module that the space imports",
         )
     return found
 
