@@ -85,9 +85,9 @@ class LatencyTable:
             )
         return row
 
-    def latency_us(self, operator: Operator) -> float:
-        """The row's statistic (the minimum), microseconds."""
-        latency = self.row(operator).latency_us
+    def latency_us(self, operator: Operator, statistic: str = "min") -> float:
+        """The row's `min`, `p50`, `p90` or `p99`, microseconds."""
+        latency = self.row(operator).statistic(statistic)
         assert latency is not None  # the reader and the harness give every good row one
         return latency
 
@@ -143,10 +143,15 @@ def open_table(tables_dir: Path, device: DeviceProfile, engine: str, precision: 
     return LatencyTable(table_path(tables_dir, device, engine, precision), header)
 
 
-def latency_cost(tables: Sequence[LatencyTable], calibration: Calibration | None = None) -> OperatorCost:
-    """Latency in microseconds from tables of different precisions, calibrated on whole networks where given."""
+def latency_cost(
+    tables: Sequence[LatencyTable], calibration: Calibration | None = None, statistic: str = "min"
+) -> OperatorCost:
+    """Latency in microseconds from tables of different precisions, calibrated on whole networks where given.
+
+    `statistic` is which one of each row is summed; the calibration must be that statistic's own.
+    """
     fit = calibration or Calibration()
-    lookup = _by_precision(tables, LatencyTable.latency_us)
+    lookup = _by_precision(tables, lambda table, operator: table.latency_us(operator, statistic))
     return OperatorCost(
         "latency", "us", lambda o: lookup(o) + fit.per_operator_us, slope=fit.slope, intercept=fit.intercept_us
     )

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from hwnas.errors import HwnasError, nearest_names
+from hwnas.errors import HwnasError, nearest_names, unknown
 from hwnas.network import PRECISIONS, Attribute, Operator, Shape
+from hwnas.samples import of_samples
 
 SCHEMA = 1
 COLUMNS = (
@@ -73,6 +74,18 @@ class Measurement:
     @property
     def ok(self) -> bool:
         return self.status == "ok"
+
+    def statistic(self, name: str) -> float | None:
+        """`min`, `p50`, `p90` or `p99`, microseconds; None in a failed row.
+
+        p99 is read off the samples, so tables of any age have it; a row that was kept without samples answers by p90.
+        """
+        known = {"min": self.latency_us, "p50": self.p50_us, "p90": self.p90_us, "p99": self.p90_us}
+        if name not in known:
+            raise unknown("statistic", name, known)
+        if name == "p99" and self.samples_us and self.p90_us is not None:
+            return max(of_samples(self.samples_us, "p99") - (self.overhead_us or 0.0), self.p90_us)
+        return known[name]
 
 
 @dataclass(frozen=True, slots=True)

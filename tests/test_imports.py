@@ -16,9 +16,9 @@ TIERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "network paths plug progress schema units yaml_text",
+        "network paths plug progress samples schema units yaml_text",
         "device probe space table_format",
-        "card cost protocols",
+        "calibrate card cost protocols",
         "blocks data ops table",
         "export",
         "measure search supernet train",

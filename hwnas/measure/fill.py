@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from hwnas.card import card_path, command_line, update_card, versions
+from hwnas.card import card_path, command_line, device_clock, update_card, versions
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
 from hwnas.measure.backend import Backend, backend_for
@@ -46,6 +47,9 @@ class Report:
     tables: tuple[Path, ...]
 
 
+Clock = Callable[[], AbstractContextManager[None]]  # the turn to time something on the device
+
+
 class Ticker(Protocol):
     """Told after every group how many more rows were loaded and timed."""
 
@@ -78,11 +82,12 @@ def measure_missing(
     todo = {table.path: table.missing(wanted, retry_failed) for table in tables}
     count = sum(len(missing) for missing in todo.values())
     backend = backend_for(engine, device, threads, tables_dir) if count else None
+    clock = partial(device_clock, tables_dir, device)
     repeated = 0
     with _ticker(LEAST_LOADS * count, f"measuring on {device.name}, {engine}", progress) as tick:
         for table in tables:
             if backend is not None and todo[table.path]:
-                repeated += _fill(table, todo[table.path], backend, plan, tick)
+                repeated += _fill(table, todo[table.path], backend, plan, tick, clock)
                 _note(table, device, backend, tables_dir)
     rows = [table.rows[operator] for table in tables for operator in wanted if operator in table]
     version = backend.version if backend is not None else None
@@ -99,7 +104,9 @@ def measure_missing(
     )
 
 
-def _fill(table: LatencyTable, todo: list[Operator], backend: Backend, plan: Plan | None, tick: Ticker) -> int:
+def _fill(
+    table: LatencyTable, todo: list[Operator], backend: Backend, plan: Plan | None, tick: Ticker, clock: Clock
+) -> int:
     """Measure `todo` into `table`; how many rows were timed more often than planned because loads disagreed.
 
     The first pass saves rows as it goes, so that a kill loses little; later passes load everything afresh and rewrite.
@@ -110,7 +117,7 @@ def _fill(table: LatencyTable, todo: list[Operator], backend: Backend, plan: Pla
         left = list(todo) if number == 0 else list(loads) if number < LEAST_LOADS else _disturbed(loads)
         again += len(left) if number >= LEAST_LOADS else 0
         while left:
-            group = timed_group(left, backend, plan, table.path.with_name("clock"))
+            group = timed_group(left, backend, plan, clock())
             now = datetime.now(UTC).isoformat(timespec="seconds")
             rows = []
             for operator, outcome in group.items():
