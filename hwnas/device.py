@@ -6,11 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from hwnas.errors import HwnasError, nearest_names, unknown
 from hwnas.paths import digest
+from hwnas.yaml_text import read_yaml
 
 T = TypeVar("T")
 
@@ -131,14 +131,7 @@ def probe_local() -> DeviceProfile:
 
 def read_profile(path: Path) -> DeviceProfile:
     """The profile in one YAML file; HwnasError names the file and the line or key that is wrong."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise HwnasError(f"cannot read device profile {path}: {problem.strerror}", hint="hwnas devices list") from None
-    except UnicodeDecodeError:
-        raise HwnasError(f"{path} is not UTF-8 text") from None
-    except yaml.YAMLError as problem:
-        raise HwnasError(f"{path}{_yaml_place(problem)} is not YAML: {_yaml_reason(problem)}") from None
+    data = read_yaml(path)
     if not isinstance(data, dict):
         raise HwnasError(f"{path} must hold a mapping of keys to values, got {type(data).__name__}")
     try:
@@ -148,16 +141,6 @@ def read_profile(path: Path) -> DeviceProfile:
     if (profile.connection == "made-up") != (profile.costs is not None):
         raise HwnasError(f"{path}: `costs` must be given if, and only if, connection is made-up")
     return profile
-
-
-def _yaml_place(problem: yaml.YAMLError) -> str:
-    mark = getattr(problem, "problem_mark", None)
-    return "" if mark is None else f":{mark.line + 1}:{mark.column + 1}"
-
-
-def _yaml_reason(problem: yaml.YAMLError) -> str:
-    reason = getattr(problem, "problem", None) or str(problem)
-    return " ".join(str(reason).split())
 
 
 def _profile_error(path: Path, problem: ValidationError) -> HwnasError:

@@ -19,10 +19,17 @@ Limits = Annotated[
     list[str] | None, typer.Option("--limit", help="name=value, instead of the run file's limits; may be repeated.")
 ]
 
+Trusted = Annotated[
+    list[str] | None,
+    typer.Option("--trust", help="A package that the run file may take code from; may be repeated."),
+]
 
-def job_of(run_file: Path, out: Path | None, limits: list[str] | None, device: str | None) -> Job:
+
+def job_of(
+    run_file: Path, out: Path | None, limits: list[str] | None, device: str | None, trust: list[str] | None = None
+) -> Job:
     """The job of a run file with a person's changes; HwnasError for anything malformed."""
-    return Job(read_run_file(run_file, out, parsed_limits(limits), device), say=progress_lines())
+    return Job(read_run_file(run_file, out, parsed_limits(limits), device, trust or ()), say=progress_lines())
 
 
 def parsed_limits(limits: list[str] | None) -> dict[str, float] | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, results_console
 
 
 def measure(
-    run_file: RunPath, out: Out = None, limit: Limits = None, device: Device = None, json_output: Json = False
+    run_file: RunPath,
+    out: Out = None,
+    limit: Limits = None,
+    device: Device = None,
+    trust: Trusted = None,
+    json_output: Json = False,
 ) -> None:
     """Examples:
 
@@ -20,7 +25,7 @@ def measure(
     """
     from hwnas.pipeline import searching, tables
 
-    job = job_of(run_file, out, limit, device)
+    job = job_of(run_file, out, limit, device, trust)
     with keeping(f"the rows measured so far, in {job.config.tables}"):
         reports = tables.measure(job)
         fidelities = tables.grade(job)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 
 
 def run(
-    run_file: RunPath, out: Out = None, limit: Limits = None, device: Device = None, json_output: Json = False
+    run_file: RunPath,
+    out: Out = None,
+    limit: Limits = None,
+    device: Device = None,
+    trust: Trusted = None,
+    json_output: Json = False,
 ) -> None:
     """Examples:
 
@@ -25,7 +30,7 @@ def run(
     from hwnas.pipeline.shipping import above_limit, fail_over_limit
     from hwnas.report.terminal import print_results
 
-    job = job_of(run_file, out, limit, device)
+    job = job_of(run_file, out, limit, device, trust)
     with keeping(f"everything finished so far, in {job.config.tables} and {job.config.folder}"):
         results = run_all(job, say=progress_lines())
     if json_output:

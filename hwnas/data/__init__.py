@@ -10,7 +10,8 @@ import numpy as np
 
 from hwnas.errors import HwnasError
 from hwnas.paths import digest
-from hwnas.plug import bind, resolve
+from hwnas.plug import HWNAS_ALONE, Trust, bind, resolve
+from hwnas.protocols import Examples
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,11 @@ class Data:
         return digest("".join(digest(np.ascontiguousarray(a).tobytes()) for a in parts))
 
 
-def load_data(settings: Mapping[str, Any]) -> Data:
+def load_data(settings: Mapping[str, Any], trust: Trust = HWNAS_ALONE) -> Data:
     """The data set a run file's `data:` section names: `use: digits | npz | folder | torch_dataset` and its keys.
 
-    `use` may also be `package.module:function` returning (images, labels) or a torch Dataset. Raises HwnasError with
+    `use` may also lead where `trust` allows (see hwnas/plug.py), to a torch Dataset or a function annotated to return
+    one or (images, labels). Raises HwnasError with
     the offending file or fact: a missing path, fewer than two classes, NaN pixels, too few images a class.
     """
     settings = dict(settings)
@@ -62,7 +64,7 @@ def load_data(settings: Mapping[str, Any]) -> Data:
         raise HwnasError("data: 'use' must name a data set", hint="digits, npz, folder or package.module:Dataset")
     seed = settings.pop("split_seed", 0)
     shares = settings.pop("shares", (0.6, 0.2, 0.2))
-    source = resolve(use, "data.sources")
+    source = resolve(use, "data.sources", trust, (Raw, tuple, Examples))
     loaded = bind(source, settings, {}, f"data ({use})")
     raw = loaded if isinstance(loaded, Raw) else _as_raw(loaded, use)
     return prepare(raw, seed, shares)

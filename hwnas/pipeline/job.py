@@ -48,7 +48,7 @@ class Job:
     def data(self) -> Data:
         from hwnas.data import load_data
 
-        return load_data(self.config.data)
+        return load_data(self.config.data, self.config.trust)
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -60,7 +60,7 @@ class Job:
                 "space: 'use' must name a search space", hint="mobile, resnet_binary or package.module:function"
             )
         given = {"in_channels": self.data.channels, "classes": len(self.data.classes)}
-        space = bind(resolve(use, "spaces"), settings, given, f"space ({use})")
+        space = bind(resolve(use, "spaces", self.config.trust, (SearchSpace,)), settings, given, f"space ({use})")
         if not isinstance(space, SearchSpace):
             raise HwnasError(f"space ({use}) must give a SearchSpace, got {type(space).__name__}")
         return space

@@ -53,7 +53,10 @@ def make_rule(job: Job) -> TrainingRule:
     settings = dict(job.config.train.rule)
     use = settings.pop("use", "rule.sandwich:Sandwich")
     rule: TrainingRule = bind(
-        resolve(use, "methods"), settings, {"space": job.space, "seed": job.config.seed}, f"train.rule ({use})"
+        resolve(use, "methods", job.config.trust, (TrainingRule,)),
+        settings,
+        {"space": job.space, "seed": job.config.seed},
+        f"train.rule ({use})",
     )
     return rule
 

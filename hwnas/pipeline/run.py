@@ -59,6 +59,7 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
     """Profile, measure, grade; says what was measured and the reachable range, and refuses an unreachable limit."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise HwnasError("only training is shared by processes", hint="torchrun -m hwnas train, then hwnas run alone")
+    check_names(job)
     say(f"device {job.device.name}: {job.device.cpu.model.value}, compiler target {job.device.target}")
     for report_ in tables.measure(job):
         say(
@@ -74,6 +75,15 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
         low, high = ranges["latency"]
         say(f"{target}: latency from {low:.1f} to {high:.1f} us is reachable")
     return fidelities
+
+
+def check_names(job: Job) -> None:
+    """Makes the rule and every sampler that the run file names: a wrong one is refused before anything is measured."""
+    from hwnas.pipeline import learning
+
+    learning.make_rule(job)
+    for target in job.config.targets:
+        searching.make_sampler(job, target)
 
 
 def run(job: Job, say: Say = lambda text: None) -> report.Results:

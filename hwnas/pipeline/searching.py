@@ -14,6 +14,7 @@ from hwnas.pipeline.identity import SEARCHING, code_behind, code_of
 from hwnas.pipeline.job import Job
 from hwnas.plug import bind, resolve
 from hwnas.progress import bar
+from hwnas.protocols import Sampler
 from hwnas.search import SearchResult, Trial, check_reachable, search
 from hwnas.space import Architecture
 
@@ -56,11 +57,7 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
 
     net = net if net is not None else learning.train_supernet(job)
     space = job.space_of(target.precision)
-    settings = dict(job.config.search.sampler)
-    use = settings.pop("use", "search.regularized_evolution:RegularizedEvolution")
-    sampler = bind(
-        resolve(use, "methods"), settings, {"space": space, "seed": job.config.seed}, f"search.sampler ({use})"
-    )
+    sampler = make_sampler(job, target)
     with job.stage("search"), bar(f"searching {target.name}", job.progress) as shown:
         result = search(
             space, sampler, _scorer(job, net), costings, limits,
@@ -68,6 +65,15 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
         )  # fmt: skip
     job.keep(f"search-{target.name}", mark, _written(result), code)
     return Found(target, result, ranges, line.margin)
+
+
+def make_sampler(job: Job, target: Target) -> Sampler:
+    settings = dict(job.config.search.sampler)
+    use = settings.pop("use", "search.regularized_evolution:RegularizedEvolution")
+    given = {"space": job.space_of(target.precision), "seed": job.config.seed}
+    where = f"search.sampler ({use})"
+    sampler: Sampler = bind(resolve(use, "methods", job.config.trust, (Sampler,)), settings, given, where)
+    return sampler
 
 
 def kept_below(job: Job, line: tables.Priced, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:
@@ -106,7 +112,7 @@ def _identity(job: Job, target: Target, line: tables.Priced, limits: dict[str, f
 
 def _code(job: Job) -> dict[str, str]:
     """Digests of the source files that decide which architecture is picked, the user's own sampler included."""
-    sampler = resolve(job.config.search.sampler.get("use", "search.nsga2:NSGA2"), "methods")
+    sampler = resolve(job.config.search.sampler.get("use", "search.regularized_evolution:RegularizedEvolution"), "methods")
     return code_of(SEARCHING) | code_behind(sampler)
 
 
