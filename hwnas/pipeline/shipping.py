@@ -117,10 +117,10 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     from hwnas.supernet import resize
 
     ready = learning.deployable(job, net, shipped.architecture)
-    resolution = shipped.network.resolution
-    seen = np.concatenate([resize(images, resolution).numpy() for images in learning.typical(job)])
+    shape = shipped.network.input_shape
+    seen = np.concatenate([resize(images, shape).numpy() for images in learning.typical(job)])
     test = job.data.batch("test", slice(None))
-    images, labels = resize(test.images, resolution).numpy(), test.labels
+    images, labels = resize(test.images, shape).numpy(), test.labels
     quantised = calibrate(fold(ready.network, ready.arrays()), seen, weight_bits=weight_bits(job))
     expected = quantised(images)
     write_bytes(shipped.model, to_onnx(quantised).SerializeToString())
@@ -151,7 +151,7 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
             "layout": "NCHW",
             "mean": job.data.mean,
             "std": job.data.std,
-            "resize": resolution,
+            "resize": list(shape[1:]),
         },
         "output": {"shape": [1, len(job.data.classes)], "classes": list(job.data.classes)},
         "tolerance": asdict(tolerance_for(quantised)),
