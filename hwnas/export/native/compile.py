@@ -110,6 +110,7 @@ def _write(folder: Path, program: Program, machine: Target, name: str, objects: 
     constants = f"{name}_constants.bin"
     (work / constants).write_bytes(program.constants)
     filled = {"name": name, "NAME": name.upper(), "alignment": program.alignment, "file": constants}
+    filled |= {"input_type": program.input_type, **templates.INPUTS[program.input_type]}
     texts = {
         f"{name}.h": emit.header(program, name),
         f"{name}.c": emit.source(program, name),
@@ -143,7 +144,7 @@ def _manifest(folder: Path, program: Program, machine: Target, name: str, tool: 
         "features": sorted(machine.features),
         "linker": tool,
         "alignment": program.alignment,
-        "input": {"shape": list(program.input_shape), "type": "float32"},
+        "input": {"shape": list(program.input_shape), "type": program.input_type},
         "output": {"shape": list(program.output_shape), "type": "float32"},
         "arena_bytes": program.arena_bytes,
         "planned_bytes": plan.arena_bytes,

@@ -59,6 +59,7 @@ class Program:
     alignment: int
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+    input_type: str = "float32"
 
 
 def assemble(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Image], alignment: int) -> Program:
@@ -77,7 +78,8 @@ def assemble(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Ima
         )
         program_calls.append(Call(call.kind, call.node, call.symbol, fills, tuple(pointers), call.macs))
     arena = round_up(placed.arena_bytes + SLACK, alignment)
-    return Program(tuple(program_calls), constants, placed, arena, alignment, graph.input_shape, graph.output_shape)
+    shapes = (graph.input_shape, graph.output_shape, graph.input_type)
+    return Program(tuple(program_calls), constants, placed, arena, alignment, *shapes)
 
 
 def _lifetimes(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Image]) -> list[Lifetime]:
