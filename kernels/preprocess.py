@@ -37,9 +37,7 @@ class Preprocess:
             raise HwnasError(f"preprocess: pixels must be dense, without a halo, got {self.x}")
         if self.x.channels != self.y.channels or (self.taps is None and self.x.shape != self.y.shape):
             raise HwnasError(f"preprocess: cannot give {self.y.shape} from {self.x.shape} with taps {self.taps}")
-        if self.taps is not None and not (
-            1 <= self.taps[0] <= self.x.height and 1 <= self.taps[1] <= self.x.width
-        ):
+        if self.taps is not None and not (1 <= self.taps[0] <= self.x.height and 1 <= self.taps[1] <= self.x.width):
             raise HwnasError(f"preprocess: taps must be within {self.x.shape[:2]}, got {self.taps}")
 
     @property

@@ -83,9 +83,7 @@ class Preprocess(Primitive):
         keys = ("rows_first", "rows_weights", "columns_first", "columns_weights")
         taps = [graph.constant(f"{name}.{key}", tensors[key]) for key in keys]
         height, width, _ = layer.in_shape
-        return graph.call(
-            preprocess_function(), [*inputs, *taps, *ends], f"{name}.pixels", height=height, width=width
-        )
+        return graph.call(preprocess_function(), [*inputs, *taps, *ends], f"{name}.pixels", height=height, width=width)
 
 
 primitive = Preprocess()

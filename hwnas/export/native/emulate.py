@@ -56,7 +56,7 @@ def missing_emulator(target: str) -> str | None:
 
 
 def run_artifact(folder: str | Path, batch: ArrayLike, timeout_s: float = 300.0) -> NDArray[np.float32]:
-    """The outputs of every sample of a batch [N, ...] of the model's input type, computed by the artefact's own program."""
+    """The outputs of every sample of a batch [N, ...] of the model's input type, by the artefact's own program."""
     from hwnas.kernels.target import parse_target
 
     artifact = open_artifact(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,6 +60,8 @@ class Program:
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     input_type: str = "float32"
+    #: how images become the input (export/recipe.py), where the model says so
+    preprocess: Mapping[str, Any] | None = None
 
 
 def assemble(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Image], alignment: int) -> Program:

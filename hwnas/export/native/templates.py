@@ -1,15 +1,16 @@
 """The fixed parts of the C that a model becomes. Doubled braces are literal: the texts go through str.format."""
 
+FILL_INPUT = "    for (size_t i = 0; i < sizeof input / sizeof *input; ++i)\n        input[i] = {};"
 #: what example.c and bench.c declare and fill for each input type
 INPUTS = {
     "float32": {
         "element": "float",
-        "sample": "(float)(i % 7) / 7.0f",
+        "given": FILL_INPUT.format("(float)(i % 7) / 7.0f"),
         "drawn": "(float)(state >> 8) / 8388608.0f - 1.0f",
     },
     "uint8": {
         "element": "unsigned char",
-        "sample": "(unsigned char)(i * 37 % 256)",
+        "given": FILL_INPUT.format("(unsigned char)(i * 37 % 256)"),
         "drawn": "(unsigned char)(state >> 24)",
     },
 }
@@ -168,11 +169,10 @@ EXAMPLE = """\
 _Alignas({NAME}_ALIGNMENT) static {element} input[{NAME}_INPUT_BYTES / sizeof({element})];
 _Alignas({NAME}_ALIGNMENT) static float output[{NAME}_OUTPUT_BYTES / sizeof(float)];
 _Alignas({NAME}_ALIGNMENT) static unsigned char arena[{NAME}_ARENA_BYTES];
-
+{preprocess}
 int main(void)
 {{
-    for (size_t i = 0; i < sizeof input / sizeof *input; ++i)
-        input[i] = {sample};
+{given}
     int error = {name}_run_sized(input, output, arena, sizeof arena);
     if (error)
         return error;

@@ -20,7 +20,7 @@ ONE = 1 << BITS
 
 @dataclass(frozen=True)
 class Taps:
-    """Result i is sum over t of weights[i, t] * input[first[i] + t] / 2^22; `weights` int32 (n, taps), rows sum to 2^22."""
+    """Result i is the sum over t of weights[i, t] / 2^22 * input[first[i] + t]; `weights` int32 (n, taps)."""
 
     first: np.ndarray
     weights: np.ndarray
@@ -35,7 +35,7 @@ class Taps:
 
 
 def real_weights(size: int, result: int) -> np.ndarray:
-    """The exact weights float64 (result, size), rows summing to 1: a triangle as wide as the larger of the two steps."""
+    """The exact weights float64 (result, size), rows summing to 1: a triangle as wide as the larger step."""
     scale = size / result
     reach = max(scale, 1.0)
     centres = scale * (np.arange(result) + 0.5)
