@@ -73,7 +73,7 @@ class CardSettings(Strict):
 
 
 class RunFile(Strict):
-    """Everything one run needs."""
+    """Everything one run needs. `preprocess: inside` makes resizing and normalising part of the exported model."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     device: str = "local"
@@ -83,6 +83,7 @@ class RunFile(Strict):
     out: Path = Path("runs")
     data: dict[str, Any]
     space: dict[str, Any]
+    preprocess: Literal["inside", "outside"] = "outside"
     train: TrainSettings = TrainSettings()
     search: SearchSettings = SearchSettings()
     limits: dict[str, float]
