@@ -134,7 +134,8 @@ class Net(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, C, H, W), resized to the net's input shape."""
-        x = resize(inputs, self.network.input_shape)
+        # where preprocessing is inside, its operator does the resizing
+        x = inputs if ops.reads_pixels(self.network.nodes[0].operator) else resize(inputs, self.network.input_shape)
         for node, parameters, buffers in self._names:
             held = {name: self.own[key(f"{node.name}.{name}")] for name in parameters}
             held |= {name: self.get_buffer(key(f"{node.name}.{name}")) for name in buffers}

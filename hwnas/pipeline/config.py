@@ -77,7 +77,7 @@ Package = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class RunFile(Strict):
-    """Everything one run needs."""
+    """Everything one run needs. `preprocess: inside` makes resizing and normalising part of the exported model."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     device: str = "local"
@@ -87,6 +87,7 @@ class RunFile(Strict):
     out: Path = Path("runs")
     data: dict[str, Any]
     space: dict[str, Any]
+    preprocess: Literal["inside", "outside"] = "outside"
     train: TrainSettings = TrainSettings()
     search: SearchSettings = SearchSettings()
     limits: dict[str, float]

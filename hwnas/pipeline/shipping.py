@@ -59,7 +59,7 @@ class Shipped:
 
     @property
     def samples(self) -> Path:
-        """Test images at the model's resolution and the outputs it must give."""
+        """Test images as the model takes them, and the outputs it must give."""
         return self.folder / f"expected.{self.precision}.npz"
 
 
@@ -112,20 +112,20 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
 
     from hwnas.export.onnx import to_onnx
     from hwnas.export.quantise import calibrate, fold
+    from hwnas.export.recipe import with_record
     from hwnas.export.verify import tolerance_for
-    from hwnas.pipeline import learning
-    from hwnas.supernet import resize
+    from hwnas.pipeline import learning, raw_images
 
-    ready = learning.deployable(job, net, shipped.architecture)
-    shape = shipped.network.input_shape
-    seen = np.concatenate([resize(images, shape).numpy() for images in learning.typical(job)])
-    test = job.data.batch("test", slice(None))
-    images, labels = resize(test.images, shape).numpy(), test.labels
-    quantised = calibrate(fold(ready.network, ready.arrays()), seen, weight_bits=weight_bits(job))
+    ready, network = learning.deployable(job, net, shipped.architecture), shipped.network
+    images, labels = raw_images.inputs(job, network, "test", slice(None)), job.data.targets("test")
+    constants = {**ready.arrays(), **raw_images.data_constants(job, network)}
+    seen = raw_images.typical_inputs(job, network)
+    quantised = calibrate(fold(ready.network, constants), seen, weight_bits=weight_bits(job))
     expected = quantised(images)
-    write_bytes(shipped.model, to_onnx(quantised).SerializeToString())
+    preprocess = raw_images.preprocess_record(job, network)
+    write_bytes(shipped.model, with_record(to_onnx(quantised), preprocess).SerializeToString())
     buffer = io.BytesIO()
-    np.savez(buffer, images=images, labels=labels.numpy(), expected=expected)
+    np.savez(buffer, images=images, labels=labels, expected=expected)
     write_bytes(shipped.samples, buffer.getvalue())
     files = {shipped.model.name: digest_file(shipped.model)}
     if shipped.engine == "tvm":
@@ -146,17 +146,12 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         "role": shipped.role,
         "device": {"name": job.device.name, "digest": job.device.digest, "target": job.device.target},
         "architecture": dict(shipped.architecture),
-        "input": {
-            "shape": [1, *shipped.network.input_shape],
-            "layout": "NCHW",
-            "mean": job.data.mean,
-            "std": job.data.std,
-            "resize": list(shape[1:]),
-        },
+        "input": raw_images.input_record(network),
+        "preprocess": preprocess,
         "output": {"shape": [1, len(job.data.classes)], "classes": list(job.data.classes)},
         "tolerance": asdict(tolerance_for(quantised)),
         "float_accuracy": learning.evaluate(ready, job.data, "test").accuracy,
-        "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels.numpy()).mean()),
+        "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels).mean()),
         "predicted_us": shipped.predicted_us,
         "size_bytes": shipped.model.stat().st_size,
         "weight_bytes": sum(ops.weight_bytes(o) for o in shipped.network.operators),
