@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,12 +104,17 @@ class Job:
         if not path.exists():
             return None
         stored = read_json(path)
-        fits = isinstance(stored, dict) and stored.get("identity") == digest(identity)
-        return stored["value"] if fits else None
+        if not isinstance(stored, dict) or stored.get("identity") != digest(identity) or "digest" not in stored:
+            return None
+        if stored["digest"] != digest(stored.get("value")):
+            raise HwnasError(f"{path} was changed since it was written", hint="move it away and run again")
+        return stored["value"]
 
     def keep(self, name: str, identity: Any, value: Any) -> None:
         """Writes a finished stage, whole or not at all."""
-        write_json(self.path(f"{name}.json"), {"identity": digest(identity), "value": value})
+        value = json.loads(json.dumps(value, allow_nan=False, default=str))  # as it will be read back
+        stored = {"identity": digest(identity), "digest": digest(value), "value": value}
+        write_json(self.path(f"{name}.json"), stored)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -25,6 +25,7 @@ from hwnas.train import (
     leave_processes,
     load_state,
     save_state,
+    take_up,
     train,
     world,
 )
@@ -69,7 +70,7 @@ def train_supernet(job: Job) -> WeightSharing:
         if final.exists():
             state = load_state(final)
             if isinstance(state, dict) and state.get("identity") == mark:
-                net.load_state_dict(state["net"])
+                take_up(net, state, final)
                 return net.to(device())
         join_processes()
         images, labels = tensors(job, "train")
@@ -114,7 +115,7 @@ def deployable(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
     mark = digest([identity(job), epochs, sorted((k, str(v)) for k, v in architecture.items())])
     path = job.path("finetuned", f"{mark}.pt")
     if path.exists():
-        ready.load_state_dict(load_state(path)["net"])
+        take_up(ready, load_state(path), path)
         return ready.eval()
     images, labels = tensors(job, "train")
     settings = Schedule(
