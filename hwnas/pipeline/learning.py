@@ -11,6 +11,8 @@ import torch
 
 from hwnas.fidelity import space_digest
 from hwnas.paths import digest
+from hwnas.pipeline.checkpoints import settled
+from hwnas.pipeline.identity import NOT_TRAINING, TRAINING, code_behind, code_of, code_of_plugins
 from hwnas.pipeline.job import Job
 from hwnas.plug import bind, resolve
 from hwnas.progress import bar
@@ -37,9 +39,15 @@ def schedule(job: Job) -> Schedule:
 
 
 def identity(job: Job) -> str:
-    """What the trained supernet depends on: data, space, rule, schedule. Not on limits, tables or devices."""
+    """What the trained supernet depends on: data, space, rule, schedule, code. Not on limits, tables or devices."""
     parts: list[Any] = [job.data.digest, space_digest(job.space), job.config.train.rule, asdict(schedule(job))]
-    return digest(parts)
+    return digest([parts, code(job)])
+
+
+def code(job: Job) -> dict[str, str]:
+    """Digests of the source files that decide the trained supernet, the user's own rule, space and blocks included."""
+    own = code_behind(make_rule(job), resolve(job.config.space["use"], "spaces"))
+    return code_of(TRAINING, NOT_TRAINING) | own | code_of_plugins(job.space)
 
 
 def make_rule(job: Job) -> TrainingRule:
@@ -67,17 +75,19 @@ def train_supernet(job: Job) -> WeightSharing:
             torch.set_num_threads(job.config.train.threads)
         net = WeightSharing(job.space, job.config.seed)
         mark, final = identity(job), job.path("supernet.pt")
-        if final.exists():
-            state = load_state(final)
-            if isinstance(state, dict) and state.get("identity") == mark:
-                take_up(net, state, final)
-                return net.to(device())
+        state = settled(job, final, mark, code(job))
+        if state is not None:
+            take_up(net, state, final)
+            return net.to(device())
+        settled(job, job.path("checkpoint.pt"), mark, code(job), "starting anew")
         join_processes()
         images, labels = tensors(job, "train")
         with bar("training the supernet", job.progress and world()[0] == 0) as shown:
             train(net, make_rule(job), images, labels, schedule(job), job.path("checkpoint.pt"), mark, shown)
         if world()[0] == 0:
-            save_state(final, {"identity": mark, "net": net.state_dict()})
+            save_state(
+                final, {"identity": mark, "code": code(job), "torch": str(torch.__version__), "net": net.state_dict()}
+            )
             job.path("checkpoint.pt").unlink(missing_ok=True)
         leave_processes()
         return net

@@ -10,6 +10,7 @@ from hwnas.fidelity import Fidelity, space_digest
 from hwnas.paths import digest, write_json
 from hwnas.pipeline import tables
 from hwnas.pipeline.config import Target
+from hwnas.pipeline.identity import SEARCHING, code_behind, code_of
 from hwnas.pipeline.job import Job
 from hwnas.plug import bind, resolve
 from hwnas.progress import bar
@@ -48,8 +49,8 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
     costings = tables.costings(job, target.precision, line)
     ranges = check_reachable(costings, job.config.cost_limits)
     limits = kept_below(job, line, ranges)
-    mark = _identity(job, target, line, limits)
-    stored = job.kept(f"search-{target.name}", mark)
+    mark, code = _identity(job, target, line, limits), _code(job)
+    stored = job.kept(f"search-{target.name}", mark, code)
     if stored is not None:
         return Found(target, _read(job, stored), ranges, line.margin)
     from hwnas.pipeline import learning
@@ -62,7 +63,7 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
             space, sampler, _scorer(job, net), costings, limits,
             job.config.search.budget, job.config.search.batch, job.config.seed, shown,
         )  # fmt: skip
-    job.keep(f"search-{target.name}", mark, _written(result))
+    job.keep(f"search-{target.name}", mark, _written(result), code)
     return Found(target, result, ranges, line.margin)
 
 
@@ -102,11 +103,17 @@ def _identity(job: Job, target: Target, line: tables.Priced, limits: dict[str, f
         target.name,
         space,
         limits,
-        line.fidelity.rows,
+        tables.identity(line),
         settings,
         job.config.seed,
         job.device.digest,
     ]
+
+
+def _code(job: Job) -> dict[str, str]:
+    """Digests of the source files that decide which architecture is picked, the user's own sampler included."""
+    sampler = resolve(job.config.search.sampler.get("use", "search.nsga2:NSGA2"), "methods")
+    return code_of(SEARCHING) | code_behind(sampler)
 
 
 def _written(result: SearchResult) -> Any:

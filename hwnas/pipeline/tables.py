@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -79,6 +79,11 @@ def priced(job: Job, precision: str, engine: str, fidelity: Fidelity) -> Priced:
     costs["size"] = OperatorCost("size", "bytes", lambda o: float(ops.weight_bytes(o)))
     costs["peak_memory"] = OperatorCost("peak_memory", "bytes", lambda o: float(ops.peak_bytes(o)), combine="max")
     return Priced(costs, safety_margin(fidelity), fidelity)
+
+
+def identity(line: Priced) -> list[object]:
+    """What decides the latencies that a line predicts: its rows, their calibration, the margin kept below a limit."""
+    return [line.fidelity.rows, asdict(line.fidelity.calibration), line.margin]
 
 
 def safety_margin(fidelity: Fidelity) -> float:
