@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -122,7 +123,9 @@ class Job:
         wanted = identity_digest(identity, code)
         for candidate in (path, self.earlier(path, wanted)):
             stored = read_json(candidate) if candidate.exists() else None
-            if isinstance(stored, dict) and stored.get("identity") == wanted and "value" in stored:
+            if isinstance(stored, dict) and stored.get("identity") == wanted and "digest" in stored:
+                if stored["digest"] != digest(stored.get("value")):
+                    raise HwnasError(f"{candidate} was changed since it was written", hint="move it away and run again")
                 return stored["value"]
         return None
 
@@ -137,11 +140,14 @@ class Job:
             old = str(stored.get("identity")) if isinstance(stored, dict) else digest(path.read_bytes())
             if old != wanted:
                 self.set_aside(path, old)
-        write_json(path, {"identity": wanted, "code": dict(code or {}), "value": value})
+        value = json.loads(json.dumps(value, allow_nan=False, default=str))  # as it will be read back
+        write_json(path, {"identity": wanted, "code": dict(code or {}), "digest": digest(value), "value": value})
 
     def earlier(self, path: Path, identity: str) -> Path:
         """Where a result of another identity is kept, so that going back to its settings finds it."""
         inside = path.relative_to(self.config.folder)
+        if not identity.isalnum():  # read from a file: it must not lead to another folder
+            identity = digest(identity)
         return self.path("earlier", *inside.parts[:-1], f"{path.stem}-{identity}{path.suffix}")
 
     def set_aside(self, path: Path, identity: str) -> Path:

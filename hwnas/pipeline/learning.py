@@ -28,6 +28,7 @@ from hwnas.train import (
     load_state,
     save_state,
     some_images,
+    take_up,
     train,
     world,
 )
@@ -71,7 +72,7 @@ def train_supernet(job: Job) -> WeightSharing:
         mark, final = identity(job), job.path("supernet.pt")
         state = settled(job, final, mark, code(job))
         if state is not None:
-            net.load_state_dict(state["net"])
+            take_up(net, state, final)
             return net.to(device())
         settled(job, job.path("checkpoint.pt"), mark, code(job), "starting anew")
         join_processes()
@@ -121,7 +122,7 @@ def deployable(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
     mark = digest([identity(job), epochs, sorted((k, str(v)) for k, v in architecture.items())])
     path = job.path("finetuned", f"{mark}.pt")
     if path.exists():
-        ready.load_state_dict(load_state(path)["net"])
+        take_up(ready, load_state(path), path)
         return ready.eval()
     settings = Schedule(
         **{**asdict(schedule(job)), "epochs": epochs, "learning_rate": job.config.train.learning_rate / 3}
