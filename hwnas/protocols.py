@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch. `images` float32 (N, C, H, W), `labels` int64 (N,), `step` counts optimiser batches from 0.
+    """One batch. `images` float32 (N, C, H, W), `labels` int64 (N,); `step`, which the training loop sets, counts
+    optimiser batches from 0.
 
     A rule draws its randomness from (its seed, `step`), never from a running generator: a resumed run repeats an
     undisturbed one exactly.
@@ -28,7 +29,7 @@ class Batch:
 
     images: Tensor
     labels: Tensor
-    step: int
+    step: int = 0
 
 
 @runtime_checkable

@@ -59,8 +59,7 @@ class Job:
             raise HwnasError(
                 "space: 'use' must name a search space", hint="mobile, resnet_binary or package.module:function"
             )
-        given = {"in_channels": self.data.channels, "classes": len(self.data.classes)}
-        space = bind(resolve(use, "spaces"), settings, given, f"space ({use})")
+        space = bind(resolve(use, "spaces"), settings, self.data.facts, f"space ({use})")
         if not isinstance(space, SearchSpace):
             raise HwnasError(f"space ({use}) must give a SearchSpace, got {type(space).__name__}")
         return space

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,12 +21,13 @@ from hwnas.space import Architecture
 from hwnas.supernet import Net, WeightSharing, extract, recalibrate
 from hwnas.train import (
     Schedule,
-    accuracy,
     device,
+    evaluate,
     join_processes,
     leave_processes,
     load_state,
     save_state,
+    some_images,
     train,
     world,
 )
@@ -58,12 +59,6 @@ def make_rule(job: Job) -> TrainingRule:
     return rule
 
 
-def tensors(job: Job, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images and labels of a split, as tensors."""
-    part = getattr(job.data, split)
-    return torch.from_numpy(part.images), torch.from_numpy(part.labels)
-
-
 def train_supernet(job: Job) -> WeightSharing:
     """The trained supernet: read back when it is there, taken up again from its last epoch when it was cut off."""
     with job.stage("train"):
@@ -77,9 +72,8 @@ def train_supernet(job: Job) -> WeightSharing:
             return net.to(device())
         settled(job, job.path("checkpoint.pt"), mark, code(job), "starting anew")
         join_processes()
-        images, labels = tensors(job, "train")
         with bar("training the supernet", job.progress and world()[0] == 0) as shown:
-            train(net, make_rule(job), images, labels, schedule(job), job.path("checkpoint.pt"), mark, shown)
+            train(net, make_rule(job), job.data, schedule(job), job.path("checkpoint.pt"), mark, shown)
         if world()[0] == 0:
             save_state(
                 final, {"identity": mark, "code": code(job), "torch": str(torch.__version__), "net": net.state_dict()}
@@ -91,20 +85,23 @@ def train_supernet(job: Job) -> WeightSharing:
 
 def alone(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
     """The stand-alone net of an architecture, batch norm recalibrated on training images."""
-    images = tensors(job, "train")[0][: job.config.search.recalibration_images]
-    return recalibrate(extract(net, architecture), [images])
+    return recalibrate(extract(net, architecture), typical(job))
+
+
+def typical(job: Job) -> Iterator[torch.Tensor]:
+    """The training images that recalibration and calibration see, in portions: drawn class by class from the seed."""
+    return some_images(job.data, job.config.search.recalibration_images, job.config.seed)
 
 
 def scorer(job: Job, net: WeightSharing, remember: Callable[[dict[str, float]], None], known: dict[str, float]) -> Any:
     """Validation accuracy of architectures; scores already in `known` (by network digest) are not computed again."""
-    images, labels = tensors(job, "validation")
 
     def score(architectures: Sequence[Architecture], /) -> np.ndarray:
         values = []
         for architecture in architectures:
             name = digest([str(operator) for operator in job.space.lower(architecture).operators])
             if name not in known:
-                known[name] = accuracy(alone(job, net, architecture), images, labels)
+                known[name] = evaluate(alone(job, net, architecture), job.data, "validation").accuracy
             values.append(known[name])
         remember(known)
         return np.asarray(values)
@@ -123,15 +120,14 @@ def deployable(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
     if path.exists():
         ready.load_state_dict(load_state(path)["net"])
         return ready.eval()
-    images, labels = tensors(job, "train")
     settings = Schedule(
         **{**asdict(schedule(job)), "epochs": epochs, "learning_rate": job.config.train.learning_rate / 3}
     )
     from hwnas.methods.rule.plain import Plain
 
     with bar("training the winner", job.progress) as shown:
-        train(ready, Plain(), images, labels, settings, path.with_suffix(".part"), mark, shown)
-    ready = recalibrate(ready.cpu(), [images[: job.config.search.recalibration_images]])
+        train(ready, Plain(), job.data, settings, path.with_suffix(".part"), mark, shown)
+    ready = recalibrate(ready.cpu(), typical(job))
     save_state(path, {"net": ready.state_dict()})
     path.with_suffix(".part").unlink(missing_ok=True)
     return ready

@@ -110,11 +110,11 @@ def gather(job: Job, fidelities: Fidelities, found: Sequence[Found], deliveries:
 
     data, config = job.data, job.config
     units = {"latency": "us", "energy": "uJ", "size": "bytes", "peak_memory": "bytes"}
-    sizes = (len(data.train), len(data.validation), len(data.test))
+    shape, sizes = (data.facts["in_channels"], *data.facts["image_size"]), data.sizes()
     return report.Results(
         run=config.name,
         device=report.Device(job.device.name, str(job.device.cpu.model.value), job.device.digest),
-        dataset=report.Dataset(data.name, len(data.classes), tuple(data.train.images.shape[1:]), *sizes),
+        dataset=report.Dataset(data.name, len(data.classes), shape, **sizes),
         limits=tuple(report.Limit(name, units[name], value) for name, value in config.cost_limits.items()),
         targets=tuple(_target(job, fidelities, one, deliveries) for one in found),
         cards={f"{engine}-{precision}": _card(fidelity) for (precision, engine), fidelity in fidelities.items()},

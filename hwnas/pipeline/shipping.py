@@ -118,9 +118,9 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
 
     ready = learning.deployable(job, net, shipped.architecture)
     resolution = shipped.network.resolution
-    seen = resize(learning.tensors(job, "train")[0][: job.config.search.recalibration_images], resolution).numpy()
-    test, labels = learning.tensors(job, "test")
-    images = resize(test, resolution).numpy()
+    seen = np.concatenate([resize(images, resolution).numpy() for images in learning.typical(job)])
+    test = job.data.batch("test", slice(None))
+    images, labels = resize(test.images, resolution).numpy(), test.labels
     quantised = calibrate(fold(ready.network, ready.arrays()), seen, weight_bits=weight_bits(job))
     expected = quantised(images)
     write_bytes(shipped.model, to_onnx(quantised).SerializeToString())
@@ -155,7 +155,7 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         },
         "output": {"shape": [1, len(job.data.classes)], "classes": list(job.data.classes)},
         "tolerance": asdict(tolerance_for(quantised)),
-        "float_accuracy": learning.accuracy(ready, test, labels),
+        "float_accuracy": learning.evaluate(ready, job.data, "test").accuracy,
         "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels.numpy()).mean()),
         "predicted_us": shipped.predicted_us,
         "size_bytes": shipped.model.stat().st_size,
