@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,9 +73,9 @@ def shipments(job: Job, found: Sequence[Found], fidelities: Mapping[tuple[str, s
         pick, target = one.result.pick.architecture, one.target
         roles: list[tuple[str, str, str, Architecture]] = [("winner", target.precision, target.engine, pick)]
         # The engine whose twin is predicted comes first. An fp32 winner is its own twin in its own engine.
-        for engine in sorted(job.device.engines, key=lambda name: name != job.twin_engine):
-            if (target.precision, target.engine) != (TWIN, engine):
-                roles.append(("fp32 twin", TWIN, engine, job.twin_of(pick)))
+        engines: list[str] = sorted(job.device.engines, key=lambda name: name != job.twin_engine)
+        twins = [engine for engine in engines if (target.precision, target.engine) != (TWIN, engine)]
+        roles += [("fp32 twin", TWIN, engine, job.twin_of(pick)) for engine in twins]
         for role, precision, engine, architecture in roles:
             network, predicted = job.space.lower(architecture), None
             if (precision, engine) in fidelities:
@@ -92,19 +92,38 @@ def shipments(job: Job, found: Sequence[Found], fidelities: Mapping[tuple[str, s
 def export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     """Writes the ONNX file, for `tvm` the compiled library, and the expected outputs; returns the manifest's entry.
 
-    An export of the same weights, architecture, code and compiler is kept as long as its files are what they were.
+    A file of the same weights, architecture and code is kept as long as it is what it was; so is a library of the same
+    model and compiler.
     """
     from hwnas.pipeline import learning
 
     identity = [
         learning.identity(job), job.config.train.finetune_epochs, job.config.search.recalibration_images,
-        dict(shipped.architecture), shipped.precision, shipped.engine, job.device.target, weight_bits(job),
+        dict(shipped.architecture), shipped.precision, weight_bits(job),
     ]  # fmt: skip
     code = code_of(EXPORTING, NOT_EXPORTING)
+    entry = _kept(job, shipped, shipped.model.name, identity, code, lambda: _write_model(job, net, shipped))
+    files = dict(entry["files"])
     if shipped.engine == "tvm":
-        code |= code_of(COMPILING) | toolchain(job.device.target)
-    name = f"export/{shipped.target.name}/{shipped.artefact.name}"
-    kept = job.kept(name, identity, code)
+        made_from, target = files[shipped.model.name], job.device.target
+        by = code_of(COMPILING) | toolchain(target)
+        compiled = _kept(
+            job, shipped, shipped.artefact.name, [made_from, target], by, lambda: _compile_library(job, shipped)
+        )
+        files |= compiled["files"]
+    about = {"engine": shipped.engine, "role": shipped.role, "predicted_us": shipped.predicted_us}
+    device = {"name": job.device.name, "digest": job.device.digest, "target": job.device.target}
+    entry = {**entry, **about, "device": device, "files": files}
+    write_entry(shipped.folder, shipped.artefact.name, entry)
+    return entry
+
+
+def _kept(
+    job: Job, shipped: Shipped, name: str, identity: Any, code: Mapping[str, str], make: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """What was made before and is still what it was, or what `make` makes now; a note where files were altered."""
+    stage = f"export/{shipped.target.name}/{name}"
+    kept = job.kept(stage, identity, code)
     if kept is not None:
         wrong = [file for file, known in kept["files"].items() if not _is(shipped.folder / file, known)]
         if not wrong:
@@ -112,10 +131,9 @@ def export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         job.note(f"{shipped.folder / wrong[0]} is not what was exported (altered or gone): exporting again")
         _clear(shipped, kept["files"])
     with job.stage("export"):
-        entry = _export(job, net, shipped)
-    job.keep(name, identity, entry, code, replace=True)
-    write_entry(shipped.folder, shipped.artefact.name, entry)
-    return entry
+        made = make()
+    job.keep(stage, identity, made, code, replace=True)
+    return made
 
 
 def _is(path: Path, known: str) -> bool:
@@ -144,7 +162,7 @@ def write_entry(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
     write_json(path, {**kept, name: dict(entry)})
 
 
-def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
+def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     from hwnas.export.onnx import to_onnx
     from hwnas.export.quantise import calibrate, fold
     from hwnas.export.verify import tolerance_for
@@ -163,18 +181,10 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     buffer = io.BytesIO()
     np.savez(buffer, images=images, labels=labels.numpy(), expected=expected, tolerance=json.dumps(bounds))
     write_bytes(shipped.samples, buffer.getvalue())
-    if shipped.engine == "tvm":
-        from hwnas.export.native import compile_onnx
-
-        tiles = tiles_path(job.config.tables, job.device)
-        compile_onnx(shipped.model, job.device.target, shipped.artefact, tiles=tiles)
     return {
         "format": 2,
         "name": job.config.name,
         "precision": shipped.precision,
-        "engine": shipped.engine,
-        "role": shipped.role,
-        "device": {"name": job.device.name, "digest": job.device.digest, "target": job.device.target},
         "architecture": dict(shipped.architecture),
         "input": {
             "shape": [1, *shipped.network.input_shape],
@@ -189,13 +199,20 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         "int8": _integer_facts(shipped, weight_bits(job)),
         "float_accuracy": learning.accuracy(ready, test, labels),
         "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels.numpy()).mean()),
-        "predicted_us": shipped.predicted_us,
         "size_bytes": shipped.model.stat().st_size,
         "weight_bytes": sum(ops.weight_bytes(o) for o in shipped.network.operators),
         "peak_bytes": max(ops.peak_bytes(o) for o in shipped.network.operators),
-        "files": {name: digest_file(shipped.folder / name) for name in (*files_of(shipped), shipped.samples.name)},
+        "files": {name: digest_file(shipped.folder / name) for name in (shipped.model.name, shipped.samples.name)},
         "versions": versions(),
     }
+
+
+def _compile_library(job: Job, shipped: Shipped) -> dict[str, Any]:
+    from hwnas.export.native import compile_onnx
+
+    tiles = tiles_path(job.config.tables, job.device)
+    compile_onnx(shipped.model, job.device.target, shipped.artefact, tiles=tiles)
+    return {"files": {name: digest_file(shipped.folder / name) for name in files_of(shipped)[1:]}}
 
 
 def weight_bits(job: Job) -> int:

@@ -59,7 +59,7 @@ class Measured:
         """For the manifest."""
         return {
             **{("measured_us" if name == "min" else f"{name}_us"): value for name, value in self.latencies_us.items()},
-            "samples": self.samples,
+            "timed_samples": self.samples,
             "runs": sum(load.runs for load in self.loads),
             "weight_bytes": self.weight_bytes,
             "file_bytes": self.file_bytes,
