@@ -53,7 +53,7 @@ class TvmBackend:
 
     name = "tvm"
 
-    def __init__(self, device: DeviceProfile, threads: int = 1, tiles: Path | None = None) -> None:
+    def __init__(self, device: DeviceProfile, threads: int = 1, tiles: TileTable | None = None) -> None:
         """`tiles` keeps which tile of each kernel is the fastest here; without it each has its default."""
         import_tvm_alone()
         from hwnas.kernels.target import parse_target
@@ -62,7 +62,7 @@ class TvmBackend:
             raise HwnasError(f"a compiled library runs on one thread, got threads={threads}", hint="use --threads 1")
         self.target: Target = parse_target(device.target)
         self.compiler = link.toolchain(self.target).compiler  # refuses now where this machine has no C compiler
-        self.tiles = None if tiles is None else TileTable(tiles, device.target)
+        self.tiles = tiles
         self.version = version()
 
     def block(self, operator: Operator) -> StepsRunner:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from hwnas import __version__, ops
-from hwnas.card import versions
+from hwnas.card import device_clock, versions
 from hwnas.device import probe_local
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.fidelity import Fidelity
-from hwnas.measure.backend import tiles_path
+from hwnas.measure.backend import tile_table
 from hwnas.measure.harness import Timing, measure_together
 from hwnas.network import Network
 from hwnas.paths import digest_file, read_json, write_bytes, write_json
@@ -131,7 +131,7 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     if shipped.engine == "tvm":
         from hwnas.export.native import compile_onnx
 
-        tiles = tiles_path(job.config.tables, job.device)
+        tiles = tile_table(job.config.tables, job.device)
         compile_onnx(shipped.model, job.device.target, shipped.artefact, tiles=tiles)
         files |= {
             f"{shipped.artefact.name}/{p.name}": digest_file(p)
@@ -219,7 +219,9 @@ def time_again(job: Job, shipped: Sequence[Shipped]) -> list[Timing]:
     with job.stage("time"):
         for _ in range(LOADS):
             loaded = [deployed_runner(s.engine, s.artefact, s.network, job.device, config.threads) for s in shipped]
-            for one, timings, outcome in zip(shipped, taken, measure_together(loaded), strict=True):
+            with device_clock(config.tables, job.device):
+                outcomes = measure_together(loaded)
+            for one, timings, outcome in zip(shipped, taken, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     raise HwnasError(f"{one.artefact} could not be timed: {outcome}")
                 timings.append(outcome)
