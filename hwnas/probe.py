@@ -34,7 +34,7 @@ _USEFUL = ("sse4", "ssse3", "avx", "fma", "bmi", "popcnt", "f16c", "amx") + (
 _ARM_TARGETS = (("aarch64-i8mm", "i8mm asimddp"), ("aarch64-dotprod", "asimddp"), ("aarch64", ""))
 
 
-def probe_local(name: str = "local") -> DeviceProfile:
+def probe_local() -> DeviceProfile:
     """This machine: model, cores, instruction sets, caches, memory, governor, and the compiler target it needs."""
     import psutil
 
@@ -42,8 +42,8 @@ def probe_local(name: str = "local") -> DeviceProfile:
     caches = _caches()
     return DeviceProfile(
         format=1,
-        name=name,
-        description="the machine this runs on" if name == "local" else f"{model}, as hwnas devices probe found it",
+        name="local",
+        description="the machine this runs on",
         connection="local",
         target=pick_target(platform.machine(), flags),
         engines=["onnxruntime", "tvm"],
