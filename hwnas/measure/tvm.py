@@ -12,6 +12,7 @@ import importlib
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,9 @@ class TvmBackend:
         from hwnas.kernels.target import parse_target
 
         if threads != 1:
-            raise HwnasError(f"a compiled library runs on one thread, got threads={threads}", hint="use --threads 1")
+            raise HwnasError(
+                f"a compiled library runs on one thread, got threads={threads}", hint="threads: 1 in the run file"
+            )
         self.target: Target = parse_target(device.target)
         self.compiler = link.toolchain(self.target).compiler  # refuses now where this machine has no C compiler
         self.tiles = tiles
@@ -75,6 +78,11 @@ class TvmBackend:
         """A runner of any ONNX model in the project's contract, layout changes included."""
         return self._loaded(model, None)
 
+    def steps(self, model: ModelProto) -> list[tuple[str, StepsRunner]]:
+        """Every step of the compiled model with its kernel's kind, each a runner of its own."""
+        whole, kinds = self._program(model)
+        return [(kind, replace(whole, first=i, last=i + 1)) for i, kind in enumerate(kinds)]
+
     def baseline(self, operator: Operator) -> Runner | None:
         """None: the loop runs in C, so a call costs nothing worth taking off."""
         return None
@@ -86,13 +94,20 @@ class TvmBackend:
         return rapl_energy_uj(runner, latency_us)
 
     def _loaded(self, model: ModelProto, block: Operator | None) -> StepsRunner:
+        whole, kinds = self._program(model)
+        if block is None:
+            return whole
+        first, last = own_steps(kinds, block)
+        return replace(whole, first=first, last=last)
+
+    def _program(self, model: ModelProto) -> tuple[StepsRunner, list[str]]:
+        """The compiled model with the kinds of its steps."""
         program, kernels = plan_model(model, self.target, self.tiles.choose if self.tiles else None)
         if self.tiles is not None:
             self.tiles.save()
         objects = kernel_objects(kernels, self.target, default_cache())
         kinds = [call.kind for call in program.calls]
-        first, last = (0, len(kinds)) if block is None else own_steps(kinds, block)
-        return load_program(program, objects, self.compiler, first, last)
+        return load_program(program, objects, self.compiler, 0, len(kinds)), kinds
 
 
 def import_tvm_alone() -> None:
@@ -136,7 +151,7 @@ class LibraryRunner:
 
     def run_us(self, repeats: int) -> float:
         """Never below 2 % of the calls themselves, which is what their own timing resolves."""
-        return max(_loop_us(self.model.run, repeats) - repeats * self.call_us, 0.02 * repeats * self.call_us)
+        return max(loop_us(self.model.run, repeats) - repeats * self.call_us, 0.02 * repeats * self.call_us)
 
 
 @functools.cache
@@ -148,7 +163,7 @@ def empty_call_us() -> float:
     """
     nothing, best = _Nothing(), float("inf")
     for _ in range(10):
-        best = min(best, *(_loop_us(nothing.run, 50) / 50 for _ in range(100)))
+        best = min(best, *(loop_us(nothing.run, 50) / 50 for _ in range(100)))
         time.sleep(0.01)
     return best
 
@@ -168,7 +183,7 @@ class _Nothing:
             raise HwnasError("abs(0) was not 0")
 
 
-def _loop_us(call: Callable[[], None], repeats: int) -> float:
+def loop_us(call: Callable[[], None], repeats: int) -> float:
     start = time.perf_counter_ns()
     for _ in range(repeats):
         call()
