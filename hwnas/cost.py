@@ -55,7 +55,9 @@ class Bounds:
 class Costing:
     """`cost` over every architecture of `space`, from one dense array a slot (filled once, on construction).
 
-    Raises HwnasError where an operator has no cost (a missing table row), before any search starts.
+    An architecture with an operator that costs infinitely much (its row failed) costs as much itself, and is outside
+    of the bounds. Raises HwnasError where an operator has no cost (a missing table row) or every architecture costs
+    infinitely much, before any search starts.
     """
 
     def __init__(self, space: SearchSpace, cost: OperatorCost) -> None:
@@ -102,6 +104,11 @@ class Costing:
             ends.reverse()
         codes = np.asarray(ends, dtype=np.int64)
         low, high = self.of_codes(codes)
+        if not np.isfinite([low, high]).all():
+            raise HwnasError(
+                f"every architecture of {self.space.name} has a block whose {self.cost.name} could not be measured",
+                hint="hwnas measure names the blocks and why; --retry-failed tries them again",
+            )
         first, last = self.space.decode(codes)
         return Bounds(float(low), first, float(high), last)
 
@@ -109,6 +116,8 @@ class Costing:
         """Option indices that minimise (sign=1) or maximise (sign=-1) the combined cost."""
         join = _adder if self.cost.combine == "sum" else _maximum
         factors = list(self._factors)
+        if sign < 0:  # what costs infinitely much is out of reach, so it must not look like the largest
+            factors = [(axes, np.where(np.isposinf(array), -np.inf, array)) for axes, array in factors]
         order: list[tuple[int, tuple[int, ...], np.ndarray]] = []
         left = {axis for axes, _ in factors for axis in axes}
         while left:

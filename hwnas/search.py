@@ -18,6 +18,9 @@ from hwnas.protocols import Sampler, Scorer
 from hwnas.space import Architecture, SearchSpace
 from hwnas.units import positive
 
+# What a block that could not be measured (infinite cost) counts as: over every limit, and finite for a sampler.
+UNMEASURABLE = 1e12
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -122,8 +125,8 @@ def _told(
     first: str | None,
 ) -> np.ndarray:
     """Scores the new feasible proposals; returns what the sampler is told, (n, 2): accuracy and negated first cost."""
-    costs = {name: costing(proposals) for name, costing in costings.items()}
-    excess = np.zeros(len(proposals))
+    costs = {name: np.minimum(costing(proposals), UNMEASURABLE) for name, costing in costings.items()}
+    excess = sum(cost >= UNMEASURABLE for cost in costs.values()) + np.zeros(len(proposals))
     for name, limit in limits.items():
         excess += np.maximum(0.0, costs[name] / limit - 1.0)
     networks = [space.lower(architecture) for architecture in proposals]

@@ -88,7 +88,8 @@ class RunFile(Strict):
     seed: int = Field(default=0, ge=0)
     tables: Path = Path("latency_tables")
     out: Path = Path("runs")
-    data: dict[str, Any]
+    keep_stale: bool = False  # rows of another engine version stay instead of being measured again
+    data: dict[str, Any] = Field(default_factory=dict)
     space: dict[str, Any]
     train: TrainSettings = TrainSettings()
     search: SearchSettings = SearchSettings()

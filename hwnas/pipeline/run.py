@@ -75,10 +75,8 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise HwnasError("only training is shared by processes", hint="torchrun -m hwnas train, then hwnas run alone")
     say(f"device {job.device.name}: {job.device.cpu.model.value}, compiler target {job.device.target}")
-    for report_ in tables.measure(job):
-        say(
-            f"{report_.engine}: {report_.measured} rows measured, {report_.reused} reused, {len(report_.failed)} failed"
-        )
+    for report_ in tables.measure(job, say):
+        say(str(report_))
     fidelities = tables.grade(job)
     for (precision, engine), f in fidelities.items():
         say(

@@ -16,7 +16,7 @@ from hwnas import ops
 from hwnas.card import versions
 from hwnas.device import probe_local
 from hwnas.fidelity import Fidelity
-from hwnas.measure.backend import tiles_path
+from hwnas.measure.backend import tile_table
 from hwnas.network import Network
 from hwnas.paths import digest_file, read_json, write_bytes, write_json
 from hwnas.pipeline import tables
@@ -210,7 +210,7 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
 def _compile_library(job: Job, shipped: Shipped) -> dict[str, Any]:
     from hwnas.export.native import compile_onnx
 
-    tiles = tiles_path(job.config.tables, job.device)
+    tiles = tile_table(job.config.tables, job.device)
     compile_onnx(shipped.model, job.device.target, shipped.artefact, tiles=tiles)
     return {"files": {name: digest_file(shipped.folder / name) for name in files_of(shipped)[1:]}}
 
