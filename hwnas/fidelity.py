@@ -160,18 +160,20 @@ def whole_nets(
     progress: bool = True,
     plan: Plan | None = None,
     statistic: str = "min",
-    keep_stale: bool = False,
+    renewal: Renewal | None = None,
 ) -> Fidelity:
     """Grade the device's tables on random networks of `space`, and keep the grade in the device's card.json.
 
     `policy` labels what the space is restricted to ("int8", "mixed"). Missing rows are measured first. A finished
     grade of the same space, rows, engine version and threads is returned without measuring anything, as long as it
-    tells of `statistic`; where the engine is not here, its rows and its grade are taken as they are.
+    tells of `statistic`; where the engine is not here, its rows and its grade are taken as they are. `renewal`
+    is for rows of another engine version, and grades anew where it asks for every row.
     Raises HwnasError when the space has fewer than 8 different networks or one of them cannot be measured.
     """
+    renewal = renewal or Renewal()
     fill = partial(
         measure_missing, engine=engine, device=device, tables_dir=tables_dir, threads=threads, progress=progress,
-        renewal=Renewal(stale=not keep_stale), plan=plan,
+        renewal=Renewal(stale=renewal.stale), plan=plan,
     )  # fmt: skip
     networks = _measurable_networks(space, n_fit + n_test, seed, fill)
     n_fit = round(len(networks) * n_fit / (n_fit + n_test))
@@ -181,6 +183,7 @@ def whole_nets(
     version = engine_version(engine, device)
     if (
         found is not None
+        and not renewal.every
         and asked == found.answers
         and (statistic == "min" or statistic in found.statistics)
         and version in (None, found.versions.get("engine"))

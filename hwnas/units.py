@@ -32,3 +32,10 @@ def readable_us(latency_us: float) -> str:
     if latency_us < 1000:
         return f"{latency_us:.1f} us"
     return f"{latency_us / 1000:.3f} ms" if latency_us < 1e6 else f"{latency_us / 1e6:.2f} s"
+
+
+def readable_seconds(seconds: float) -> str:
+    """90 -> '2 min': how long something takes, to the accuracy of an estimate."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -10,13 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from hwnas.errors import HwnasError, nearest_names
 from hwnas.plug import HWNAS_ALONE, Trust
+from hwnas.samples import STATISTICS
 from hwnas.units import positive
 from hwnas.yaml_text import read_yaml
 
 # limit name -> (cost it bounds, factor to the cost's own unit)
+# `latency_us` is the minimum; the other statistics are named (`latency_p90_ms`), since each has a noise of its own.
 LIMITS: Mapping[str, tuple[str, float]] = {
     "latency_us": ("latency", 1.0),
     "latency_ms": ("latency", 1e3),
+    **{
+        f"latency_{statistic}_{unit}": ("latency", factor)
+        for statistic in STATISTICS[1:]
+        for unit, factor in (("us", 1.0), ("ms", 1e3))
+    },
     "energy_uj": ("energy", 1.0),
     "energy_mj": ("energy", 1e3),
     "size_bytes": ("size", 1.0),
@@ -59,8 +66,11 @@ class TrainSettings(Strict):
     threads: int | None = Field(default=None, ge=1)
 
 
+SAMPLER = "search.regularized_evolution:RegularizedEvolution"  # the fewest queries: docs/results/samplers.md
+
+
 class SearchSettings(Strict):
-    sampler: dict[str, Any] = Field(default_factory=lambda: {"use": "search.regularized_evolution:RegularizedEvolution"})
+    sampler: dict[str, Any] = Field(default_factory=lambda: {"use": SAMPLER})
     budget: int = Field(default=150, ge=1)
     batch: int = Field(default=4, ge=1)  # told more often, a sampler needs fewer: docs/results/samplers.md
     recalibration_images: int = Field(default=512, ge=2)
@@ -85,7 +95,8 @@ class RunFile(Strict):
     seed: int = Field(default=0, ge=0)
     tables: Path = Path("latency_tables")
     out: Path = Path("runs")
-    data: dict[str, Any]
+    keep_stale: bool = False  # rows of another engine version stay instead of being measured again
+    data: dict[str, Any] = Field(default_factory=dict)
     space: dict[str, Any]
     preprocess: Literal["inside", "outside"] = "outside"
     train: TrainSettings = TrainSettings()
@@ -127,6 +138,12 @@ class RunFile(Strict):
     def trust(self) -> Trust:
         """Where names in this file may lead."""
         return self._trust
+
+    @property
+    def statistic(self) -> str:
+        """Which statistic of the latency is limited, predicted and judged: "min" unless a limit names another."""
+        named = (name.split("_")[1] for name in self.limits if LIMITS[name][0] == "latency")
+        return next((part for part in named if part in STATISTICS), "min")
 
     @property
     def cost_limits(self) -> dict[str, float]:

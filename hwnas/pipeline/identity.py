@@ -136,7 +136,7 @@ def _meaning(path: Path, modified_ns: int, size: int) -> str:
 
 def _held(objects: Iterable[Any]) -> list[Any]:
     """The objects and what they hold: a wrapper around a rule is decided by the rule as well."""
-    waiting, found = list(objects), []
+    waiting, found = list(objects), list[Any]()
     while waiting:
         one = waiting.pop()
         if any(one is other for other in found):

@@ -9,7 +9,7 @@ from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity, space_digest
 from hwnas.paths import digest, write_json
 from hwnas.pipeline import tables
-from hwnas.pipeline.config import Target
+from hwnas.pipeline.config import SAMPLER, Target
 from hwnas.pipeline.identity import SEARCHING, code_behind, code_of
 from hwnas.pipeline.job import Job
 from hwnas.plug import bind, resolve
@@ -69,7 +69,7 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
 
 def make_sampler(job: Job, target: Target) -> Sampler:
     settings = dict(job.config.search.sampler)
-    use = settings.pop("use", "search.regularized_evolution:RegularizedEvolution")
+    use = settings.pop("use", SAMPLER)
     given = {"space": job.space_of(target.precision), "seed": job.config.seed}
     where = f"search.sampler ({use})"
     sampler: Sampler = bind(resolve(use, "methods", job.config.trust, (Sampler,)), settings, given, where)
@@ -112,7 +112,7 @@ def _identity(job: Job, target: Target, line: tables.Priced, limits: dict[str, f
 
 def _code(job: Job) -> dict[str, str]:
     """Digests of the source files that decide which architecture is picked, the user's own sampler included."""
-    sampler = resolve(job.config.search.sampler.get("use", "search.regularized_evolution:RegularizedEvolution"), "methods")
+    sampler = resolve(job.config.search.sampler.get("use", SAMPLER), "methods", job.config.trust)
     return code_of(SEARCHING) | code_behind(sampler)
 
 
