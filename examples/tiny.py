@@ -51,14 +51,14 @@ def main(folder: Path) -> None:
     held_out = torch.from_numpy(data.validation.images), torch.from_numpy(data.validation.labels)
 
     def score(architectures):  # type: ignore[no-untyped-def]
-        return np.array([accuracy(recalibrate(extract(net, a), [images[:512]]), *held_out) for a in architectures])
+        return np.array([accuracy(recalibrate(extract(net, a), [images[:512]]), *held_out) for a in architectures], weight_bits=7)
 
     limit = (bounds.low + bounds.high) / 2
     result = search(space, RegularizedEvolution(space), score, {"latency": costing}, {"latency": limit}, budget=12)
     print(f"pick: {result.pick.accuracy:.1%} at {result.pick.costs['latency']:.2f} us (limit {limit:.2f} us)")
 
     # 5. Export it as INT8, and let a fresh process without this package check the file on the test images.
-    winner = recalibrate(extract(net, result.pick.architecture), [images[:512]])
+    winner = recalibrate(extract(net, result.pick.architecture), [images[:512]], weight_bits=7)
     resolution = winner.network.resolution
     quantised = calibrate(fold(winner.network, winner.arrays()), resize(images[:256], resolution).numpy())
     test = resize(torch.from_numpy(data.test.images), resolution).numpy()
