@@ -44,6 +44,8 @@ def test_one_command_goes_from_a_profile_to_verified_models(tmp_path: Path) -> N
             assert row["verified"].startswith("ok"), row
             assert row["predicted_us"] == pytest.approx(row["measured_us"]), "the null device is predicted exactly"
             onnx.checker.check_model(onnx.load(run / row["file"]))
+    assert (run / results["ship"]["file"]).exists()
+    assert "validation images" in results["ship"]["reason"]
     assert (run / "report.html").read_text().startswith("<!doctype html>")
     manifest = json.loads((run / "export" / "w1a1-onnxruntime" / "manifest.json").read_text())
     assert manifest["w1a1"]["measured_us"] > 0 and manifest["w1a1"]["files"]

@@ -19,10 +19,12 @@ def run(
         hwnas run my.yaml --json > results.json
 
     Every finished row, epoch and stage is kept: after a kill the same command goes on, and a run that changes only
-    the limit measures and trains nothing again. Exit 1 when a winner's measured latency is above the limit.
+    the limit measures and trains nothing again. The last line is the answer:
+    which file to ship, and why. Exit 1 when a winner as measured is above a limit.
     """
     from hwnas.pipeline.run import run as run_all
-    from hwnas.pipeline.shipping import above_limit, fail_over_limit
+    from hwnas.pipeline.shipping import fail_over_limit
+    from hwnas.report.findings import breaches
     from hwnas.report.terminal import print_results
 
     job = job_of(run_file, out, limit, device)
@@ -32,13 +34,6 @@ def run(
         print_json(asdict(results))
     else:
         console = results_console()
-        print_results(results, console)
         console.print(f"wrote {job.path('report.html')}")
-    limits = {one.name: one.value for one in results.limits}
-    over = [
-        above_limit(f"{target.precision}-{target.engine}", row.measured_us, limits["latency"])
-        for target in results.targets
-        for row in target.rows
-        if row.limit_ok is False and row.measured_us is not None
-    ]
-    fail_over_limit(over)
+        print_results(results, console)  # the file to ship comes last
+    fail_over_limit(breaches(results))

@@ -27,6 +27,9 @@ LIMITS: Mapping[str, tuple[str, float]] = {
 }
 
 
+DEFAULT_SAMPLER = "search.regularized_evolution:RegularizedEvolution"  # measured best: docs/results/samplers.md
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,7 +62,7 @@ class TrainSettings(Strict):
 
 
 class SearchSettings(Strict):
-    sampler: dict[str, Any] = Field(default_factory=lambda: {"use": "search.regularized_evolution:RegularizedEvolution"})
+    sampler: dict[str, Any] = Field(default_factory=lambda: {"use": DEFAULT_SAMPLER})
     budget: int = Field(default=150, ge=1)
     batch: int = Field(default=4, ge=1)  # told more often, a sampler needs fewer: docs/results/samplers.md
     recalibration_images: int = Field(default=512, ge=2)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 
 from hwnas.fidelity import space_digest
@@ -22,7 +21,6 @@ from hwnas.supernet import Net, WeightSharing, extract, recalibrate
 from hwnas.train import (
     Schedule,
     device,
-    evaluate,
     join_processes,
     leave_processes,
     load_state,
@@ -91,22 +89,6 @@ def alone(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
 def typical(job: Job) -> Iterator[torch.Tensor]:
     """The training images that recalibration and calibration see, in portions: drawn class by class from the seed."""
     return some_images(job.data, job.config.search.recalibration_images, job.config.seed)
-
-
-def scorer(job: Job, net: WeightSharing, remember: Callable[[dict[str, float]], None], known: dict[str, float]) -> Any:
-    """Validation accuracy of architectures; scores already in `known` (by network digest) are not computed again."""
-
-    def score(architectures: Sequence[Architecture], /) -> np.ndarray:
-        values = []
-        for architecture in architectures:
-            name = digest([str(operator) for operator in job.space.lower(architecture).operators])
-            if name not in known:
-                known[name] = evaluate(alone(job, net, architecture), job.data, "validation").accuracy
-            values.append(known[name])
-        remember(known)
-        return np.asarray(values)
-
-    return score
 
 
 def deployable(job: Job, net: WeightSharing, architecture: Architecture) -> Net:

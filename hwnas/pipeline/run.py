@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from hwnas.card import command_line, versions
+from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity
 from hwnas.measure.harness import Timing
 from hwnas.pipeline import searching, shipping, tables
+from hwnas.pipeline.decision import candidate, decide
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.searching import Found
 from hwnas.pipeline.shipping import Shipped
+from hwnas.pipeline.validating import Answers, validate
 from hwnas.report import results as report
+from hwnas.report.earlier import with_earlier
+from hwnas.report.findings import limits_in_words, value_of
 
 Fidelities = dict[tuple[str, str], Fidelity]
 Say = Callable[[str], object]  # takes one line for a person
@@ -86,8 +92,9 @@ def run(job: Job, say: Say = lambda text: None) -> report.Results:
     found = search_all(job, fidelities, net)
     listed = shipping.shipments(job, found, fidelities)
     deliveries = deliver(job, listed, export_all(job, net, listed))
+    answers = [validate(job, one) for one in listed]
     job.seconds["total"] = time.monotonic() - start
-    results = gather(job, fidelities, found, deliveries)
+    results = with_earlier(gather(job, fidelities, found, deliveries, answers), job.config.folder)
     results.save(job.path(report.FILE_NAME))
     from hwnas.report.page import FILE_NAME, write_page
 
@@ -104,19 +111,26 @@ def breaches(job: Job, deliveries: Sequence[Delivery]) -> list[str]:
 # -- results ----------------------------------------------------------------------------------------------------
 
 
-def gather(job: Job, fidelities: Fidelities, found: Sequence[Found], deliveries: Sequence[Delivery]) -> report.Results:
-    """Everything the run found, for the reports."""
+def gather(
+    job: Job,
+    fidelities: Fidelities,
+    found: Sequence[Found],
+    deliveries: Sequence[Delivery],
+    answers: Sequence[Answers],
+) -> report.Results:
+    """Everything the run found, for the reports; `answers` are those of the deliveries on the validation images."""
     from hwnas.data import linear_baseline
 
     data, config = job.data, job.config
     units = {"latency": "us", "energy": "uJ", "size": "bytes", "peak_memory": "bytes"}
     shape, sizes = (data.facts["in_channels"], *data.facts["image_size"]), data.sizes()
-    return report.Results(
+    rows = {id(d): _row(job, d, answer) for d, answer in zip(deliveries, answers, strict=True)}
+    results = report.Results(
         run=config.name,
         device=report.Device(job.device.name, str(job.device.cpu.model.value), job.device.digest),
         dataset=report.Dataset(data.name, len(data.classes), shape, **sizes),
         limits=tuple(report.Limit(name, units[name], value) for name, value in config.cost_limits.items()),
-        targets=tuple(_target(job, fidelities, one, deliveries) for one in found),
+        targets=tuple(_target(job, fidelities, one, deliveries, rows) for one in found),
         cards={f"{engine}-{precision}": _card(fidelity) for (precision, engine), fidelity in fidelities.items()},
         linear_baseline_accuracy=linear_baseline(data),
         seconds={name: round(value, 2) for name, value in job.seconds.items()},
@@ -130,6 +144,8 @@ def gather(job: Job, fidelities: Fidelities, found: Sequence[Found], deliveries:
         seed=config.seed,
         notes=(*_notes(found), *advice_for(job, found)),
     )  # fmt: skip
+    listed = [candidate(results, rows[id(d)], answer) for d, answer in zip(deliveries, answers, strict=True)]
+    return replace(results, ship=decide(listed, limits_in_words(results)))
 
 
 def _card(fidelity: Fidelity) -> report.Card:
@@ -139,7 +155,9 @@ def _card(fidelity: Fidelity) -> report.Card:
     )  # fmt: skip
 
 
-def _target(job: Job, fidelities: Fidelities, found: Found, deliveries: Sequence[Delivery]) -> report.Target:
+def _target(
+    job: Job, fidelities: Fidelities, found: Found, deliveries: Sequence[Delivery], rows: Mapping[int, report.Row]
+) -> report.Target:
     target, result = found.target, found.result
     mine = [d for d in deliveries if d.shipped.target == target]
     return report.Target(
@@ -147,7 +165,7 @@ def _target(job: Job, fidelities: Fidelities, found: Found, deliveries: Sequence
         engine=target.engine,
         architecture=dict(result.pick.architecture),
         blocks=_blocks(job, fidelities, [d.shipped for d in mine]),
-        rows=tuple(_row(job, d) for d in mine),
+        rows=tuple(rows[id(d)] for d in mine),
         front=tuple(report.FrontPoint(t.accuracy, dict(t.costs), dict(t.architecture)) for t in result.front),
         trials=tuple(report.Trial(t.accuracy, dict(t.costs), target.precision) for t in result.trials),
     )
@@ -172,14 +190,14 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
     )
 
 
-def _row(job: Job, d: Delivery) -> report.Row:
-    limit = job.config.cost_limits.get("latency")
-    within = None if limit is None or d.shipped.role != "winner" else d.timing.latency_us <= limit
-    return report.Row(
+def _row(job: Job, d: Delivery, answers: Answers) -> report.Row:
+    accuracy, images = d.verified["accuracy"], job.data.sizes()["test"]
+    low, high = wilson(accuracy, images)
+    row = report.Row(
         precision=d.shipped.precision,
         engine=d.shipped.engine,
         role="winner" if d.shipped.role == "winner" else "fp32 twin",
-        accuracy=d.verified["accuracy"],
+        accuracy=accuracy,
         predicted_us=d.shipped.predicted_us,
         measured_us=d.timing.latency_us,
         p50_us=d.timing.p50_us,
@@ -187,11 +205,30 @@ def _row(job: Job, d: Delivery) -> report.Row:
         size_bytes=d.manifest["size_bytes"],
         peak_bytes=d.manifest["peak_bytes"],
         energy_uj=None,
-        limit_ok=within,
+        limit_ok=None,
         verified=d.verified["summary"],
         file=str(d.shipped.artefact.relative_to(job.config.folder)),
         weight_bytes=d.manifest["weight_bytes"],
+        p99_us=d.timing.p99_us,
+        samples=len(d.timing.samples_us),
+        arena_bytes=d.manifest.get("arena_bytes"),
+        file_bytes=_bytes_of(d.shipped.artefact),
+        accuracy_low=low,
+        accuracy_high=high,
+        float_accuracy=d.manifest.get("float_accuracy"),
+        validation_accuracy=float(answers.correct.mean()),
+        validation_loss=answers.loss,
+        trained_further=d.manifest.get("trained_further"),
     )
+    values = {name: value_of(row, name) for name in job.config.cost_limits}
+    verdicts = {name: value <= job.config.cost_limits[name] for name, value in values.items() if value is not None}
+    return replace(row, verdicts=verdicts, limit_ok=all(verdicts.values()) if verdicts else None)
+
+
+def _bytes_of(artefact: Path) -> int:
+    """What is copied to the device: the ONNX file, or the shared library of a compiled program."""
+    libraries = list(artefact.glob("*.so")) if artefact.is_dir() else [artefact]
+    return sum(path.stat().st_size for path in libraries or artefact.iterdir())
 
 
 def advice_for(job: Job, found: Sequence[Found]) -> list[str]:

@@ -1,7 +1,8 @@
 """The memory a compiled program will ask for: planned exactly for one network, bounded from below block by block.
 
-The plan is that of `compile_onnx`, on random weights and without compiling, so what a search prices is what the artefact
-will need. The bound is what a search over millions of architectures can afford: it counts one kernel's own buffers.
+The plan is that of `compile_onnx`, on random weights and without compiling, so what a search prices is what the
+artefact will need. The bound is what a search over millions of architectures can afford: it counts the buffers of one
+kernel.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ def arena_bytes(network: Network, target: str) -> int:
 def arena_bound(operator: Operator, image_channels: int) -> int:
     """Bytes that the arena of every network with this operator has at least.
 
-    While a kernel runs, what it reads and what it writes both stand in the arena, whatever else does. Not counted is what
-    may not be there: the network's own input, which the caller holds (blocks that read `image_channels`), the float
-    stream that a 1-bit convolution need not write, and outputs of layers that fuse into others.
+    While a kernel runs, what it reads and what it writes both stand in the arena, whatever else does. Not counted is
+    what may not be there: the network's own input, which the caller holds (blocks that read `image_channels`), the
+    float stream that a 1-bit convolution need not write, and outputs of layers that fuse into others.
     """
     outer = operator.input_shape[0] == image_channels
     return max(_kernel_bytes(layer, outer and "input" in layer.inputs) for layer in operator.layers)
