@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from hwnas.confidence import paired_error, unpaired_error, wilson
+from hwnas.confidence import told_apart, unpaired_error, wilson
 
 
 @pytest.mark.parametrize(("accuracy", "count", "low", "high"), [
@@ -37,6 +37,10 @@ def test_the_interval_always_holds_the_figure_itself() -> None:
 
 def test_the_errors_are_those_of_a_difference() -> None:
     assert unpaired_error(0.5, 0.5, 50) == pytest.approx(0.1)
-    first, second = np.array([True, True, False, False]), np.array([True, False, True, False])
-    assert paired_error(first, second) == pytest.approx(math.sqrt(2) / 4)
-    assert paired_error(first, first) == 0.0
+
+
+def test_two_accuracies_are_told_apart_beyond_one_standard_error_and_not_at_it() -> None:
+    best = np.arange(360) < 359
+    assert not told_apart(best, best)
+    assert not told_apart(best, np.arange(360) < 358), "one image against a variance of one"
+    assert told_apart(best, np.arange(360) < 357), "two images against sqrt(2)"

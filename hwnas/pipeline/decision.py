@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwnas.confidence import paired_error
+from hwnas.confidence import told_apart
 from hwnas.pipeline.validating import Answers
 from hwnas.report.findings import latency_of, limit_verdict, shipped_bytes
 from hwnas.report.results import Results, Row, Ship
@@ -63,7 +63,7 @@ def decide(candidates: Sequence[Candidate], limits: str) -> Ship:
     if not fitting:
         return _nothing(candidates, limits)
     best = max(fitting, key=lambda c: (c.accuracy, -c.loss))
-    near = [c for c in fitting if best.accuracy - c.accuracy <= paired_error(best.correct, c.correct)]
+    near = [c for c in fitting if not told_apart(best.correct, c.correct)]
     fastest = min(c.latency_us for c in near)
     as_fast = [c for c in near if c.latency_us <= fastest * (1 + SAME_SPEED)]
     chosen = min(as_fast, key=lambda c: (c.file_bytes, c.loss, c.file))

@@ -21,6 +21,7 @@ from hwnas.supernet import Net, WeightSharing, extract, recalibrate
 from hwnas.train import (
     Schedule,
     device,
+    evaluate as evaluate,  # the stages take it from here, beside what they evaluate
     join_processes,
     leave_processes,
     load_state,

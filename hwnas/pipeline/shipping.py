@@ -115,7 +115,6 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     from hwnas.export.verify import tolerance_for
     from hwnas.pipeline import learning
     from hwnas.supernet import resize
-    from hwnas.train import evaluate
 
     ready = learning.deployable(job, net, shipped.architecture)
     resolution = shipped.network.resolution
@@ -156,7 +155,7 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         },
         "output": {"shape": [1, len(job.data.classes)], "classes": list(job.data.classes)},
         "tolerance": asdict(tolerance_for(quantised)),
-        "float_accuracy": evaluate(ready, job.data, "test").accuracy,
+        "float_accuracy": learning.evaluate(ready, job.data, "test").accuracy,
         "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels.numpy()).mean()),
         "predicted_us": shipped.predicted_us,
         "size_bytes": shipped.model.stat().st_size,
