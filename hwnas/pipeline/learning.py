@@ -21,7 +21,6 @@ from hwnas.supernet import Net, WeightSharing, extract, recalibrate
 from hwnas.train import (
     Schedule,
     device,
-    evaluate as evaluate,  # the stages take it from here, beside what they evaluate
     join_processes,
     leave_processes,
     load_state,
@@ -29,6 +28,9 @@ from hwnas.train import (
     some_images,
     train,
     world,
+)
+from hwnas.train import (
+    evaluate as evaluate,  # the stages take it from here, beside what they evaluate
 )
 
 
