@@ -116,7 +116,8 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     from hwnas.pipeline import learning
     from hwnas.supernet import resize
 
-    ready = learning.deployable(job, net, shipped.architecture)
+    deployable = learning.deployable(job, net, shipped.architecture)
+    ready = deployable.net
     shape = shipped.network.input_shape
     seen = np.concatenate([resize(images, shape).numpy() for images in learning.typical(job)])
     test = job.data.batch("test", slice(None))
@@ -154,6 +155,7 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
             "resize": list(shape[1:]),
         },
         "output": {"shape": [1, len(job.data.classes)], "classes": list(job.data.classes)},
+        "trained_further": deployable.record,
         "tolerance": asdict(tolerance_for(quantised)),
         "float_accuracy": learning.evaluate(ready, job.data, "test").accuracy,
         "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels.numpy()).mean()),
