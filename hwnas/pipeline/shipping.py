@@ -116,11 +116,12 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     from hwnas.pipeline import learning
     from hwnas.supernet import resize
 
-    ready = learning.deployable(job, net, shipped.architecture)
-    resolution = shipped.network.resolution
-    seen = np.concatenate([resize(images, resolution).numpy() for images in learning.typical(job)])
+    deployable = learning.deployable(job, net, shipped.architecture)
+    ready = deployable.net
+    shape = shipped.network.input_shape
+    seen = np.concatenate([resize(images, shape).numpy() for images in learning.typical(job)])
     test = job.data.batch("test", slice(None))
-    images, labels = resize(test.images, resolution).numpy(), test.labels
+    images, labels = resize(test.images, shape).numpy(), test.labels
     quantised = calibrate(fold(ready.network, ready.arrays()), seen, weight_bits=weight_bits(job))
     expected = quantised(images)
     write_bytes(shipped.model, to_onnx(quantised).SerializeToString())
@@ -151,9 +152,10 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
             "layout": "NCHW",
             "mean": job.data.mean,
             "std": job.data.std,
-            "resize": resolution,
+            "resize": list(shape[1:]),
         },
         "output": {"shape": [1, len(job.data.classes)], "classes": list(job.data.classes)},
+        "trained_further": deployable.record,
         "tolerance": asdict(tolerance_for(quantised)),
         "float_accuracy": learning.evaluate(ready, job.data, "test").accuracy,
         "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels.numpy()).mean()),

@@ -185,7 +185,7 @@ def _about_accuracy(results: Results, target: Target, row: Row) -> Iterator[Find
             row.accuracy > linear,
             f"{named(row)}: accuracy {row.accuracy:.2%}, {said} a linear classifier's {linear:.2%}",
         )
-    if row.trained_further is not None:
+    if row.trained_further is not None and row.trained_further["epochs"] > 0:
         yield _about_training(row, row.trained_further)
 
 
