@@ -42,7 +42,7 @@ def read_card(path: Path) -> dict[str, Any]:
     card = read_json(path)
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         raise HwnasError(
-            f"{path}: schema must be {SCHEMA}", hint="another version of hwnas wrote it: delete it and measure again"
+            f"{path}: schema must be {SCHEMA}", hint="it is of another version: move it away and measure again"
         )
     return card
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -13,6 +14,9 @@ from hwnas.errors import HwnasError, nearest_names, unknown
 from hwnas.paths import digest
 
 T = TypeVar("T")
+NAME = r"[a-z0-9][a-z0-9._-]*"
+# What `hwnas devices --json` prints besides the profile: it follows from the rest, so a file may carry it or not.
+DERIVED = ("digest", "folder", "advice")
 
 
 class _Strict(BaseModel):
@@ -61,7 +65,7 @@ class DeviceProfile(_Strict):
     """One device. `connection`: 'local' runs here, 'none' is measured elsewhere, 'made-up' is the null device."""
 
     format: Literal[1]
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(pattern=f"^{NAME}$")
     description: str
     connection: Literal["local", "made-up", "none"]
     target: str
@@ -114,7 +118,7 @@ def load_device(name_or_path: str | Path) -> DeviceProfile:
         from hwnas.probe import probe_local
 
         return probe_local()
-    if text.endswith((".yaml", ".yml")) or "/" in text or isinstance(name_or_path, Path):
+    if text.endswith((".yaml", ".yml", ".json")) or "/" in text or isinstance(name_or_path, Path):
         return read_profile(Path(name_or_path))
     for folder in profile_folders():
         if (folder / f"{text}.yaml").is_file():
@@ -127,6 +131,23 @@ def probe_local() -> DeviceProfile:
     from hwnas.probe import probe_local as probe
 
     return probe()
+
+
+def named_probe(name: str) -> DeviceProfile:
+    """This machine's profile under a name of its own; HwnasError where the name is none."""
+    if not re.fullmatch(NAME, name):
+        raise HwnasError(f"a device's name must be lower case letters, digits, '.', '_' and '-', got {name!r}")
+    if name in {path.stem for path in packaged_folder().glob("*.yaml")}:
+        raise HwnasError(f"{name} is the name of a profile that ships with hwnas", hint="choose another name")
+    found = probe_local()
+    described = found.description if name == "local" else f"{found.cpu.model.value}, as probed"
+    return found.model_copy(update={"name": name, "description": described})
+
+
+def profile_text(profile: DeviceProfile) -> str:
+    """The profile as the YAML file that `read_profile` reads, each fact with its source on a line."""
+    data = profile.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=4096, allow_unicode=True)
 
 
 def read_profile(path: Path) -> DeviceProfile:
@@ -142,7 +163,7 @@ def read_profile(path: Path) -> DeviceProfile:
     if not isinstance(data, dict):
         raise HwnasError(f"{path} must hold a mapping of keys to values, got {type(data).__name__}")
     try:
-        profile = DeviceProfile.model_validate(data)
+        profile = DeviceProfile.model_validate({key: value for key, value in data.items() if key not in DERIVED})
     except ValidationError as problem:
         raise _profile_error(path, problem) from None
     if (profile.connection == "made-up") != (profile.costs is not None):

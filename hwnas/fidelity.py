@@ -8,9 +8,10 @@ constant per block and per call. A calibration with those three numbers is fitte
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ from hwnas.card import (
 )
 from hwnas.device import DeviceProfile
 from hwnas.errors import CheckFailed, HwnasError, unknown
-from hwnas.measure.backend import Backend, backend_for
-from hwnas.measure.fill import measure_missing
+from hwnas.measure.backend import Backend, backend_for, engine_version
+from hwnas.measure.fill import Renewal, Report, measure_missing
 from hwnas.measure.harness import Plan, Timing, measure_together
 from hwnas.measure.statistics import STATISTICS, of_loads
 from hwnas.network import PRECISIONS, Network, Operator
@@ -159,25 +160,36 @@ def whole_nets(
     progress: bool = True,
     plan: Plan | None = None,
     statistic: str = "min",
+    renewal: Renewal | None = None,
 ) -> Fidelity:
     """Grade the device's tables on random networks of `space`, and keep the grade in the device's card.json.
 
     `policy` labels what the space is restricted to ("int8", "mixed"). Missing rows are measured first. A finished
     grade of the same space, rows, engine version and threads is returned without measuring anything, as long as it
-    tells of `statistic`; for a device that is not here, no engine is asked.
+    tells of `statistic`; where the engine is not here, its rows and its grade are taken as they are. `renewal`
+    is for rows of another engine version, and grades anew where it asks for every row.
     Raises HwnasError when the space has fewer than 8 different networks or one of them cannot be measured.
     """
-    networks = _measurable_networks(space, n_fit + n_test, seed, engine, device, tables_dir, threads, progress, plan)
+    renewal = renewal or Renewal()
+    fill = partial(
+        measure_missing, engine=engine, device=device, tables_dir=tables_dir, threads=threads, progress=progress,
+        renewal=Renewal(stale=renewal.stale), plan=plan,
+    )  # fmt: skip
+    networks = _measurable_networks(space, n_fit + n_test, seed, fill)
     n_fit = round(len(networks) * n_fit / (n_fit + n_test))
     sums, rows = _row_sums(networks, engine, device, tables_dir, threads)
     asked = (rows, seed, threads, n_fit, len(networks) - n_fit)
     found = stored_fidelity(space, engine, device, tables_dir, policy)
-    same = found is not None and asked == found.answers and (statistic == "min" or statistic in found.statistics)
-    if found is not None and same and device.connection == "none":
+    version = engine_version(engine, device)
+    if (
+        found is not None
+        and not renewal.every
+        and asked == found.answers
+        and (statistic == "min" or statistic in found.statistics)
+        and version in (None, found.versions.get("engine"))
+    ):
         return found
     backend = backend_for(engine, device, threads, tables_dir)
-    if found is not None and same and found.versions.get("engine") == backend.version:
-        return found
     loads = _loads(networks, backend, seed, device, tables_dir, progress, plan)
     blocks = np.array([float(len(network)) for network in networks])
     judged = {name: _judge(name, sums[name], blocks, loads, n_fit) for name in STATISTICS}
@@ -292,15 +304,13 @@ def distinct_networks(
 
 
 def _measurable_networks(
-    space: SearchSpace, count: int, seed: int, engine: str, device: DeviceProfile, tables_dir: Path, threads: int,
-    progress: bool, plan: Plan | None,
-) -> list[Network]:  # fmt: skip
+    space: SearchSpace, count: int, seed: int, fill: Callable[[list[Operator]], Report]
+) -> list[Network]:
     """Random networks whose every row is there, measured now where missing; those with a failed row are drawn again."""
     failed: frozenset[Operator] = frozenset()
     while True:
         networks = distinct_networks(space, count, seed, failed)
-        operators = [operator for network in networks for operator in network.operators]
-        report = measure_missing(operators, engine, device, tables_dir, threads, progress, plan=plan)
+        report = fill([operator for network in networks for operator in network.operators])
         if not report.failed:
             return networks
         failed |= {operator for operator, _ in report.failed}

@@ -210,3 +210,14 @@ def test_the_front_holds_what_nothing_beats() -> None:
         (0.7, 3.0),
         (0.9, 5.0),
     ]
+
+
+def test_a_choice_that_could_not_be_measured_is_never_scored(sampler: Callable[..., object]) -> None:
+    def failing(operator: Operator) -> float:
+        wide = operator.output_shape[0] == 16 and operator.precision == "w1a1"
+        return float("inf") if wide else float(np.prod(operator.input_shape) + np.prod(operator.output_shape))
+
+    latency = Costing(SPACE, OperatorCost("latency", "us", failing))
+    result = search(SPACE, sampler(SPACE, seed=0), toy_score, {"latency": latency}, {}, budget=40)  # type: ignore[arg-type]
+    assert result.infeasible > 0
+    assert all(np.isfinite(trial.costs["latency"]) for trial in result.trials)

@@ -18,6 +18,9 @@ Device = Annotated[str | None, typer.Option(help="Device name or profile, instea
 Limits = Annotated[
     list[str] | None, typer.Option("--limit", help="name=value, instead of the run file's limits; may be repeated.")
 ]
+KeepStale = Annotated[
+    bool, typer.Option("--keep-stale", help="Keep rows of another engine version instead of measuring them again.")
+]
 
 
 def job_of(run_file: Path, out: Path | None, limits: list[str] | None, device: str | None) -> Job:

@@ -71,22 +71,22 @@ def _winners(
     """Exports a run's winners and twins; with `native` each winner's library for the target too."""
     from hwnas.pipeline import learning
     from hwnas.pipeline.run import export_all, prepare, search_all
-    from hwnas.pipeline.shipping import shipments
+    from hwnas.pipeline.shipping import entry_for_target, shipments, write_entry
 
     job = job_of(run_file, out, limit, device)
     with keeping(f"everything finished so far, in {job.config.folder}"):
         fidelities = prepare(job, progress_lines())
         net = learning.train_supernet(job)
         listed = shipments(job, search_all(job, fidelities, net), fidelities)
-        manifests = export_all(job, net, listed)
-        made = [{**manifest, "file": str(one.model)} for one, manifest in zip(listed, manifests, strict=True)]
+        exported = export_all(job, net, listed)
+        made = [{**manifest, "file": str(one.artefact)} for one, manifest in exported]
         if format_ == "native":
             name = target or job.device.target
-            made += [
-                _native(one.model, name, one.folder / f"native-{one.precision}-{name}")
-                for one in listed
-                if one.role == "winner"
-            ]
+            for one, manifest in exported:
+                if one.role == "winner":
+                    folder = one.folder / f"native-{one.precision}-{name}"
+                    made.append(_native(one.model, name, folder))
+                    write_entry(one.folder, folder.name, entry_for_target(manifest, folder, name))
     return made
 
 

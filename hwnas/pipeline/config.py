@@ -10,12 +10,19 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hwnas.errors import HwnasError, nearest_names
+from hwnas.samples import STATISTICS
 from hwnas.units import positive
 
 # limit name -> (cost it bounds, factor to the cost's own unit)
+# `latency_us` is the minimum; the other statistics are named (`latency_p90_ms`), since each has a noise of its own.
 LIMITS: Mapping[str, tuple[str, float]] = {
     "latency_us": ("latency", 1.0),
     "latency_ms": ("latency", 1e3),
+    **{
+        f"latency_{statistic}_{unit}": ("latency", factor)
+        for statistic in STATISTICS[1:]
+        for unit, factor in (("us", 1.0), ("ms", 1e3))
+    },
     "energy_uj": ("energy", 1.0),
     "energy_mj": ("energy", 1e3),
     "size_bytes": ("size", 1.0),
@@ -86,7 +93,8 @@ class RunFile(Strict):
     seed: int = Field(default=0, ge=0)
     tables: Path = Path("latency_tables")
     out: Path = Path("runs")
-    data: dict[str, Any]
+    keep_stale: bool = False  # rows of another engine version stay instead of being measured again
+    data: dict[str, Any] = Field(default_factory=dict)
     space: dict[str, Any]
     train: TrainSettings = TrainSettings()
     search: SearchSettings = SearchSettings()
@@ -120,6 +128,12 @@ class RunFile(Strict):
     def folder(self) -> Path:
         """Where this run keeps everything it makes."""
         return self.out / self.name
+
+    @property
+    def statistic(self) -> str:
+        """Which statistic of the latency is limited, predicted and judged: "min" unless a limit names another."""
+        named = (name.split("_")[1] for name in self.limits if LIMITS[name][0] == "latency")
+        return next((part for part in named if part in STATISTICS), "min")
 
     @property
     def cost_limits(self) -> dict[str, float]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from hwnas.confidence import told_apart
 from hwnas.pipeline.validating import Answers
-from hwnas.report.findings import latency_of, limit_verdict, shipped_bytes
+from hwnas.report.findings import kept, latency_of, limit_verdict, shipped_bytes
 from hwnas.report.results import Results, Row, Ship
 from hwnas.units import readable_bytes, readable_us
 
@@ -47,7 +47,7 @@ class Candidate:
 
 def candidate(results: Results, row: Row, answers: Answers) -> Candidate:
     """A row of the results as a candidate; a file that was not timed is not one that keeps a limit."""
-    over = [] if row.limit_ok is not False else [limit_verdict(row, results.limits, results.statistic)]
+    over = [] if kept(row) is not False else [limit_verdict(row, results.limits, results.statistic)]
     latency_us = latency_of(row, results.statistic)
     if latency_us is None:
         over.append("it was not timed")

@@ -48,7 +48,7 @@ SEARCHING = (
     "hwnas.confidence",
     "hwnas.pipeline.searching",
     "hwnas.pipeline.scoring",
-    "hwnas.pipeline.arenas",
+    "hwnas.pipeline.exact",
     "hwnas.pipeline.tables",
 )
 # The files: quantisation, ONNX, and what `shipping` writes around them.
@@ -145,7 +145,7 @@ def _meaning(path: Path, modified_ns: int, size: int) -> str:
 
 def _held(objects: Iterable[Any]) -> list[Any]:
     """The objects and what they hold: a wrapper around a rule is decided by the rule as well."""
-    waiting, found = list(objects), []
+    waiting, found = list(objects), list[Any]()
     while waiting:
         one = waiting.pop()
         if any(one is other for other in found):

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas.device import DeviceProfile, load_device
 from hwnas.errors import HwnasError
+from hwnas.measure.fill import Renewal
 from hwnas.network import Operator
 from hwnas.paths import digest, read_json, write_json
 from hwnas.pipeline.config import RunFile, Target
+from hwnas.pipeline.facts import FACTS, check_facts, given_facts
 from hwnas.plug import bind, resolve
 from hwnas.space import Architecture, SearchSpace
 
@@ -32,6 +34,7 @@ class Job:
         self.config, self.progress, self.say = config, progress, say
         self.seconds: dict[str, float] = {}
         self.notes: list[str] = []
+        self.renewal = Renewal(stale=not config.keep_stale)  # which rows of the tables are measured again
 
     def note(self, text: str) -> None:
         """Something a person should know, now and in the report."""
@@ -39,6 +42,10 @@ class Job:
             self.notes.append(text)
             if self.say is not None:
                 self.say(f"note: {text}")
+
+    def renew(self, renewal: Renewal) -> None:
+        """Which rows of the tables are measured although they are there."""
+        self.renewal = renewal
 
     @cached_property
     def device(self) -> DeviceProfile:
@@ -48,18 +55,31 @@ class Job:
     def data(self) -> Data:
         from hwnas.data import load_data
 
-        return load_data(self.config.data)
+        data = load_data({name: value for name, value in self.config.data.items() if name != "facts"})
+        check_facts(self.given_facts, data.facts)
+        return data
+
+    @cached_property
+    def given_facts(self) -> dict[str, Any]:
+        return given_facts(self.config.data, self.config.space)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What a space is bound with: `in_channels`, `classes`, `image_size`; of the run file where it gives both
+        counts, so that measuring needs no data set, else of the data."""
+        given = self.given_facts
+        return given if {"in_channels", "classes"} <= set(given) else self.data.facts
 
     @cached_property
     def space(self) -> SearchSpace:
         """The whole space, for this data's channels and classes."""
-        settings = dict(self.config.space)
+        settings = {name: value for name, value in self.config.space.items() if name not in FACTS}
         use = settings.pop("use", None)
         if use is None:
             raise HwnasError(
                 "space: 'use' must name a search space", hint="mobile, resnet_binary or package.module:function"
             )
-        space = bind(resolve(use, "spaces"), settings, self.data.facts, f"space ({use})")
+        space = bind(resolve(use, "spaces"), settings, self.facts, f"space ({use})")
         if not isinstance(space, SearchSpace):
             raise HwnasError(f"space ({use}) must give a SearchSpace, got {type(space).__name__}")
         return space

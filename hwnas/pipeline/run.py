@@ -7,23 +7,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from hwnas.card import command_line, versions
 from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity
-from hwnas.measure.harness import Timing
-from hwnas.pipeline import searching, shipping, tables
+from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
 from hwnas.pipeline.decision import candidate, decide
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.searching import Found
 from hwnas.pipeline.shipping import Shipped
+from hwnas.pipeline.timing import Measured
 from hwnas.pipeline.validating import Answers, validate
 from hwnas.report import results as report
 from hwnas.report.earlier import with_earlier
-from hwnas.report.findings import limits_in_words, value_of
+from hwnas.report.findings import limits_in_words
 
 Fidelities = dict[tuple[str, str], Fidelity]
 Say = Callable[[str], object]  # takes one line for a person
@@ -36,7 +35,8 @@ class Delivery:
     shipped: Shipped
     manifest: dict[str, Any]
     verified: dict[str, Any]
-    timing: Timing
+    measured: Measured
+    verdicts: dict[str, bool]
 
 
 def search_all(job: Job, fidelities: Fidelities, net: Any = None) -> list[Found]:
@@ -47,17 +47,31 @@ def search_all(job: Job, fidelities: Fidelities, net: Any = None) -> list[Found]
     return found
 
 
-def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[dict[str, Any]]:
-    return [shipping.export(job, net, one) for one in listed]
+def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[tuple[Shipped, dict[str, Any]]]:
+    """Every file with its manifest entry. A twin that an engine cannot take is left out with a note: it was nobody's
+    wish but a comparison; a winner that cannot be exported ends the run."""
+    made = []
+    for one in listed:
+        try:
+            made.append((one, shipping.export(job, net, one)))
+        except HwnasError as problem:
+            if one.role == "winner":
+                raise
+            job.note(f"no fp32 twin of {one.target.name} in {one.engine}: {problem.message}")
+    return made
 
 
-def deliver(job: Job, listed: Sequence[Shipped], manifests: Sequence[dict[str, Any]]) -> list[Delivery]:
-    """Verifies and times every exported file."""
-    verified = [shipping.verify(job, one, manifest) for one, manifest in zip(listed, manifests, strict=True)]
-    timings = shipping.time_again(job, listed)
-    deliveries = [Delivery(*parts) for parts in zip(listed, manifests, verified, timings, strict=True)]
+def deliver(job: Job, exported: Sequence[tuple[Shipped, dict[str, Any]]], fresh: bool = False) -> list[Delivery]:
+    """Verifies and times every exported file; `fresh` verifies also what was verified before."""
+    verified = [verifying.verify(job, one, manifest, fresh) for one, manifest in exported]
+    measured = timing.time_again(job, [one for one, _ in exported], [manifest for _, manifest in exported])
+    deliveries = [
+        Delivery(one, manifest, said, facts, limits.verdicts(job, facts))
+        for (one, manifest), said, facts in zip(exported, verified, measured, strict=True)
+    ]
     for d in deliveries:
-        shipping.write_manifest(d.shipped, d.manifest, d.verified, d.timing)
+        entry = {**d.manifest, "accuracy": d.verified["accuracy"], "verified": d.verified, **d.measured.record()}
+        shipping.write_entry(d.shipped.folder, d.shipped.artefact.name, {**entry, "verdicts": d.verdicts})
     return deliveries
 
 
@@ -66,16 +80,15 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise HwnasError("only training is shared by processes", hint="torchrun -m hwnas train, then hwnas run alone")
     say(f"device {job.device.name}: {job.device.cpu.model.value}, compiler target {job.device.target}")
-    for report_ in tables.measure(job):
-        say(
-            f"{report_.engine}: {report_.measured} rows measured, {report_.reused} reused, {len(report_.failed)} failed"
-        )
+    for report_ in tables.measure(job, say):
+        say(str(report_))
     fidelities = tables.grade(job)
     for (precision, engine), f in fidelities.items():
         say(
             f"{engine} {precision}: predicts {f.n_test} unseen networks within {f.table.mape:.1%} "
             f"(noise {f.noise_floor:.1%}, MACs alone {f.baseline.mape:.1%})"
         )
+    limits.refuse_unjudgeable(job, fidelities)
     for target, ranges in searching.reachable(job, fidelities).items():
         low, high = ranges["latency"]
         say(f"{target}: latency from {low:.1f} to {high:.1f} us is reachable")
@@ -96,10 +109,11 @@ def run(job: Job, say: Say = lambda text: None) -> report.Results:
     expected = learning.further_estimate(job, net, [one.architecture for one in listed])
     if expected:
         say(expected)
-    deliveries = deliver(job, listed, export_all(job, net, listed))
-    answers = [validate(job, one) for one in listed]
+    deliveries = deliver(job, export_all(job, net, listed))
+    drift = timing.drift(job, listed)
+    answers = [validate(job, d.shipped) for d in deliveries]
     job.seconds["total"] = time.monotonic() - start
-    results = with_earlier(gather(job, fidelities, found, deliveries, answers), job.config.folder)
+    results = with_earlier(gather(job, fidelities, found, deliveries, answers, drift), job.config.folder)
     results.save(job.path(report.FILE_NAME))
     from hwnas.report.page import FILE_NAME, write_page
 
@@ -108,9 +122,16 @@ def run(job: Job, say: Say = lambda text: None) -> report.Results:
 
 
 def breaches(job: Job, deliveries: Sequence[Delivery]) -> list[str]:
-    """Every winner measured above the limit, in words."""
-    said = (shipping.over_limit(job, d.shipped, d.timing) for d in deliveries)
-    return [text for text in said if text]
+    """Every winner over a limit, in the words of the reports."""
+    from hwnas.report.findings import limit_verdict, named
+
+    rows = [row for d in deliveries if (row := _row(job, d)).limit_ok is False]
+    return [f"{named(row)}: {limit_verdict(row, _limits(job), job.config.statistic)}" for row in rows]
+
+
+def _limits(job: Job) -> tuple[report.Limit, ...]:
+    units = {"latency": "us", "energy": "uJ", "size": "bytes", "peak_memory": "bytes"}
+    return tuple(report.Limit(name, units[name], value) for name, value in job.config.cost_limits.items())
 
 
 # -- results ----------------------------------------------------------------------------------------------------
@@ -122,6 +143,7 @@ def gather(
     found: Sequence[Found],
     deliveries: Sequence[Delivery],
     answers: Sequence[Answers],
+    drift: dict[str, float],
 ) -> report.Results:
     """Everything the run found, for the reports; `answers` are those of the deliveries on the validation images."""
     from hwnas.data import linear_baseline
@@ -134,7 +156,7 @@ def gather(
         run=config.name,
         device=report.Device(job.device.name, str(job.device.cpu.model.value), job.device.digest),
         dataset=report.Dataset(data.name, len(data.classes), shape, **sizes),
-        limits=tuple(report.Limit(name, units[name], value) for name, value in config.cost_limits.items()),
+        limits=_limits(job),
         targets=tuple(_target(job, fidelities, one, deliveries, rows) for one in found),
         cards={f"{engine}-{precision}": _card(fidelity) for (precision, engine), fidelity in fidelities.items()},
         linear_baseline_accuracy=linear_baseline(data),
@@ -147,7 +169,9 @@ def gather(
         command=command_line(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=config.seed,
-        notes=(*_notes(found), *advice_for(job, found)),
+        notes=(*_notes(found), *advice_for(job, found), *job.notes),
+        statistic=config.statistic,
+        drift=drift,
     )  # fmt: skip
     listed = [candidate(results, rows[id(d)], answer) for d, answer in zip(deliveries, answers, strict=True)]
     return replace(results, ship=decide(listed, limits_in_words(results)))
@@ -196,44 +220,36 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
 
 
 def _row(job: Job, d: Delivery, answers: Answers) -> report.Row:
-    accuracy, images = d.verified["accuracy"], job.data.sizes()["test"]
-    low, high = wilson(accuracy, images)
-    row = report.Row(
+    latencies, verdicts, accuracy = d.measured.latencies_us, d.verdicts, d.verified["accuracy"]
+    low, high = wilson(accuracy, job.data.sizes()["test"])
+    return report.Row(
         precision=d.shipped.precision,
         engine=d.shipped.engine,
         role="winner" if d.shipped.role == "winner" else "fp32 twin",
         accuracy=accuracy,
         predicted_us=d.shipped.predicted_us,
-        measured_us=d.timing.latency_us,
-        p50_us=d.timing.p50_us,
-        p90_us=d.timing.p90_us,
+        measured_us=latencies["min"],
+        p50_us=latencies["p50"],
+        p90_us=latencies["p90"],
+        p99_us=latencies["p99"],
+        samples=d.measured.samples,
         size_bytes=d.manifest["size_bytes"],
+        file_bytes=d.measured.file_bytes,
+        weight_bytes=d.measured.weight_bytes,
         peak_bytes=d.manifest["peak_bytes"],
-        energy_uj=None,
-        limit_ok=None,
+        arena_bytes=d.measured.arena_bytes,
+        energy_uj=d.measured.energy_uj,
+        verdicts=verdicts,
+        limit_ok=all(verdicts.values()) if d.shipped.role == "winner" else None,
         verified=d.verified["summary"],
         file=str(d.shipped.artefact.relative_to(job.config.folder)),
-        weight_bytes=d.manifest["weight_bytes"],
-        p99_us=d.timing.p99_us,
-        samples=len(d.timing.samples_us),
-        arena_bytes=d.manifest.get("arena_bytes"),
-        file_bytes=_bytes_of(d.shipped.artefact),
+        float_accuracy=d.manifest["float_accuracy"],
         accuracy_low=low,
         accuracy_high=high,
-        float_accuracy=d.manifest.get("float_accuracy"),
         validation_accuracy=float(answers.correct.mean()),
         validation_loss=answers.loss,
         trained_further=d.manifest.get("trained_further"),
     )
-    values = {name: value_of(row, name) for name in job.config.cost_limits}
-    verdicts = {name: value <= job.config.cost_limits[name] for name, value in values.items() if value is not None}
-    return replace(row, verdicts=verdicts, limit_ok=all(verdicts.values()) if verdicts else None)
-
-
-def _bytes_of(artefact: Path) -> int:
-    """What is copied to the device: the ONNX file, or the shared library of a compiled program."""
-    libraries = list(artefact.glob("*.so")) if artefact.is_dir() else [artefact]
-    return sum(path.stat().st_size for path in libraries or artefact.iterdir())
 
 
 def advice_for(job: Job, found: Sequence[Found]) -> list[str]:

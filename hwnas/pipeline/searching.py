@@ -11,8 +11,8 @@ from hwnas.feasible import nearest
 from hwnas.fidelity import Fidelity, space_digest
 from hwnas.paths import digest, write_json
 from hwnas.pipeline import tables
-from hwnas.pipeline.arenas import exact_costs
 from hwnas.pipeline.config import DEFAULT_SAMPLER, Target
+from hwnas.pipeline.exact import exact_costs
 from hwnas.pipeline.identity import SEARCHING, code_behind, code_of
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.scoring import scorer

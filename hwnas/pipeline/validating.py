@@ -31,7 +31,7 @@ def validate(job: Job, shipped: Shipped) -> Answers:
         logits = _logits(job, shipped)
     answers = judged(logits, job.data.targets("validation"))
     correct = "".join("1" if right else "0" for right in answers.correct)
-    job.keep(name, mark, {"correct": correct, "loss": answers.loss})
+    job.keep(name, mark, {"correct": correct, "loss": answers.loss}, replace=True)
     return answers
 
 
@@ -64,4 +64,4 @@ def _images(job: Job, shipped: Shipped, some: np.ndarray, raw: bool) -> Any:
 
     if raw:
         return job.data.raw("validation", some)
-    return resize(job.data.batch("validation", some).images, shipped.network.resolution).contiguous().numpy()
+    return resize(job.data.batch("validation", some).images, shipped.network.input_shape).contiguous().numpy()

@@ -28,18 +28,19 @@ def _rows(path: Path, folder: Path) -> Iterator[Row]:
         entries = read_json(path)
     except HwnasError:
         return
-    for entry in entries.values() if isinstance(entries, dict) else ():
-        row = _row(entry, path.parent, folder) if isinstance(entry, dict) else None
+    for name, entry in entries.items() if isinstance(entries, dict) else ():
+        row = _row(name, entry, path.parent, folder) if isinstance(entry, dict) else None
         if row is not None:
             yield row
 
 
-def _row(entry: dict[str, Any], exported: Path, folder: Path) -> Row | None:
+def _row(name: str, entry: dict[str, Any], exported: Path, folder: Path) -> Row | None:
     """A manifest's entry as a row, where the file it speaks of is still there; None where it lacks something."""
     try:
-        names = list(entry["files"])
-        artefact = next((name.split("/")[0] for name in names if "/" in name), names[0])
-        file = exported / artefact
+        files = list(entry["files"])
+        # An entry is named by its artefact; in older manifests by its precision.
+        artefact = next((file.split("/")[0] for file in files if "/" in file), files[0])
+        file = exported / (name if (exported / name).exists() else artefact)
         if not file.exists():
             return None
         return Row(
@@ -59,9 +60,16 @@ def _row(entry: dict[str, Any], exported: Path, folder: Path) -> Row | None:
             file=file.relative_to(folder).as_posix(),
             weight_bytes=int(entry["weight_bytes"]),
             p99_us=_number(entry.get("p99_us")),
+            samples=_whole(entry.get("timed_samples")),
+            arena_bytes=_whole(entry.get("arena_bytes")),
+            file_bytes=_whole(entry.get("file_bytes")),
         )
     except (KeyError, TypeError, ValueError, IndexError, StopIteration):
         return None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _number(value: Any) -> float | None:

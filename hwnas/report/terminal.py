@@ -10,6 +10,7 @@ from hwnas.report.findings import (
     PREDICTION_MARGIN,
     findings,
     interval,
+    kept,
     limits_in_words,
     prediction_error,
     shipped_bytes,
@@ -82,7 +83,7 @@ def _table(title: str, caption: str) -> Table:
 def _file_cells(results: Results, target: Target, row: Row) -> list[Text]:
     ratio = speed_up(target, row)
     low, high = interval(results, row)
-    verdict = {None: "", True: "ok", False: "OVER"}[row.limit_ok]
+    verdict = {None: "", True: "ok", False: "OVER"}[kept(row)]
     shipped = results.ship is not None and results.ship.file == row.file
     return [
         Text(">" if shipped else "", style="bold green"),
@@ -93,7 +94,7 @@ def _file_cells(results: Results, target: Target, row: Row) -> list[Text]:
         Text(_latency(row.measured_us)),
         Text(readable_bytes(shipped_bytes(row))),
         Text("" if ratio is None else f"{ratio:.2f}x", style="green" if ratio is not None and ratio > 1 else "red"),
-        Text(verdict, style="green" if row.limit_ok else "bold red"),
+        Text(verdict, style="green" if kept(row) else "bold red"),
     ]
 
 

@@ -90,6 +90,29 @@ def test_a_cost_in_a_statistic_sums_that_statistic_of_the_rows(tmp_path: Path, m
         assert [cost(network) for network in networks] == pytest.approx(grade.judged(name).predicted_us)
 
 
+def elsewhere(device: DeviceProfile, connection: str) -> DeviceProfile:
+    """The same device, seen from a machine that it is not."""
+    other = device.cpu.model.model_copy(update={"value": "another processor"})
+    cpu = device.cpu.model_copy(update={"model": other})
+    return device.model_copy(update={"connection": connection, "cpu": cpu})
+
+
+@pytest.mark.parametrize("connection", ["none", "local"])
+def test_copied_tables_and_cards_are_used_with_no_engine_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connection: str
+) -> None:
+    copied = elsewhere(NULL.model_copy(update={"costs": None}), connection)
+    board = copied.model_copy(update={"connection": "made-up", "costs": NULL.costs})
+    monkeypatch.setattr(DeviceProfile, "digest", "0123456789abcdef")
+    grade = graded(tmp_path, monkeypatch, board)
+    monkeypatch.undo()
+    monkeypatch.setattr(DeviceProfile, "digest", "0123456789abcdef")
+    again = whole_nets(space(), "tvm", copied, tmp_path, "int8", n_fit=10, n_test=10, statistic="p90", progress=False)
+    assert again == grade
+    with pytest.raises(HwnasError, match="is not this machine"):
+        whole_nets(space(), "tvm", copied, tmp_path, "int8", n_fit=10, n_test=11, progress=False)
+
+
 @pytest.fixture(scope="module")
 def old_entry() -> Any:
     card = json.loads((OLD / "null" / "card.json").read_text())

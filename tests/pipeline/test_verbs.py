@@ -62,7 +62,7 @@ def test_search_prints_the_pick_within_the_limit(path: Path, capsys: pytest.Capt
 
 def test_export_and_verify_print_the_files(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exported = answer(capsys, "export", str(path))
-    assert [Path(one["file"]).name for one in exported] == ["model.int8.onnx", "model.fp32.onnx"]
+    assert [Path(one["file"]).name for one in exported] == ["model.int8.onnx", "model.fp32.onnx", "native-fp32"]
     verified = answer(capsys, "verify", str(path))
     assert all(one["ok"] for one in verified) and verified[0]["differing_outputs"] == 0
 

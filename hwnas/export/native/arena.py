@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from hwnas.export.native.compile import plan_model
 from hwnas.export.native.planner import round_up
+from hwnas.export.native.program import Program
 from hwnas.network import Layer, Network, Operator, Shape, elements
 
 
-def arena_bytes(network: Network, target: str) -> int:
-    """Bytes of the arena of the network's library for a kernel target. HwnasError where it does not compile."""
+def planned(network: Network, target: str) -> Program:
+    """The network's program for a kernel target: its arena, and constants of the right sizes. HwnasError where it does
+    not compile."""
     from hwnas.export.onnx import network_model
     from hwnas.kernels.target import parse_target
 
     program, _ = plan_model(network_model(network), parse_target(target))
-    return program.arena_bytes
+    return program
 
 
 def arena_bound(operator: Operator, image_channels: int) -> int:

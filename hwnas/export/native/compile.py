@@ -57,7 +57,7 @@ def compile_onnx(
     name: str = "model",
     *,
     cache: str | Path | None = None,
-    tiles: str | Path | None = None,
+    tiles: str | Path | TileTable | None = None,
     choose_tile: Callable[[Candidate], int] | None = None,
     replace: bool = True,
 ) -> NativeArtifact:
@@ -77,7 +77,7 @@ def compile_onnx(
         raise HwnasError(f"{destination} exists", hint="name another folder")
     machine = parse_target(target)
     start = time.perf_counter()
-    table = None if tiles is None else TileTable(Path(tiles), target)
+    table = tiles if tiles is None or isinstance(tiles, TileTable) else TileTable(Path(tiles), target)
     program, kernels = plan_model(model, machine, choose_tile or (table.choose if table else None))
     if table is not None:
         table.save()

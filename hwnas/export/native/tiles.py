@@ -6,6 +6,7 @@ import ctypes
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +32,13 @@ class TileTable:
     """Tile choices by target and kernel, kept in a JSON file; `choose` times a kernel that the table lacks.
 
     With `time_missing=False`, or for a target that is not this machine's, missing kernels get their default tile.
+    `clock` is held while one is timed (hwnas.card.device_clock).
     """
 
     path: Path
     target: str
     time_missing: bool = True
+    clock: Callable[[], AbstractContextManager[None]] = nullcontext
     choices: dict[str, dict[str, Any]] = field(default_factory=dict)
     changed: bool = False
 
@@ -62,7 +65,7 @@ class TileTable:
         machine = parse_target(self.target)
         if not self.time_missing or not link.runs_here(machine):
             return 0
-        nanoseconds = time_candidates(candidate, machine)
+        nanoseconds = time_candidates(candidate, machine, self.clock())
         best = int(np.argmin(nanoseconds))
         self.changed = True
         known[candidate.key] = {"tile": symbols[best], "ns": [round(n) for n in nanoseconds]}
@@ -79,16 +82,19 @@ class TileTable:
         part.replace(self.path)
 
 
-def time_candidates(candidate: Candidate, machine: Target) -> list[float]:
+def time_candidates(
+    candidate: Candidate, machine: Target, clock: AbstractContextManager[None] | None = None
+) -> list[float]:
     """Nanoseconds a call of each tile: the least of interleaved rounds, on zeroed buffers."""
     calls = _load(candidate, machine)
     buffers = [aligned(size + 64, 64) for size in candidate.sizes]
     pointers = [buffer.ctypes.data for buffer in buffers]
-    loops = [_loops(call, pointers) for call in calls]
     best = [float("inf")] * len(calls)
-    for _ in range(ROUNDS):
-        for index, call in enumerate(calls):
-            best[index] = min(best[index], _time(call, pointers, loops[index]) / loops[index] * 1e9)
+    with clock or nullcontext():
+        loops = [_loops(call, pointers) for call in calls]
+        for _ in range(ROUNDS):
+            for index, call in enumerate(calls):
+                best[index] = min(best[index], _time(call, pointers, loops[index]) / loops[index] * 1e9)
     return best
 
 
