@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch. `images` float32 (N, C, H, W), `labels` int64 (N,), `step` counts optimiser batches from 0.
+    """One batch. `images` float32 (N, C, H, W), `labels` int64 (N,); `step`, which the training loop sets, counts
+    optimiser batches from 0.
 
     A rule draws its randomness from (its seed, `step`), never from a running generator: a resumed run repeats an
     undisturbed one exactly.
@@ -28,7 +29,7 @@ class Batch:
 
     images: Tensor
     labels: Tensor
-    step: int
+    step: int = 0
 
 
 @runtime_checkable
@@ -63,9 +64,17 @@ class Sampler(Protocol):
 
 
 class Scorer(Protocol):
-    """Scores architectures, float64 (n,), higher is better. A plain function is a scorer."""
+    """Scores architectures: float64 (n,) accuracies, or (n, 2) accuracies and validation losses, which tell near ties
+    apart. A plain function is a scorer."""
 
     def __call__(self, architectures: Sequence[Architecture], /) -> np.ndarray: ...
+
+
+class Exact(Protocol):
+    """What one network will be measured at, for a cost that is not the sum of its parts (the arena of a compiled
+    program). Law: it is never below the `Costing` of the same name, which is then a lower bound that prunes."""
+
+    def __call__(self, network: Network, /) -> float: ...
 
 
 class CostModel(Protocol):

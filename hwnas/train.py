@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from hwnas.data import Data, balanced
+from hwnas.data.augmentation import Augmentation, drawn
+from hwnas.data.pixels import IN_MEMORY
 from hwnas.errors import HwnasError
 from hwnas.paths import write_bytes
 from hwnas.protocols import Batch, TrainingRule
@@ -76,38 +80,79 @@ def device() -> torch.device:
     )
 
 
-def batches(images: Tensor, labels: Tensor, schedule: Schedule, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """This rank's share of every shuffled, augmented batch of an epoch; a smaller last one is dropped."""
-    rng = np.random.default_rng((schedule.seed, epoch))
-    order = rng.permutation(len(images))
-    size = min(schedule.batch_size, len(images))
+@dataclass(frozen=True)
+class Draw:
+    """This rank's share of one batch: which training images, and how they are augmented."""
+
+    step: int
+    indices: np.ndarray
+    augment: Augmentation | None
+
+
+def draws(count: int, schedule: Schedule, first_epoch: int = 0) -> Iterator[Draw]:
+    """Every batch of `count` images from `first_epoch` on, shuffled by (seed, epoch); a smaller last one is dropped."""
+    size = min(schedule.batch_size, count)
     rank, ranks = world()
     if size % ranks:
         raise HwnasError(f"batch_size {size} cannot be shared by {ranks} processes", hint="make it a multiple of them")
-    for start in range(0, len(order) - size + 1, size):
-        picked = torch.from_numpy(order[start : start + size])
-        batch = augmented(images[picked], schedule, rng)
-        share = slice(rank * size // ranks, (rank + 1) * size // ranks)
-        yield batch[share], labels[picked][share]
+    share = slice(rank * size // ranks, (rank + 1) * size // ranks)
+    per_epoch = steps_per_epoch(count, schedule)
+    for epoch in range(first_epoch, schedule.epochs):
+        order = np.random.default_rng((schedule.seed, epoch)).permutation(count)
+        for i in range(per_epoch):
+            augment = drawn(size, schedule.shift, schedule.flip, (schedule.seed, epoch, i))
+            picked = order[i * size : (i + 1) * size][share]
+            yield Draw(epoch * per_epoch + i, picked, augment.share(share) if augment else None)
 
 
-def augmented(images: Tensor, schedule: Schedule, rng: np.random.Generator) -> Tensor:
-    """Random shifts and flips of images (N, C, H, W)."""
-    n, reach = len(images), schedule.shift
-    if reach:
-        height, width = images.shape[-2:]
-        padded = nn.functional.pad(images, (reach,) * 4)
-        tops, lefts = rng.integers(0, 2 * reach + 1, (2, n))
-        images = torch.stack(
-            [padded[i, :, t : t + height, x : x + width] for i, (t, x) in enumerate(zip(tops, lefts, strict=True))]
-        )
-    if schedule.flip:
-        mirrored = torch.from_numpy(rng.random(n) < 0.5)
-        images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
-    return images
+class _Fetch:
+    """Makes the batch of a draw, in this process or in a worker of torch's DataLoader."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, int]:
+        batch = self.data.batch("train", draw.indices, draw.augment)
+        return batch.images, batch.labels, draw.step
+
+
+def batches(data: Data, listed: Iterable[Draw], workers: int = 0) -> Iterator[Batch]:
+    """The batches of some draws, on this process's device. `workers` processes load ahead; with 0 this one does."""
+    fetch = _Fetch(data)
+    loaded: Iterable[tuple[Tensor, Tensor, int]] = (fetch[draw] for draw in listed)
+    if workers:
+        # fork: a worker shares the mapped pixels, where another start would send it a copy of them.
+        loaded = DataLoader(
+            fetch, batch_size=None, sampler=listed, num_workers=workers, multiprocessing_context="fork",  # type: ignore[arg-type]
+            pin_memory=device().type == "cuda", collate_fn=_as_it_is,
+        )  # fmt: skip
+    for images, labels, step in loaded:
+        yield Batch(images.to(device(), non_blocking=True), labels.to(device(), non_blocking=True), step)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+HELD_BYTES = 8 << 20  # a batch of floats below this is made in under a millisecond: no process pays for itself
+
+
+def workers_for(data: Data, schedule: Schedule) -> int:
+    """Loading processes that pay: none for small batches or on a CPU that trains from memory; else up to four.
+
+    What a worker hides is waiting for the disk and, beside a GPU, the making of floats. Beside a CPU that trains it
+    can hide the disk alone, and one is enough.
+    """
+    height, width = data.facts["image_size"]
+    if schedule.batch_size * height * width * data.facts["in_channels"] * 4 < HELD_BYTES:
+        return 0
+    if device().type == "cuda":
+        return max(1, min(4, (os.cpu_count() or 1) - 1))
+    return int(data.pixels.nbytes > IN_MEMORY)
 
 
 def steps_per_epoch(count: int, schedule: Schedule) -> int:
+    """Whole batches in `count` images, at least one."""
     return max(1, count // min(schedule.batch_size, count))
 
 
@@ -125,41 +170,36 @@ def rate(schedule: Schedule, step: int, total: int) -> float:
 def train(
     net: nn.Module,
     rule: TrainingRule,
-    images: Tensor,
-    labels: Tensor,
+    data: Data,
     schedule: Schedule,
     checkpoint: Path | None = None,
     identity: str = "",
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> nn.Module:
-    """Trains `net` in place on images float32 (N, C, H, W) and labels int64 (N,), and returns it.
+    """Trains `net` in place on the training split, and returns it.
 
     With `checkpoint` the state is saved whole after every epoch and taken up again by the next call of the same
-    `identity` (a digest of data and settings). HwnasError when the loss stops being a number.
+    `identity` (a digest of data and settings). `workers` load batches ahead; None: as many as pay. HwnasError when the
+    loss stops being a number.
     """
     net.to(device()).train()
     optimisers = {
         group: torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
         for group, parameters in rule.groups(net).items()  # type: ignore[arg-type]
     }
-    per_epoch = steps_per_epoch(len(images), schedule)
+    count = data.sizes()["train"]
+    per_epoch = steps_per_epoch(count, schedule)
     total = per_epoch * schedule.epochs
     first = _resume(checkpoint, identity, net, optimisers)
-    for epoch in range(first, schedule.epochs):
-        for i, (x, y) in enumerate(batches(images, labels, schedule, epoch)):
-            step = epoch * per_epoch + i
-            loss = _step(
-                net,
-                rule,
-                Batch(x.to(device()), y.to(device()), step),
-                optimisers,
-                rate(schedule, step, total),
-                schedule,
-            )
-            if progress:
-                progress(step + 1, total, f"epoch {epoch + 1}/{schedule.epochs} loss {loss:.3f}")
-        if checkpoint and world()[0] == 0:
-            state = {"identity": identity, "epoch": epoch + 1, "net": net.state_dict()}
+    used = workers_for(data, schedule) if workers is None else workers
+    for batch in batches(data, draws(count, schedule, first), used):
+        loss = _step(net, rule, batch, optimisers, rate(schedule, batch.step, total), schedule)
+        epoch, done = batch.step // per_epoch + 1, batch.step + 1
+        if progress:
+            progress(done, total, f"epoch {epoch}/{schedule.epochs} loss {loss:.3f}")
+        if checkpoint and done % per_epoch == 0 and world()[0] == 0:
+            state = {"identity": identity, "epoch": epoch, "net": net.state_dict()}
             save_state(checkpoint, state | {"optimisers": {g: o.state_dict() for g, o in optimisers.items()}})
     return net
 
@@ -233,14 +273,41 @@ def _resume(checkpoint: Path | None, identity: str, net: nn.Module, optimisers: 
     return int(state["epoch"])
 
 
-def predict(net: nn.Module, images: Tensor, batch_size: int = 512) -> Tensor:
-    """Logits (N, classes) in evaluation mode, on the CPU."""
+@dataclass(frozen=True)
+class Evaluation:
+    """Share of images whose largest logit is the label, mean cross-entropy, and the number of images."""
+
+    accuracy: float
+    loss: float
+    count: int
+
+
+EVALUATED_PIXELS = 1 << 22  # of one channel, at once: 64 images of 224x224 keep a net's largest layer in 300 MB
+
+
+def portions(data: Data, indices: np.ndarray) -> Iterator[np.ndarray]:
+    """Indices in portions of at most 512 images that a net takes at once without a gigabyte of activations."""
+    height, width = data.facts["image_size"]
+    size = max(1, min(512, EVALUATED_PIXELS // (height * width)))
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
+
+
+def evaluate(net: nn.Module, data: Data, split: str) -> Evaluation:
+    """The net on a whole split, in evaluation mode."""
     net.eval()
     where = next(net.parameters()).device
+    count, right, lost = data.sizes()[split], 0, 0.0
     with torch.no_grad():
-        return torch.cat([net(part.to(where)).cpu() for part in images.split(batch_size)])
+        for some in portions(data, np.arange(count)):
+            batch = data.batch(split, some)
+            logits, labels = net(batch.images.to(where)).float().cpu(), batch.labels
+            right += int((logits.argmax(1) == labels).sum())
+            lost += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
+    return Evaluation(right / count, lost / count, count)
 
 
-def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of images whose largest logit is the label."""
-    return float((predict(net, images).argmax(1) == labels).float().mean())
+def some_images(data: Data, count: int, seed: int) -> Iterator[Tensor]:
+    """`count` training images, drawn class by class, in portions: for batch-norm recalibration."""
+    for some in portions(data, balanced(data, "train", count, seed)):
+        yield data.batch("train", some).images

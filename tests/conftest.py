@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+_CACHE = tempfile.TemporaryDirectory(prefix="hwnas-test-cache-")  # decoded images of tests are nobody's
+os.environ["HWNAS_CACHE"] = _CACHE.name
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

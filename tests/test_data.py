@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hwnas.data import Data, Raw, linear_baseline, load_data, prepare
 from hwnas.errors import HwnasError
@@ -18,10 +19,12 @@ LABELS = np.arange(60) % 3
 
 def test_the_embedded_digits_are_split_by_class_and_normalised() -> None:
     data = load_data({"use": "digits"})
-    assert (len(data.train), len(data.validation), len(data.test)) == (1078, 360, 359)
-    assert data.train.images.dtype == np.float32 and data.train.images.shape[1:] == (1, 8, 8)
-    assert abs(float(data.train.images.mean())) < 1e-3 and abs(float(data.train.images.std()) - 1) < 1e-3
-    shares = [np.bincount(split.labels) / len(split) for split in (data.train, data.validation, data.test)]
+    assert data.sizes() == {"train": 1078, "validation": 360, "test": 359}
+    assert data.facts == {"in_channels": 1, "classes": 10, "image_size": (8, 8)} and data.pixels.dtype == np.uint8
+    batch = data.batch("train", slice(None))
+    assert batch.images.dtype == torch.float32 and batch.images.shape == (1078, 1, 8, 8)
+    assert abs(float(batch.images.mean())) < 1e-3 and abs(float(batch.images.std()) - 1) < 1e-3
+    shares = [np.bincount(data.targets(split)) / n for split, n in data.sizes().items()]
     assert np.ptp(shares, axis=0).max() < 0.01
     assert 0.93 < linear_baseline(data) < 0.98
     assert data.digest == load_data({"use": "digits"}).digest != load_data({"use": "digits", "split_seed": 1}).digest
@@ -30,7 +33,10 @@ def test_the_embedded_digits_are_split_by_class_and_normalised() -> None:
 def same_pixels(data: Data) -> None:
     mean = np.array(data.mean)[None, :, None, None]
     std = np.array(data.std)[None, :, None, None]
-    pixels = np.concatenate([split.images * std + mean for split in (data.train, data.validation, data.test)])
+    batches = [data.batch(split, slice(None)).images.numpy() for split in data.sizes()]
+    pixels = np.concatenate([images * std + mean for images in batches])
+    raw = np.concatenate([data.raw(split, slice(None)) for split in data.sizes()])
+    np.testing.assert_array_equal(np.sort(raw.ravel()), np.sort(IMAGES.ravel()))
     np.testing.assert_allclose(np.sort(pixels.ravel()), np.sort(IMAGES.ravel()), atol=1e-2)
 
 
@@ -38,7 +44,7 @@ def test_an_npz_is_read_in_either_layout(tmp_path: Path) -> None:
     for name, images in (("nchw", IMAGES), ("nhwc", IMAGES.transpose(0, 2, 3, 1))):
         np.savez(tmp_path / f"{name}.npz", images=images, labels=LABELS)
         data = load_data({"use": "npz", "path": str(tmp_path / f"{name}.npz")})
-        assert data.channels == 3 and data.classes == ("0", "1", "2")
+        assert data.facts["in_channels"] == 3 and data.classes == ("0", "1", "2")
         same_pixels(data)
 
 
@@ -46,7 +52,7 @@ def test_an_npz_with_given_parts_keeps_them(tmp_path: Path) -> None:
     part = np.repeat([0, 1, 2], [36, 12, 12])
     np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS, part=part)
     data = load_data({"use": "npz", "path": str(tmp_path / "a.npz")})
-    assert (len(data.train), len(data.validation), len(data.test)) == (36, 12, 12)
+    assert data.sizes() == {"train": 36, "validation": 12, "test": 12}
 
 
 def test_an_image_folder_is_read_by_class(tmp_path: Path) -> None:
@@ -76,7 +82,7 @@ def test_a_torch_dataset_is_read_by_import_path(tmp_path: Path, monkeypatch: pyt
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     data = load_data({"use": "my_images:Mine", "count": 30})
-    assert len(data.train) + len(data.validation) + len(data.test) == 30
+    assert sum(data.sizes().values()) == 30
     with pytest.raises(HwnasError, match="nearest: count"):
         load_data({"use": "my_images:Mine", "cuont": 30})
     sys.modules.pop("my_images")

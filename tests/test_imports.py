@@ -21,7 +21,7 @@ TIERS: tuple[frozenset[str], ...] = tuple(
         "calibrate card cost protocols",
         "blocks data ops table",
         "export",
-        "measure search supernet train",
+        "feasible measure search supernet train",
         "fidelity methods report spaces testing",
         "pipeline recipes",
         "__main__ cli",

@@ -26,12 +26,12 @@ def train(
         net = learning.train_supernet(job)
     if int(os.environ.get("RANK", "0")):
         return  # another process of torchrun's speaks for all
-    images, labels = learning.tensors(job, "validation")
     scores = {}
     for precision in dict.fromkeys(t.precision for t in job.config.targets):
         space = job.space_of(precision)
         for name, architecture in (("largest", space.largest()), ("smallest", space.smallest())):
-            scores[f"{precision} {name}"] = learning.accuracy(learning.alone(job, net, architecture), images, labels)
+            alone = learning.alone(job, net, architecture)
+            scores[f"{precision} {name}"] = learning.evaluate(alone, job.data, "validation").accuracy
     if json_output:
         print_json(
             {

@@ -26,11 +26,6 @@ TWIN = "fp32"  # every winner is shipped beside its fp32 twin, timed in the engi
 TWIN_ENGINE = "onnxruntime"
 
 
-def facts_of(data: Data) -> dict[str, Any]:
-    """What a data set says of itself."""
-    return {"in_channels": data.channels, "classes": len(data.classes)}
-
-
 class Job:
     """One run file on one device. Cheap to make: data, torch and engines are loaded by the stages that need them."""
 
@@ -61,7 +56,7 @@ class Job:
         from hwnas.data import load_data
 
         data = load_data({name: value for name, value in self.config.data.items() if name != "facts"})
-        check_facts(self.given_facts, facts_of(data))
+        check_facts(self.given_facts, data.facts)
         return data
 
     @cached_property
@@ -73,7 +68,7 @@ class Job:
         """What a space is bound with: `in_channels`, `classes`, `image_size`; of the run file where it gives both
         counts, so that measuring needs no data set, else of the data."""
         given = self.given_facts
-        return given if {"in_channels", "classes"} <= set(given) else facts_of(self.data)
+        return given if {"in_channels", "classes"} <= set(given) else self.data.facts
 
     @cached_property
     def space(self) -> SearchSpace:

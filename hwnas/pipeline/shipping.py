@@ -169,11 +169,12 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     from hwnas.pipeline import learning
     from hwnas.supernet import resize
 
-    ready = learning.deployable(job, net, shipped.architecture)
-    resolution = shipped.network.resolution
-    seen = resize(learning.tensors(job, "train")[0][: job.config.search.recalibration_images], resolution).numpy()
-    test, labels = learning.tensors(job, "test")
-    images = resize(test, resolution).numpy()
+    deployable = learning.deployable(job, net, shipped.architecture)
+    ready = deployable.net
+    shape = shipped.network.input_shape
+    seen = np.concatenate([resize(images, shape).numpy() for images in learning.typical(job)])
+    test = job.data.batch("test", slice(None))
+    images, labels = resize(test.images, shape).numpy(), test.labels
     quantised = calibrate(fold(ready.network, ready.arrays()), seen, weight_bits=weight_bits(job))
     expected = quantised(images)
     bounds = {"onnx": asdict(tolerance_for(quantised)), "native": asdict(tolerance_for(quantised, library=True))}
@@ -191,13 +192,14 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
             "layout": "NCHW",
             "mean": job.data.mean,
             "std": job.data.std,
-            "resize": resolution,
+            "resize": list(shape[1:]),
         },
         "output": {"shape": [1, len(job.data.classes)], "classes": list(job.data.classes)},
+        "trained_further": deployable.record,
         "tolerance": bounds,
         "samples": shipped.samples.name,
         "int8": _integer_facts(shipped, weight_bits(job)),
-        "float_accuracy": learning.accuracy(ready, test, labels),
+        "float_accuracy": learning.evaluate(ready, job.data, "test").accuracy,
         "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels.numpy()).mean()),
         "size_bytes": shipped.model.stat().st_size,
         "weight_bytes": sum(ops.weight_bytes(o) for o in shipped.network.operators),
