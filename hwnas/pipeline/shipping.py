@@ -112,8 +112,8 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
 
     from hwnas.export.onnx import to_onnx
     from hwnas.export.quantise import calibrate, fold
-    from hwnas.export.verify import tolerance_for
     from hwnas.export.recipe import with_record
+    from hwnas.export.verify import tolerance_for
     from hwnas.pipeline import learning, raw_images
 
     ready, network = learning.deployable(job, net, shipped.architecture), shipped.network
