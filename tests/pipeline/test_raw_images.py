@@ -75,7 +75,7 @@ def test_preprocessing_has_a_row_in_the_table_and_is_in_every_prediction(inside:
     rows = [line for line in table.splitlines() if line.startswith("preprocess,")]
     assert len(rows) == 2, "one a resolution"
     blocks = read_json(inside / "results.json")["targets"][0]["blocks"]
-    assert blocks[0]["name"] == "preprocess" and blocks[0]["us"] > 0
+    assert blocks[0]["name"] == "preprocess" and blocks[0]["predicted_us"] > 0
 
 
 @pytest.mark.slow
