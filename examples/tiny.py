@@ -58,10 +58,10 @@ def main(folder: Path) -> None:
 
     # 5. Export it as INT8, and let a fresh process without this package check the file on the test images.
     winner = recalibrate(extract(net, result.pick.architecture), [some])
-    resolution = winner.network.resolution
-    quantised = calibrate(fold(winner.network, winner.arrays()), resize(some[:256], resolution).numpy())
+    shape = winner.network.input_shape
+    quantised = calibrate(fold(winner.network, winner.arrays()), resize(some[:256], shape).numpy())
     held_out = data.batch("test", slice(None))
-    test, labels = resize(held_out.images, resolution).numpy(), held_out.labels.numpy()
+    test, labels = resize(held_out.images, shape).numpy(), held_out.labels.numpy()
     save(to_onnx(quantised), folder / "model.int8.onnx")
     checked = verify(folder / "model.int8.onnx", test, labels, quantised(test), tolerance_for(quantised))
     print(f"{checked.accuracy:.1%} on the test images, {checked}")

@@ -32,3 +32,12 @@ def readable_us(latency_us: float) -> str:
     if latency_us < 1000:
         return f"{latency_us:.1f} us"
     return f"{latency_us / 1000:.3f} ms" if latency_us < 1e6 else f"{latency_us / 1e6:.2f} s"
+
+
+def readable_seconds(seconds: float) -> str:
+    """75 -> '1 min 15 s'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{max(1, whole)} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"

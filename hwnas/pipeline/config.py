@@ -43,8 +43,9 @@ class Target(Strict):
 
 
 class TrainSettings(Strict):
-    """`rule` names a training rule; `finetune_epochs` trains each winner further; `threads` are torch's, all cores by
-    default; the rest is hwnas.train.Schedule."""
+    """`rule` names a training rule; `finetune_epochs` trains each winner further (absent: while it pays, no longer than
+    the supernet; 0: not at all); `threads` are torch's, all cores by default; `workers` load batches ahead (absent: as
+    many as pay); the rest is hwnas.train.Schedule."""
 
     rule: dict[str, Any] = Field(default_factory=lambda: {"use": "rule.sandwich:Sandwich"})
     epochs: int = Field(default=30, ge=1)
@@ -54,8 +55,9 @@ class TrainSettings(Strict):
     warmup: int = Field(default=20, ge=0)
     shift: int = Field(default=0, ge=0)
     flip: bool = False
-    finetune_epochs: int = Field(default=0, ge=0)
+    finetune_epochs: int | None = Field(default=None, ge=0)
     threads: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=0)
 
 
 class SearchSettings(Strict):

@@ -26,7 +26,7 @@ def inputs(job: Job, network: Network, split: str, indices: np.ndarray | slice) 
         return job.data.raw(split, indices)
     from hwnas.supernet import resize
 
-    resized: np.ndarray = resize(job.data.batch(split, indices).images, network.resolution).numpy()
+    resized: np.ndarray = resize(job.data.batch(split, indices).images, network.input_shape).numpy()
     return resized
 
 

@@ -82,9 +82,14 @@ def run(job: Job, say: Say = lambda text: None) -> report.Results:
     fidelities = prepare(job, say)
     from hwnas.pipeline import learning
 
+    for note in job.data.notes:
+        say(note)
     net = learning.train_supernet(job)
     found = search_all(job, fidelities, net)
     listed = shipping.shipments(job, found, fidelities)
+    expected = learning.further_estimate(job, net, [one.architecture for one in listed])
+    if expected:
+        say(expected)
     deliveries = deliver(job, listed, export_all(job, net, listed))
     job.seconds["total"] = time.monotonic() - start
     results = gather(job, fidelities, found, deliveries)
