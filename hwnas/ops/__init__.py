@@ -27,6 +27,7 @@ __all__ = [
     "parameters",
     "peak_bytes",
     "primitive_of",
+    "reads_pixels",
     "weight_bytes",
 ]
 
@@ -123,8 +124,15 @@ def peak_bytes(operator: Operator) -> int:
     return peak
 
 
+def reads_pixels(operator: Operator) -> bool:
+    """Whether the block takes raw uint8 pixels (H, W, C)."""
+    return primitive_of(operator.layers[0].kind).reads_pixels
+
+
 def _input_width(operator: Operator) -> int:
     """Bytes of one input value: convert reads the other precision than the one it gives."""
+    if reads_pixels(operator):
+        return 1
     first = operator.layers[0].kind
     if first in ("quantize", "dequantize"):
         return 4 if first == "quantize" else 1

@@ -85,7 +85,7 @@ class CardSettings(Strict):
 
 
 class RunFile(Strict):
-    """Everything one run needs."""
+    """Everything one run needs. `preprocess: inside` makes resizing and normalising part of the exported model."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     device: str = "local"
@@ -96,6 +96,7 @@ class RunFile(Strict):
     keep_stale: bool = False  # rows of another engine version stay instead of being measured again
     data: dict[str, Any] = Field(default_factory=dict)
     space: dict[str, Any]
+    preprocess: Literal["inside", "outside"] = "outside"
     train: TrainSettings = TrainSettings()
     search: SearchSettings = SearchSettings()
     limits: dict[str, float]

@@ -82,7 +82,14 @@ class Job:
         space = bind(resolve(use, "spaces"), settings, self.facts, f"space ({use})")
         if not isinstance(space, SearchSpace):
             raise HwnasError(f"space ({use}) must give a SearchSpace, got {type(space).__name__}")
-        return space
+        return space if self.config.preprocess == "outside" else self._reading_pixels(space)
+
+    def _reading_pixels(self, space: SearchSpace) -> SearchSpace:
+        from hwnas.pipeline.raw_images import require_whole_numbers
+        from hwnas.spaces.preprocess import reading_pixels
+
+        require_whole_numbers(self)
+        return reading_pixels(space, self.data.facts["image_size"])
 
     def space_of(self, precision: str) -> SearchSpace:
         """The space of a target: every block of that precision where it can have it; `mixed` is the whole space."""

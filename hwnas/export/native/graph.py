@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwnas.errors import HwnasError, nearest_names
-from hwnas.export.native import read_float, read_quantised
+from hwnas.export.native import read_float, read_pixels, read_quantised
 from hwnas.export.native.ir import Graph, Value
 from hwnas.export.native.reader import Reader, Tensor, label
 
@@ -38,6 +38,7 @@ READERS: dict[str, tuple[Callable[[Reader, NodeProto], bool] | None, Callable[[R
     **dict.fromkeys(read_quantised.UNARY, (read_quantised.unary, read_float.activation)),
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Identity", "Dropout"), (None, read_float.shape_only)),
     "BinaryConv": (None, read_float.binary_conv),
+    **dict.fromkeys(read_pixels.CONSTANTS, (None, read_pixels.preprocess)),
 }
 
 
@@ -79,10 +80,22 @@ def _start(model: ModelProto) -> Reader:
         raise HwnasError(f"the model has {len(inputs)} inputs and {len(graph.output)} outputs", hint="one of each")
     shape = _input_shape(inputs[0])
     reader = Reader(constants, consumers, graph.output[0].name)
+    if _is_uint8(inputs[0]):
+        pixels = read_pixels.pixel_input(inputs[0].name, shape, consumers.get(inputs[0].name, []))
+        reader.add_value(pixels)
+        reader.tensors[pixels.name] = Tensor(pixels.name, "pixels")
+        return reader
     channels, height, width = shape[1], *(shape[2:] if len(shape) == 4 else (1, 1))
     reader.add_value(Value(inputs[0].name, "f32", height, width, channels, layout="nchw"))
     reader.tensors[inputs[0].name] = Tensor(inputs[0].name, "real")
     return reader
+
+
+def _is_uint8(item: object) -> bool:
+    from onnx import TensorProto, ValueInfoProto
+
+    assert isinstance(item, ValueInfoProto)
+    return bool(item.type.tensor_type.elem_type == TensorProto.UINT8)
 
 
 def _input_shape(item: object) -> tuple[int, ...]:
@@ -91,11 +104,11 @@ def _input_shape(item: object) -> tuple[int, ...]:
     assert isinstance(item, ValueInfoProto)
     tensor = item.type.tensor_type
     shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
-    good = tensor.elem_type == TensorProto.FLOAT and len(shape) in (2, 4)
+    good = tensor.elem_type in (TensorProto.FLOAT, TensorProto.UINT8) and len(shape) in (2, 4)
     if not good or min(shape) < 1 or shape[0] != 1:
         raise HwnasError(
             f"input {item.name!r} has shape {list(shape)}",
-            nearest=("float32 [1, C, H, W]",),
+            nearest=("float32 [1, C, H, W]", "uint8 [1, H, W, C]"),
             hint="fix the batch to 1 and all sizes to numbers",
         )
     return shape
@@ -107,7 +120,7 @@ def _read_node(reader: Reader, node: NodeProto) -> None:
     if node.op_type == "Constant" and node.attribute[0].name == "value":
         reader.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
         return
-    domain = "hwnas" if node.op_type == "BinaryConv" else ""
+    domain = "hwnas" if node.op_type in ("BinaryConv", *read_pixels.CONSTANTS) else ""
     if node.op_type not in READERS or (node.domain or "").replace("ai.onnx", "") != domain:
         near = nearest_names(node.op_type, READERS) or _close_in_meaning(node.op_type)
         raise HwnasError(

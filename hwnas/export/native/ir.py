@@ -80,6 +80,11 @@ class Graph:
     output_shape: tuple[int, ...]
     input_shape: tuple[int, ...]
 
+    @property
+    def input_type(self) -> str:
+        """The element type of the model's input, as numpy names it: raw pixels are uint8."""
+        return "uint8" if self.values[self.input].kind == "u8" else "float32"
+
     def consumers(self, name: str) -> list[Step]:
         return [step for step in self.steps if name in step.inputs]
 

@@ -118,7 +118,8 @@ def lower(
     from hwnas.export.native.lower_binary import BINDERS as BINARY
     from hwnas.export.native.lower_float import BINDERS as FLOAT
     from hwnas.export.native.lower_integer import BINDERS as INTEGER
+    from hwnas.export.native.lower_pixels import BINDERS as PIXELS
 
-    binders: dict[str, Binder] = {**INTEGER, **FLOAT, **BINARY}
+    binders: dict[str, Binder] = {**INTEGER, **FLOAT, **BINARY, **PIXELS}
     lowering = Lowering(graph, images(graph), target, choose_tile)
     return tuple(binders[step.kind](lowering, step) for step in graph.steps), lowering.images
