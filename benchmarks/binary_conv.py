@@ -57,8 +57,13 @@ def spec_of(size: int, channels: int, mode: str) -> BinaryConv:
     packed, image = Image(size, size, words, around), Image(size, size, channels)
     output = {"node": "int32", "chain": "bits", "residual": "float+bits"}[mode]
     return BinaryConv(
-        x=packed, in_channels=channels, out_channels=channels, window=Window((3, 3), (1, 1), (1, 1, 1, 1)),
-        output=output, y=None if mode == "chain" else image, bits=None if mode == "node" else packed,
+        x=packed,
+        in_channels=channels,
+        out_channels=channels,
+        window=Window((3, 3), (1, 1), (1, 1, 1, 1)),
+        output=output,
+        y=None if mode == "chain" else image,
+        bits=None if mode == "node" else packed,
         residual=image if mode == "residual" else None,
     )
 
@@ -184,7 +189,10 @@ class Peer:
 
     def __init__(self, python: str, script: str) -> None:
         self._process = subprocess.Popen(
-            [python, str(FOLDER / script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [python, str(FOLDER / script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
         )
 
@@ -287,8 +295,10 @@ def table(rows: Sequence[Row]) -> str:
     body.append(["G multiply-accumulates / s, node", *(f"{row.macs / row.median('node') / 1e6:.0f}" for row in rows)])
     body.append(["G multiply-accumulates / s, limit", *(f"{row.macs / row.median('limit') / 1e6:.0f}" for row in rows)])
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-                     for line in [head, *body])
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [head, *body]
+    )
 
 
 def main() -> int:

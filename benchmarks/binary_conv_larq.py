@@ -31,8 +31,14 @@ def flatbuffer(size: int, channels: int, layers: int) -> bytes:
     for _ in range(layers):
         net.add(
             larq.layers.QuantConv2D(
-                channels, 3, padding="same", pad_values=1.0, use_bias=False,
-                input_quantizer="ste_sign", kernel_quantizer="ste_sign", kernel_constraint="weight_clip",
+                channels,
+                3,
+                padding="same",
+                pad_values=1.0,
+                use_bias=False,
+                input_quantizer="ste_sign",
+                kernel_quantizer="ste_sign",
+                kernel_constraint="weight_clip",
             )
         )
         net.add(tensorflow.keras.layers.BatchNormalization())

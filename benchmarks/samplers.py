@@ -159,11 +159,11 @@ def page(scores: dict[str, dict[Entry, Score]]) -> str:
         "# Samplers on exhaustive oracles",
         "",
         f"`python benchmarks/samplers.py --page`: median (quartiles) over {SEEDS} seeds of the number of different",
-        "architectures scored until one of the best 0.1 % and until the optimum is found, and the mean points of accuracy",
-        f"missing to the optimum after {' and '.join(map(str, BUDGETS))}. Population 100 and sample 25 are the paper's;",
-        "evolution starts from the first batch told, so that budgets below the population evolve all the same; ageing",
-        "alone waits for a full one. The accuracies are those of full trainings: a supernet's estimate is noisier, and",
-        "costs any sampler more.",
+        "architectures scored until one of the best 0.1 % and until the optimum is found, and the mean points of",
+        f"accuracy missing to the optimum after {' and '.join(map(str, BUDGETS))} queries.",
+        "Population 100 and sample 25 are the paper's; evolution starts from the first batch told, so that budgets",
+        "below the population evolve all the same; ageing alone waits for a full one. The accuracies are those of full",
+        "trainings: a supernet's estimate is noisier, and costs any sampler more.",
     ]
     for name, found in scores.items():
         lines += ["", f"## {name}", "", "| sampler | best 0.1 % | optimum | " + " | ".join(

@@ -27,9 +27,12 @@ def unpaired_error(first: float, second: float, count: int) -> float:
     return math.sqrt((first * (1 - first) + second * (1 - second)) / count)
 
 
-def paired_error(first: np.ndarray, second: np.ndarray) -> float:
-    """The standard error of the difference of two accuracies on the same examples, from bool (n,) each: right or wrong.
+def told_apart(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two accuracies on the same examples differ by more than one standard error; bool (n,) each: right or
+    wrong.
 
-    Under no difference the examples on which exactly one is right fall either way like a coin (McNemar, 1947).
+    Were there no difference, the examples on which exactly one of the two is right would fall either way like a coin,
+    so their number is the variance of the difference in examples (McNemar, 1947). Whole numbers: no rounding decides.
     """
-    return math.sqrt(int((first != second).sum())) / max(1, len(first))
+    difference = int(first.sum()) - int(second.sum())
+    return difference**2 > int((first != second).sum())

@@ -61,8 +61,8 @@ class Bounds:
 class Costing:
     """`cost` over every architecture of `space`, from one dense array a slot (filled once, on construction).
 
-    Raises HwnasError where an operator has no cost (a missing table row), before any search starts. A cost may be
-    infinite: what contains such an operator is never feasible.
+    An architecture with an operator that costs infinitely much (its row failed) costs as much itself, and is outside
+    of the bounds. Raises HwnasError where an operator has no cost (a missing table row), before any search starts.
     """
 
     def __init__(self, space: SearchSpace, cost: OperatorCost) -> None:
@@ -119,7 +119,7 @@ class Costing:
             ends.reverse()
         codes = np.asarray(ends, dtype=np.int64)
         low, high = self.of_codes(codes)
-        if not (math.isfinite(low) and math.isfinite(high)):
+        if not np.isfinite([low, high]).all():
             raise HwnasError(
                 f"every architecture of {self.space.name} has a block whose {self.cost.name} could not be measured",
                 hint="hwnas measure names the blocks and why; --retry-failed tries them again",

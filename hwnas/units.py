@@ -35,7 +35,9 @@ def readable_us(latency_us: float) -> str:
 
 
 def readable_seconds(seconds: float) -> str:
-    """90 -> '2 min': how long something takes, to the accuracy of an estimate."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    """75 -> '1 min 15 s'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{max(1, whole)} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"

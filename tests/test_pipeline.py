@@ -53,6 +53,8 @@ def test_one_command_goes_from_a_profile_to_verified_models(tmp_path: Path) -> N
             else:
                 assert (run / row["file"] / "manifest.json").exists()
     assert set(results["drift"].values()) == {0.0}, "and does not drift"
+    assert (run / results["ship"]["file"]).exists()
+    assert "validation images" in results["ship"]["reason"]
     assert (run / "report.html").read_text().startswith("<!doctype html>")
     manifest = json.loads((run / "export" / "w1a1-onnxruntime" / "manifest.json").read_text())
     assert set(manifest) == {"model.binary.onnx", "model.fp32.onnx", "native-fp32"}

@@ -26,8 +26,8 @@ def run(
 
     Every finished row, epoch and stage is kept: after a kill the same command goes on, and a run that changes only
     the limit measures and trains nothing again. Rows of another engine version are measured again unless --keep-stale;
-    hwnas measure has --refresh for every row and --retry-failed for failed ones. Exit 1 when a winner is
-    over any of its limits as measured.
+    hwnas measure has --refresh for every row and --retry-failed for failed ones. The last line is the answer: which
+    file to ship, and why. Exit 1 when a winner is over any of its limits as measured.
     """
     from hwnas.measure.fill import Renewal
     from hwnas.pipeline.limits import fail_over_limit
@@ -43,6 +43,6 @@ def run(
         print_json(asdict(results))
     else:
         console = results_console()
-        print_results(results, console)
         console.print(f"wrote {job.path('report.html')}")
+        print_results(results, console)  # the file to ship comes last
     fail_over_limit(breaches(results))

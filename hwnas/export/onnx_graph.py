@@ -10,12 +10,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from hwnas import __version__
-from hwnas.export.onnx_binary import DOMAIN
+from hwnas.export.onnx_binary import DOMAIN, binary_conv_function
+from hwnas.export.onnx_preprocess import normalize_function, preprocess_function
 from hwnas.network import Layer, Shape
 from hwnas.ops.numeric.scales import Scale
 from hwnas.ops.primitive import Codes
 
 OPSET = 21
+#: model-local functions, which a model that calls them carries
+FUNCTIONS = {"BinaryConv": binary_conv_function, "Normalize": normalize_function, "Preprocess": preprocess_function}
 IR_VERSION = 10  # the one that came with opset 21: older runtimes refuse a newer number for no reason
 
 
@@ -25,7 +28,6 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
-        self.functions: dict[str, onnx.FunctionProto] = {}
 
     def constant(self, name: str, value: np.ndarray) -> str:
         """An initializer; the same name always holds the same value, so asking twice stores once."""
@@ -40,11 +42,6 @@ class Graph:
         made.attribute.extend(helper.make_attribute(key, attributes[key]) for key in sorted(attributes))
         self.nodes.append(made)
         return output
-
-    def call(self, function: onnx.FunctionProto, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Add a call of a model-local function, which the model then carries."""
-        self.functions[function.name] = function
-        return self.node(function.name, inputs, output, domain=function.domain, **attributes)
 
     def relu(self, layer: Layer, x: str, name: str, codes: Codes) -> str:
         """Relu where the layer has one, unless the codes saturate at zero already (zero point 0)."""
@@ -103,7 +100,8 @@ class Graph:
             for name, kind, shape in zip(("input", "output"), kinds, shapes, strict=True)
         ]
         graph = helper.make_graph(self.nodes, "network", ends[:1], ends[1:], list(self.initializers.values()))
-        functions = [self.functions[name] for name in sorted(self.functions)]
+        called = sorted({node.op_type for node in self.nodes if node.domain == DOMAIN})
+        functions = [FUNCTIONS[name]() for name in called]
         opsets = [helper.make_opsetid("", OPSET)] + ([helper.make_opsetid(DOMAIN, 1)] if functions else [])
         return helper.make_model(
             graph,

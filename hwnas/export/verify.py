@@ -148,7 +148,7 @@ def verify(
         np.savez(samples, images=images)
         answer = _run_fresh(artifact.resolve(), samples, outputs)
         got = np.load(outputs)
-    return _compared(artifact, str(answer["runtime"]), got, labels, expected, tolerance)
+    return compared(artifact, str(answer["runtime"]), got, labels, expected, tolerance)
 
 
 def _run_fresh(artifact: Path, samples: Path, outputs: Path) -> dict[str, Any]:
@@ -170,9 +170,10 @@ def _run_fresh(artifact: Path, samples: Path, outputs: Path) -> dict[str, Any]:
     return answer
 
 
-def _compared(
+def compared(
     artifact: Path, runtime: str, got: np.ndarray, labels: np.ndarray | None, expected: np.ndarray, tolerance: Tolerance
 ) -> VerifyResult:
+    """Judges outputs `got` (N, ...) of a file against the `expected` ones. HwnasError where their shapes differ."""
     if got.shape != expected.shape:
         raise HwnasError(f"{artifact} gives outputs {got.shape}, the reference {expected.shape}")
     count = len(expected)

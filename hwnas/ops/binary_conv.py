@@ -95,14 +95,13 @@ class BinaryConv(Primitive):
         return result
 
     def emit(self, layer: Layer, name: str, inputs: Sequence[str], tensors: Arrays, codes: Codes, graph: Graph) -> str:
-        from hwnas.export.onnx_binary import binary_conv_function
-
         pad = layer.kernel // 2
         constants = [graph.constant(f"{name}.{key}", tensors[key]) for key in ("threshold", "weight", "scale", "bias")]
-        y = graph.call(
-            binary_conv_function(),
+        y = graph.node(
+            "BinaryConv",
             [inputs[0], *constants],
             f"{name}.conv",
+            domain="hwnas",
             dilations=[1, 1],
             group=layer.groups,
             in_channels=layer.in_shape[0] // layer.groups,

@@ -75,15 +75,13 @@ class Preprocess(Primitive):
         return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
 
     def emit(self, layer: Layer, name: str, inputs: Sequence[str], tensors: Arrays, codes: Codes, graph: Graph) -> str:
-        from hwnas.export.onnx_preprocess import normalize_function, preprocess_function
-
         ends = [graph.constant(f"{name}.{key}", tensors[key]) for key in ("mean", "factor")]
         if not resizes(layer):
-            return graph.call(normalize_function(), [*inputs, *ends], f"{name}.pixels")
+            return graph.node("Normalize", [*inputs, *ends], f"{name}.pixels", domain="hwnas")
         keys = ("rows_first", "rows_weights", "columns_first", "columns_weights")
-        taps = [graph.constant(f"{name}.{key}", tensors[key]) for key in keys]
+        given = [*inputs, *(graph.constant(f"{name}.{key}", tensors[key]) for key in keys), *ends]
         height, width, _ = layer.in_shape
-        return graph.call(preprocess_function(), [*inputs, *taps, *ends], f"{name}.pixels", height=height, width=width)
+        return graph.node("Preprocess", given, f"{name}.pixels", domain="hwnas", height=height, width=width)
 
 
 primitive = Preprocess()

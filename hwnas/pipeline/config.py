@@ -35,6 +35,9 @@ LIMITS: Mapping[str, tuple[str, float]] = {
 }
 
 
+DEFAULT_SAMPLER = "search.regularized_evolution:RegularizedEvolution"  # measured best: docs/results/samplers.md
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,8 +54,9 @@ class Target(Strict):
 
 
 class TrainSettings(Strict):
-    """`rule` names a training rule; `finetune_epochs` trains each winner further; `threads` are torch's, all cores by
-    default; the rest is hwnas.train.Schedule."""
+    """`rule` names a training rule; `finetune_epochs` trains each winner further (absent: while it pays, no longer than
+    the supernet; 0: not at all); `threads` are torch's, all cores by default; `workers` load batches ahead (absent: as
+    many as pay); the rest is hwnas.train.Schedule."""
 
     rule: dict[str, Any] = Field(default_factory=lambda: {"use": "rule.sandwich:Sandwich"})
     epochs: int = Field(default=30, ge=1)
@@ -62,15 +66,13 @@ class TrainSettings(Strict):
     warmup: int = Field(default=20, ge=0)
     shift: int = Field(default=0, ge=0)
     flip: bool = False
-    finetune_epochs: int = Field(default=0, ge=0)
+    finetune_epochs: int | None = Field(default=None, ge=0)
     threads: int | None = Field(default=None, ge=1)
-
-
-SAMPLER = "search.regularized_evolution:RegularizedEvolution"  # the fewest queries: docs/results/samplers.md
+    workers: int | None = Field(default=None, ge=0)
 
 
 class SearchSettings(Strict):
-    sampler: dict[str, Any] = Field(default_factory=lambda: {"use": SAMPLER})
+    sampler: dict[str, Any] = Field(default_factory=lambda: {"use": DEFAULT_SAMPLER})
     budget: int = Field(default=150, ge=1)
     batch: int = Field(default=4, ge=1)  # told more often, a sampler needs fewer: docs/results/samplers.md
     recalibration_images: int = Field(default=512, ge=2)

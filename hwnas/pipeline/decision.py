@@ -6,13 +6,16 @@ standard error is none: of such files the fastest is shipped, and of equally fas
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from hwnas.confidence import paired_error
-from hwnas.report.results import Ship
+from hwnas.confidence import told_apart
+from hwnas.pipeline.validating import Answers
+from hwnas.report.findings import kept, latency_of, limit_verdict, shipped_bytes
+from hwnas.report.results import Results, Row, Ship
 from hwnas.units import readable_bytes, readable_us
 
 SAME_SPEED = 0.03  # two loads of one file agree to this share (docs/measurement.md); a smaller gain in speed is noise
@@ -42,13 +45,25 @@ class Candidate:
         return self.verified and not self.over
 
 
+def candidate(results: Results, row: Row, answers: Answers) -> Candidate:
+    """A row of the results as a candidate; a file that was not timed is not one that keeps a limit."""
+    over = [] if kept(row) is not False else [limit_verdict(row, results.limits, results.statistic)]
+    latency_us = latency_of(row, results.statistic)
+    if latency_us is None:
+        over.append("it was not timed")
+    return Candidate(
+        row.file, row.precision, row.engine, answers.correct, answers.loss,
+        math.inf if latency_us is None else latency_us, shipped_bytes(row), row.verified.startswith("ok"), tuple(over),
+    )  # fmt: skip
+
+
 def decide(candidates: Sequence[Candidate], limits: str) -> Ship:
     """The file to ship and the reason; no file where none fits. `limits` is the limits in words."""
     fitting = [candidate for candidate in candidates if candidate.fits]
     if not fitting:
         return _nothing(candidates, limits)
     best = max(fitting, key=lambda c: (c.accuracy, -c.loss))
-    near = [c for c in fitting if best.accuracy - c.accuracy <= paired_error(best.correct, c.correct)]
+    near = [c for c in fitting if not told_apart(best.correct, c.correct)]
     fastest = min(c.latency_us for c in near)
     as_fast = [c for c in near if c.latency_us <= fastest * (1 + SAME_SPEED)]
     chosen = min(as_fast, key=lambda c: (c.file_bytes, c.loss, c.file))
@@ -86,7 +101,7 @@ def _nothing(candidates: Sequence[Candidate], limits: str) -> Ship:
     nearest = min((c for c in candidates if c.verified), key=lambda c: (len(c.over), c.latency_us), default=None)
     said = f"none of {len(candidates)} files is within {limits}" if limits else "no file verified"
     if nearest is not None:
-        said += f"; the nearest, {nearest.file}, exceeds {' and '.join(nearest.over)}"
+        said += f"; the nearest is {nearest.file}: {'; '.join(nearest.over)}"
     if broken:
         said += f"; not verified: {', '.join(broken)}"
     return Ship(None, None, None, said)

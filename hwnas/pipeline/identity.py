@@ -41,9 +41,18 @@ TRAINING = (
 )
 NOT_TRAINING = ("hwnas.data.sources", *(f"hwnas.ops.numeric.{name}" for name in ("scales", "bits", "convolve")))
 # The pick: the loop and what prices an architecture. The sampler is added by name, the scores by the training's code.
-SEARCHING = ("hwnas.search", "hwnas.cost", "hwnas.pipeline.searching", "hwnas.pipeline.tables")
+SEARCHING = (
+    "hwnas.search",
+    "hwnas.cost",
+    "hwnas.feasible",
+    "hwnas.confidence",
+    "hwnas.pipeline.searching",
+    "hwnas.pipeline.scoring",
+    "hwnas.pipeline.exact",
+    "hwnas.pipeline.tables",
+)
 # The files: quantisation, ONNX, and what `shipping` writes around them.
-EXPORTING = ("hwnas.export", "hwnas.ops", "hwnas.pipeline.shipping")
+EXPORTING = ("hwnas.export", "hwnas.ops", "hwnas.pipeline.shipping", "hwnas.pipeline.raw_images")
 NOT_EXPORTING = ("hwnas.export.native", "hwnas.export.verify", "hwnas.export.verify_runner")
 # A library besides: its compiler. The kernels and TVM have a digest of their own (`toolchain`).
 COMPILING = ("hwnas.export.native",)

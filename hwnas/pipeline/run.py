@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from hwnas.card import command_line, versions
+from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity
 from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
+from hwnas.pipeline.decision import candidate, decide
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.searching import Found
 from hwnas.pipeline.shipping import Shipped
 from hwnas.pipeline.timing import Measured
+from hwnas.pipeline.validating import Answers, validate
 from hwnas.report import results as report
+from hwnas.report.earlier import with_earlier
+from hwnas.report.findings import limits_in_words
 
 Fidelities = dict[tuple[str, str], Fidelity]
 Say = Callable[[str], object]  # takes one line for a person
@@ -106,13 +111,19 @@ def run(job: Job, say: Say = lambda text: None) -> report.Results:
     fidelities = prepare(job, say)
     from hwnas.pipeline import learning
 
+    for note in job.data.notes:
+        say(note)
     net = learning.train_supernet(job)
     found = search_all(job, fidelities, net)
     listed = shipping.shipments(job, found, fidelities)
+    expected = learning.further_estimate(job, net, [one.architecture for one in listed])
+    if expected:
+        say(expected)
     deliveries = deliver(job, export_all(job, net, listed))
     drift = timing.drift(job, listed)
+    answers = [validate(job, d.shipped) for d in deliveries]
     job.seconds["total"] = time.monotonic() - start
-    results = gather(job, fidelities, found, deliveries, drift)
+    results = with_earlier(gather(job, fidelities, found, deliveries, answers, drift), job.config.folder)
     results.save(job.path(report.FILE_NAME))
     from hwnas.report.page import FILE_NAME, write_page
 
@@ -124,7 +135,7 @@ def breaches(job: Job, deliveries: Sequence[Delivery]) -> list[str]:
     """Every winner over a limit, in the words of the reports."""
     from hwnas.report.findings import limit_verdict, named
 
-    rows = [row for d in deliveries if (row := _row(job, d)).limit_ok is False]
+    rows = [row for d in deliveries if (row := _row(job, d, None)).limit_ok is False]
     return [f"{named(row)}: {limit_verdict(row, _limits(job), job.config.statistic)}" for row in rows]
 
 
@@ -137,20 +148,26 @@ def _limits(job: Job) -> tuple[report.Limit, ...]:
 
 
 def gather(
-    job: Job, fidelities: Fidelities, found: Sequence[Found], deliveries: Sequence[Delivery], drift: dict[str, float]
+    job: Job,
+    fidelities: Fidelities,
+    found: Sequence[Found],
+    deliveries: Sequence[Delivery],
+    answers: Sequence[Answers],
+    drift: dict[str, float],
 ) -> report.Results:
-    """Everything the run found, for the reports."""
+    """Everything the run found, for the reports; `answers` are those of the deliveries on the validation images."""
     from hwnas.data import linear_baseline
 
     data, config = job.data, job.config
     units = {"latency": "us", "energy": "uJ", "size": "bytes", "peak_memory": "bytes"}
     shape, sizes = (data.facts["in_channels"], *data.facts["image_size"]), data.sizes()
-    return report.Results(
+    rows = {id(d): _row(job, d, answer) for d, answer in zip(deliveries, answers, strict=True)}
+    results = report.Results(
         run=config.name,
         device=report.Device(job.device.name, str(job.device.cpu.model.value), job.device.digest),
         dataset=report.Dataset(data.name, len(data.classes), shape, **sizes),
         limits=_limits(job),
-        targets=tuple(_target(job, fidelities, one, deliveries) for one in found),
+        targets=tuple(_target(job, fidelities, one, deliveries, rows) for one in found),
         cards={f"{engine}-{precision}": _card(fidelity) for (precision, engine), fidelity in fidelities.items()},
         linear_baseline_accuracy=linear_baseline(data),
         seconds={name: round(value, 2) for name, value in job.seconds.items()},
@@ -166,6 +183,8 @@ def gather(
         statistic=config.statistic,
         drift=drift,
     )  # fmt: skip
+    listed = [candidate(results, rows[id(d)], answer) for d, answer in zip(deliveries, answers, strict=True)]
+    return replace(results, ship=decide(listed, limits_in_words(results)))
 
 
 def _card(fidelity: Fidelity) -> report.Card:
@@ -175,7 +194,9 @@ def _card(fidelity: Fidelity) -> report.Card:
     )  # fmt: skip
 
 
-def _target(job: Job, fidelities: Fidelities, found: Found, deliveries: Sequence[Delivery]) -> report.Target:
+def _target(
+    job: Job, fidelities: Fidelities, found: Found, deliveries: Sequence[Delivery], rows: Mapping[int, report.Row]
+) -> report.Target:
     target, result = found.target, found.result
     mine = [d for d in deliveries if d.shipped.target == target]
     return report.Target(
@@ -183,7 +204,7 @@ def _target(job: Job, fidelities: Fidelities, found: Found, deliveries: Sequence
         engine=target.engine,
         architecture=dict(result.pick.architecture),
         blocks=_blocks(job, fidelities, [d.shipped for d in mine]),
-        rows=tuple(_row(job, d) for d in mine),
+        rows=tuple(rows[id(d)] for d in mine),
         front=tuple(report.FrontPoint(t.accuracy, dict(t.costs), dict(t.architecture)) for t in result.front),
         trials=tuple(report.Trial(t.accuracy, dict(t.costs), target.precision) for t in result.trials),
     )
@@ -208,13 +229,14 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
     )
 
 
-def _row(job: Job, d: Delivery) -> report.Row:
-    latencies, verdicts = d.measured.latencies_us, d.verdicts
+def _row(job: Job, d: Delivery, answers: Answers | None) -> report.Row:
+    latencies, verdicts, accuracy = d.measured.latencies_us, d.verdicts, d.verified["accuracy"]
+    low, high = wilson(accuracy, job.data.sizes()["test"])
     return report.Row(
         precision=d.shipped.precision,
         engine=d.shipped.engine,
         role="winner" if d.shipped.role == "winner" else "fp32 twin",
-        accuracy=d.verified["accuracy"],
+        accuracy=accuracy,
         predicted_us=d.shipped.predicted_us,
         measured_us=latencies["min"],
         p50_us=latencies["p50"],
@@ -232,6 +254,11 @@ def _row(job: Job, d: Delivery) -> report.Row:
         verified=d.verified["summary"],
         file=str(d.shipped.artefact.relative_to(job.config.folder)),
         float_accuracy=d.manifest["float_accuracy"],
+        accuracy_low=low,
+        accuracy_high=high,
+        validation_accuracy=None if answers is None else float(answers.correct.mean()),
+        validation_loss=None if answers is None else answers.loss,
+        trained_further=d.manifest.get("trained_further"),
     )
 
 

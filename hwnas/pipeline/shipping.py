@@ -169,7 +169,8 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     from hwnas.export.verify import tolerance_for
     from hwnas.pipeline import learning, raw_images
 
-    ready, network = learning.deployable(job, net, shipped.architecture), shipped.network
+    deployable = learning.deployable(job, net, shipped.architecture)
+    ready, network = deployable.net, shipped.network
     images, labels = raw_images.inputs(job, network, "test", slice(None)), job.data.targets("test")
     constants = {**ready.arrays(), **raw_images.data_constants(job, network)}
     seen = raw_images.typical_inputs(job, network)
@@ -189,6 +190,7 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         "input": raw_images.input_record(network),
         "preprocess": preprocess,
         "output": {"shape": [1, len(job.data.classes)], "classes": list(job.data.classes)},
+        "trained_further": deployable.record,
         "tolerance": bounds,
         "samples": shipped.samples.name,
         "int8": _integer_facts(shipped, weight_bits(job)),

@@ -162,8 +162,18 @@ def priced(job: Job, precision: str, engine: str, fidelity: Fidelity) -> Priced:
     if "energy" in limited:
         costs["energy"] = energy_cost(tables)
     costs["size"] = OperatorCost("size", "bytes", lambda o: float(ops.weight_bytes(o)))
-    costs["peak_memory"] = OperatorCost("peak_memory", "bytes", lambda o: float(ops.peak_bytes(o)), combine="max")
+    costs["peak_memory"] = OperatorCost("peak_memory", "bytes", _memory(job, engine), combine="max")
     return Priced(costs, safety_margin(judged, fidelity.n_test), fidelity, judged.calibration)
+
+
+def _memory(job: Job, engine: str) -> Callable[[Operator], float]:
+    """A compiled library's arena from below (the search prices it exactly before it scores); elsewhere an estimate."""
+    if engine != "tvm":
+        return lambda operator: float(ops.peak_bytes(operator))
+    from hwnas.export.native.arena import arena_bound
+
+    channels = job.space.in_channels
+    return lambda operator: float(arena_bound(operator, channels))
 
 
 def identity(line: Priced) -> list[object]:

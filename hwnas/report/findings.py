@@ -101,7 +101,7 @@ def in_unit_of(limit: Limit, row: Row, statistic: str = "min") -> float | None:
 
 def limit_verdict(row: Row, limits: tuple[Limit, ...], statistic: str = "min") -> str:
     """`within`, or by how much each exceeded limit is exceeded; empty where no limit applies to the row."""
-    if row.limit_ok is None:
+    if kept(row) is None:
         return ""
     over = [
         f"{limit.name} over by {readable(excess, limit.unit)} ({share:+.1%})"
@@ -110,7 +110,12 @@ def limit_verdict(row: Row, limits: tuple[Limit, ...], statistic: str = "min") -
     over += [f"{name} over" for name, ok in row.verdicts.items() if not ok and not any(name in text for text in over)]
     if over:
         return "; ".join(over)
-    return "within" if row.limit_ok else "over"
+    return "within" if kept(row) else "over"
+
+
+def kept(row: Row) -> bool | None:
+    """Whether a file, a twin too, is within every limit; None where nothing was judged. Only a winner's fails a run."""
+    return row.limit_ok if row.limit_ok is not None or not row.verdicts else all(row.verdicts.values())
 
 
 def breaches(results: Results) -> list[str]:
@@ -185,7 +190,7 @@ def _about_accuracy(results: Results, target: Target, row: Row) -> Iterator[Find
             row.accuracy > linear,
             f"{named(row)}: accuracy {row.accuracy:.2%}, {said} a linear classifier's {linear:.2%}",
         )
-    if row.trained_further is not None:
+    if row.trained_further is not None and row.trained_further["epochs"] > 0:
         yield _about_training(row, row.trained_further)
 
 

@@ -15,6 +15,7 @@ from hwnas.report.details import details
 from hwnas.report.findings import (
     findings,
     interval,
+    kept,
     limit_verdict,
     prediction_error,
     quantity,
@@ -146,7 +147,7 @@ def _file_cells(results: Results, row: Row) -> list[Cell]:
 
 def _verdict_cells(results: Results, target: Target, row: Row) -> list[Cell]:
     ratio, verdict = speed_up(target, row), limit_verdict(row, results.limits, results.statistic)
-    return [Cell("" if ratio is None else _ratio(ratio), "n"), text(verdict, f"words {_good(row.limit_ok)}")]
+    return [Cell("" if ratio is None else _ratio(ratio), "n"), text(verdict, f"words {_good(kept(row))}")]
 
 
 def _earlier(results: Results) -> str:

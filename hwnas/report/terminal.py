@@ -10,6 +10,7 @@ from hwnas.report.findings import (
     PREDICTION_MARGIN,
     findings,
     interval,
+    kept,
     limits_in_words,
     prediction_error,
     shipped_bytes,
@@ -52,10 +53,10 @@ def answer(results: Results) -> Text:
 def files_table(results: Results) -> Table:
     """One line an exported file; `>` marks the one to ship."""
     limits = limits_in_words(results)
-    table = Table(title=f"{results.run} on {results.device.name}" + (f", {limits}" if limits else ""), **_plain())
-    table.caption = (
+    table = _table(
+        f"{results.run} on {results.device.name}" + (f", {limits}" if limits else ""),
         f"accuracy: of {results.dataset.test} test images, with its 95 % interval; "
-        "speed-up: over the fastest fp32 twin of the target on any engine"
+        "speed-up: over the fastest fp32 twin of the target on any engine",
     )
     for heading in ("", "file", "engine"):
         table.add_column(heading, no_wrap=True)
@@ -72,14 +73,17 @@ def rows_of(results: Results) -> list[tuple[Target, Row]]:
     return [(target, row) for target in results.targets for row in target.rows]
 
 
-def _plain() -> dict[str, object]:
-    return {"title_justify": "left", "caption_justify": "left", "box": None, "pad_edge": False, "padding": (0, 1, 0, 0)}
+def _table(title: str, caption: str) -> Table:
+    return Table(
+        title=title, caption=caption, title_justify="left", caption_justify="left", box=None, pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )  # fmt: skip
 
 
 def _file_cells(results: Results, target: Target, row: Row) -> list[Text]:
     ratio = speed_up(target, row)
     low, high = interval(results, row)
-    verdict = {None: "", True: "ok", False: "OVER"}[row.limit_ok]
+    verdict = {None: "", True: "ok", False: "OVER"}[kept(row)]
     shipped = results.ship is not None and results.ship.file == row.file
     return [
         Text(">" if shipped else "", style="bold green"),
@@ -90,14 +94,16 @@ def _file_cells(results: Results, target: Target, row: Row) -> list[Text]:
         Text(_latency(row.measured_us)),
         Text(readable_bytes(shipped_bytes(row))),
         Text("" if ratio is None else f"{ratio:.2f}x", style="green" if ratio is not None and ratio > 1 else "red"),
-        Text(verdict, style="green" if row.limit_ok else "bold red"),
+        Text(verdict, style="green" if kept(row) else "bold red"),
     ]
 
 
 def latency_table(results: Results) -> Table:
     """What was predicted and every statistic that was measured, with the number of samples behind them."""
-    table = Table(title=f"\nlatency as timed on the device; limits and predictions: {results.statistic}", **_plain())
-    table.caption = "error: predicted / measured - 1; n: timed samples, one image each run"
+    table = _table(
+        f"\nlatency as timed on the device; limits and predictions: {results.statistic}",
+        "error: predicted / measured - 1; n: timed samples, one image each run",
+    )
     for heading in ("file", "engine"):
         table.add_column(heading, no_wrap=True)
     for heading in ("predicted", "error", "min", "p50", "p90", "p99", "n"):
@@ -118,8 +124,10 @@ def latency_table(results: Results) -> Table:
 
 def cards_table(results: Results) -> Table:
     """How well each latency table predicted whole networks that it never saw."""
-    table = Table(title="\nlatency tables, tested on whole networks they never saw", **_plain())
-    table.caption = "MAC: multiply-accumulates alone, with a fit of their own, on the same networks"
+    table = _table(
+        "\nlatency tables, tested on whole networks they never saw",
+        "MAC: multiply-accumulates alone, with a fit of their own, on the same networks",
+    )
     table.add_column("table", no_wrap=True)
     for heading in ("nets", "MAPE", "in 10 %", "Spearman", "noise", "MAC: MAPE", "Spearman"):
         table.add_column(heading, justify="right", no_wrap=True)

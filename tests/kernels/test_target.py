@@ -70,7 +70,6 @@ def test_a_malformed_target_says_what_is_wrong(text: str, message: str) -> None:
 
 def test_parsing_an_alias_loads_no_compiler() -> None:
     code = (
-        "import sys; from hwnas.kernels import target; "
-        "target.parse_target('cortex-m4'); sys.exit('tvm' in sys.modules)"
+        "import sys; from hwnas.kernels import target; target.parse_target('cortex-m4'); sys.exit('tvm' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hwnas import ops
 from hwnas.export.native import compile_onnx
-from hwnas.export.native.arena import arena_bound, arena_bytes
+from hwnas.export.native.arena import arena_bound, planned
 from hwnas.export.onnx import network_model
 from hwnas.network import Network
+from hwnas.pipeline.timing import constant_bytes
 from hwnas.space import SearchSpace
 from hwnas.spaces.mobile import mobile
 from hwnas.spaces.resnet_binary import resnet_binary
@@ -35,14 +37,18 @@ def test_the_bound_is_never_above_the_arena_of_random_networks(space: SearchSpac
     rng, ratios = np.random.default_rng(3), []
     for _ in range(60):
         network = space.lower(space.random(rng))
-        bound, arena = bound_of(space, network), arena_bytes(network, target)
+        bound, program = bound_of(space, network), planned(network, target)
+        arena, weights = program.arena_bytes, sum(map(ops.weight_bytes, network.operators))
         assert 0 < bound <= arena, network
+        assert weights <= len(program.constants), "what prunes by size is a lower bound of the constants, too"
+        assert weights <= constant_bytes(network_model(network).SerializeToString())
         ratios.append(arena / bound)
     assert np.median(ratios) < 2.0, "a bound that is far below prunes nothing"
 
 
-def test_the_planned_arena_is_that_of_the_compiled_library(tmp_path: Path) -> None:
+def test_the_planned_arena_and_constants_are_those_of_the_compiled_library(tmp_path: Path) -> None:
     space = SPACES[0]
     network = space.lower(space.random(np.random.default_rng(0)))
     artefact = compile_onnx(network_model(network, seed=7), "host", tmp_path / "made")
-    assert artefact.arena_bytes == arena_bytes(network, "host")
+    program = planned(network, "host")
+    assert (artefact.arena_bytes, artefact.constant_bytes) == (program.arena_bytes, len(program.constants))

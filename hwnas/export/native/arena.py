@@ -1,31 +1,34 @@
 """The memory a compiled program will ask for: planned exactly for one network, bounded from below block by block.
 
-The plan is that of `compile_onnx`, on random weights and without compiling, so what a search prices is what the artefact
-will need. The bound is what a search over millions of architectures can afford: it counts one kernel's own buffers.
+The plan is that of `compile_onnx`, on random weights and without compiling, so what a search prices is what the
+artefact will need. The bound is what a search over millions of architectures can afford: it counts the buffers of one
+kernel.
 """
 
 from __future__ import annotations
 
 from hwnas.export.native.compile import plan_model
 from hwnas.export.native.planner import round_up
+from hwnas.export.native.program import Program
 from hwnas.network import Layer, Network, Operator, Shape, elements
 
 
-def arena_bytes(network: Network, target: str) -> int:
-    """Bytes of the arena of the network's library for a kernel target. HwnasError where it does not compile."""
+def planned(network: Network, target: str) -> Program:
+    """The network's program for a kernel target: its arena, and constants of the right sizes. HwnasError where it does
+    not compile."""
     from hwnas.export.onnx import network_model
     from hwnas.kernels.target import parse_target
 
     program, _ = plan_model(network_model(network), parse_target(target))
-    return program.arena_bytes
+    return program
 
 
 def arena_bound(operator: Operator, image_channels: int) -> int:
     """Bytes that the arena of every network with this operator has at least.
 
-    While a kernel runs, what it reads and what it writes both stand in the arena, whatever else does. Not counted is what
-    may not be there: the network's own input, which the caller holds (blocks that read `image_channels`), the float
-    stream that a 1-bit convolution need not write, and outputs of layers that fuse into others.
+    While a kernel runs, what it reads and what it writes both stand in the arena, whatever else does. Not counted is
+    what may not be there: the network's own input, which the caller holds (blocks that read `image_channels`), the
+    float stream that a 1-bit convolution need not write, and outputs of layers that fuse into others.
     """
     outer = operator.input_shape[0] == image_channels
     return max(_kernel_bytes(layer, outer and "input" in layer.inputs) for layer in operator.layers)
