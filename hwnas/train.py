@@ -184,17 +184,14 @@ def train(
     loss stops being a number.
     """
     net.to(device()).train()
-    optimisers = {
-        group: torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-        for group, parameters in rule.groups(net).items()  # type: ignore[arg-type]
-    }
+    optimisers = optimisers_of(net, rule, schedule)
     count = data.sizes()["train"]
     per_epoch = steps_per_epoch(count, schedule)
     total = per_epoch * schedule.epochs
     first = _resume(checkpoint, identity, net, optimisers)
     used = workers_for(data, schedule) if workers is None else workers
     for batch in batches(data, draws(count, schedule, first), used):
-        loss = _step(net, rule, batch, optimisers, rate(schedule, batch.step, total), schedule)
+        loss = step(net, rule, batch, optimisers, rate(schedule, batch.step, total), schedule)
         epoch, done = batch.step // per_epoch + 1, batch.step + 1
         if progress:
             progress(done, total, f"epoch {epoch}/{schedule.epochs} loss {loss:.3f}")
@@ -204,7 +201,15 @@ def train(
     return net
 
 
-def _step(
+def optimisers_of(net: nn.Module, rule: TrainingRule, schedule: Schedule) -> dict[str, torch.optim.AdamW]:
+    """One AdamW a group of the rule's."""
+    return {
+        group: torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        for group, parameters in rule.groups(net).items()  # type: ignore[arg-type]
+    }
+
+
+def step(
     net: nn.Module,
     rule: TrainingRule,
     batch: Batch,
