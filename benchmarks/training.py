@@ -66,6 +66,8 @@ def _module(layer: Layer) -> nn.Module | None:
         return nn.Sequential(nn.Flatten(), nn.Linear(layer.in_shape[0], layer.out_shape[0]))
     if layer.kind == "add":
         return None
+    if layer.kind == "avg_pool":
+        return nn.AvgPool2d(layer.kernel, layer.stride)
     return {"hswish": nn.Hardswish(), "global_pool": nn.AdaptiveAvgPool2d(1)}[layer.kind]
 
 

@@ -120,7 +120,8 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     ready = deployable.net
     shape = shipped.network.input_shape
     seen = np.concatenate([resize(images, shape).numpy() for images in learning.typical(job)])
-    test = job.data.batch("test", slice(None))
+    chosen = learning.verified(job, shape)
+    test = job.data.batch("test", chosen)
     images, labels = resize(test.images, shape).numpy(), test.labels
     quantised = calibrate(fold(ready.network, ready.arrays()), seen, weight_bits=weight_bits(job))
     expected = quantised(images)
@@ -157,7 +158,7 @@ def _export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         "output": {"shape": [1, len(job.data.classes)], "classes": list(job.data.classes)},
         "trained_further": deployable.record,
         "tolerance": asdict(tolerance_for(quantised)),
-        "float_accuracy": learning.evaluate(ready, job.data, "test").accuracy,
+        "float_accuracy": learning.evaluate(ready, job.data, "test", chosen).accuracy,
         "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels.numpy()).mean()),
         "predicted_us": shipped.predicted_us,
         "size_bytes": shipped.model.stat().st_size,
