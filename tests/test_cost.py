@@ -10,6 +10,7 @@ import torch
 
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import HwnasError
+from hwnas.feasible import nearest
 from hwnas.network import Operator, elements
 from hwnas.space import Mix, SearchSpace
 from hwnas.spaces.resnet_binary import resnet_binary

@@ -171,7 +171,8 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
 
     deployable = learning.deployable(job, net, shipped.architecture)
     ready, network = deployable.net, shipped.network
-    images, labels = raw_images.inputs(job, network, "test", slice(None)), job.data.targets("test")
+    chosen = learning.verified(job, network.input_shape)
+    images, labels = raw_images.inputs(job, network, "test", chosen), job.data.targets("test")[chosen]
     constants = {**ready.arrays(), **raw_images.data_constants(job, network)}
     seen = raw_images.typical_inputs(job, network)
     quantised = calibrate(fold(ready.network, constants), seen, weight_bits=weight_bits(job))
@@ -194,7 +195,7 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         "tolerance": bounds,
         "samples": shipped.samples.name,
         "int8": _integer_facts(shipped, weight_bits(job)),
-        "float_accuracy": learning.evaluate(ready, job.data, "test").accuracy,
+        "float_accuracy": learning.evaluate(ready, job.data, "test", chosen).accuracy,
         "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels).mean()),
         "size_bytes": shipped.model.stat().st_size,
         "weight_bytes": sum(ops.weight_bytes(o) for o in shipped.network.operators),
