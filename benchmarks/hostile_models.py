@@ -21,6 +21,10 @@ OPERATORS = (
     "GlobalAveragePool", "Gemm", "MatMul", "QuantizeLinear", "DequantizeLinear", "PRelu", "BinaryConv", "Identity",
     "Loop", "Squeeze", "Dropout", "Transpose", "Constant", "HardSwish", "Sigmoid", "If", "Scan", "nonsense",
 )  # fmt: skip
+ATTRIBUTES = (
+    "kernel_shape", "strides", "pads", "dilations", "group", "axis", "alpha", "auto_pad", "to", "transB", "ceil_mode",
+    "perm", "min", "in_channels", "value", "",
+)  # fmt: skip
 LOCATIONS = (
     f"{CANARY}/secret.bin", "{absolute}/secret.bin", "link", "link/secret.bin", "linked.bin", "missing.bin",
     "/dev/zero", "/proc/self/environ", "", ".", "\0",
@@ -43,6 +47,13 @@ def _tensor(rng: random.Random, graph: GraphProto) -> TensorProto:
     held = [a.t for node in graph.node for a in node.attribute if a.type == AttributeProto.TENSOR]
     listed = [*graph.initializer, *held]
     return rng.choice(listed) if listed else graph.initializer.add()
+
+
+def _listed(rng: random.Random, model: ModelProto) -> Any:
+    graph = model.graph
+    return rng.choice(
+        (graph.initializer, graph.node, graph.input, graph.output, model.opset_import, model.functions)
+    )
 
 
 def _node(rng: random.Random, graph: GraphProto) -> NodeProto:
@@ -115,15 +126,13 @@ def _type_of_a_value(rng: random.Random, model: ModelProto, canary: str) -> None
 
 
 def _drop(rng: random.Random, model: ModelProto, canary: str) -> None:
-    graph = model.graph
-    listed: Any = rng.choice((graph.initializer, graph.node, graph.input, graph.output, model.opset_import, model.functions))
+    listed = _listed(rng, model)
     if listed:
         del listed[rng.randrange(len(listed))]
 
 
 def _copy(rng: random.Random, model: ModelProto, canary: str) -> None:
-    graph = model.graph
-    listed: Any = rng.choice((graph.initializer, graph.node, graph.input, graph.output, model.functions, model.opset_import))
+    listed = _listed(rng, model)
     if listed:
         listed.add().CopyFrom(rng.choice(listed))
 
@@ -159,8 +168,7 @@ def _operator(rng: random.Random, model: ModelProto, canary: str) -> None:
 def _attribute(rng: random.Random, model: ModelProto, canary: str) -> None:
     node = _node(rng, model.graph)
     if not node.attribute or rng.random() < 0.2:
-        name = rng.choice(("kernel_shape", "strides", "pads", "dilations", "group", "axis", "alpha", "auto_pad",
-    "to", "transB", "ceil_mode", "perm", "min", "in_channels", "value", ""))  # fmt: skip
+        name = rng.choice(ATTRIBUTES)
         value: Any = rng.choice((0, -1, 2**40, 1.5, "SAME_UPPER", [], [1], [0, 0], [-1, 2**33], [1] * 9, float("nan")))
         kind = AttributeProto.INTS if value == [] else None
         node.attribute.append(helper.make_attribute(name, value, attr_type=kind))
@@ -244,7 +252,7 @@ def spoil_checkpoint(rng: random.Random, data: bytes, canary: str) -> bytes:
         if edit == 0:
             holder.pop(name, None)
         elif edit == 1:
-            holder[name] = rng.choice((None, 1, "x", [], {}, {"net": 1}, float("nan"), torch.zeros(0), torch.zeros(3, 3, 3)))
+            holder[name] = rng.choice((None, 1, "x", [], {}, {"net": 1}, float("nan"), torch.zeros(0), torch.zeros(3, 3)))
         elif edit == 2 and isinstance(holder.get(name), torch.Tensor):
             holder[name] = holder[name].to(rng.choice((torch.int8, torch.float64, torch.bool, torch.complex64)))
         elif edit == 3 and isinstance(holder.get(name), torch.Tensor):

@@ -56,7 +56,8 @@ def _cut(rng: random.Random, data: bytes) -> bytes:
 
 def _insert(rng: random.Random, data: bytes) -> bytes:
     at, _ = _place(rng, data)
-    words = (rng.randbytes(rng.randint(1, 40)), b"\0", b"\xff\xfe", b"\r", b'"', b"\n\n", b"9" * 6000, b"[" * DEEP, b"&a ")
+    noise = rng.randbytes(rng.randint(1, 40))
+    words = (noise, b"\0", b"\xff\xfe", b"\r", b'"', b"\n\n", b"9" * 6000, b"[" * DEEP, b"&a ")
     return data[:at] + rng.choice(words) + data[at:]
 
 
@@ -85,7 +86,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def spoil_value(rng: random.Random, value: Any) -> Any:
-    """One to three edits of a nested value: another value, another type, a key gone, renamed or copied, or nested deep."""
+    """One to three edits of a nested value: another value or type, a key gone, renamed or copied, or nested deep."""
     value = json.loads(json.dumps(value, default=str))
     for _ in range(rng.randint(1, 3)):
         found = places(value)
@@ -195,7 +196,8 @@ def spoil_csv(rng: random.Random, data: bytes) -> bytes:
         choice = rng.randrange(8)
         if choice <= 4:
             cell = rng.randrange(len(cells))
-            words = (*map(str, VALUES[:-1]), "[" * DEEP, "9" * 6000, "a=" + "[" * DEEP, "a=1 a=2", "8x8x" + "9" * 50, '"', "os")
+            odd = ("[" * DEEP, "9" * 6000, "a=" + "[" * DEEP, "a=1 a=2", "8x8x" + "9" * 50, '"', "os")
+            words = (*map(str, VALUES[:-1]), *odd)
             name, sign, _ = cells[cell].partition("=")
             cells[cell] = (name + sign if sign and rng.random() < 0.7 else "") + rng.choice(words)
         elif choice == 5:
