@@ -6,10 +6,10 @@
     python benchmarks/hostile.py --json                   the bars as JSON
 
 Good files are made by a tiny run, then spoilt: bytes, values, types, shapes, edges, names that lead elsewhere. A
-file is decided by (seed, kind, number). Run files are checked, not run. Two processes read the files through the command
-line's own frame; a third watches them: no exception of another kind than ours, no signal, no answer later than 10
-seconds. The kernel reports (inotify) every opening of a file in the canary folder, to which links, `..` and external
-data lead.
+file is decided by (seed, kind, number). Run files are checked, not run. Two processes read the files through the
+command line's own frame; a third watches them: no exception of another kind than ours, no signal, no answer later than
+10 seconds. The kernel reports (inotify) every opening of a file in the canary folder, to which links, `..` and
+external data lead.
 """
 
 from __future__ import annotations
