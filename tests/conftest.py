@@ -26,10 +26,11 @@ TOOLS = {
     "qemu-riscv64": "qemu-user",
     "qemu-system-arm": "qemu-system-arm",
     "node": "nodejs",
+    "chromium": "chromium fonts-dejavu-core",
 }
 # How tests say that a tool is missing; what the machine itself cannot do ("this machine does not run x86-avx512") is
 # another matter, and nobody can install it.
-WANTS_A_TOOL = re.compile(r"no linker or emulator for |no C compiler|no ziglang|no \S+ on PATH")
+WANTS_A_TOOL = re.compile(r"no linker or emulator for |no C compiler|no ziglang|no \S+ (on PATH|here)")
 
 
 def missing_packages() -> list[str]:
