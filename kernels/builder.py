@@ -198,8 +198,8 @@ def pointers(function: tirx.PrimFunc) -> list[tuple[str, int]]:
     declared = {}
     for statement in function.body.seq if isinstance(function.body, tirx.SeqStmt) else [function.body]:
         if isinstance(statement, tirx.DeclBuffer):
-            declared[statement.buffer.data] = statement.buffer
-    buffers = [declared[parameter] for parameter in function.params]
+            declared[statement.data.name] = statement.buffer
+    buffers = [declared[parameter.name] for parameter in function.params]
     return [(str(buffer.dtype), int(buffer.shape[0])) for buffer in buffers]
 
 
