@@ -75,8 +75,8 @@ def read_bytes(path: Path, most: int) -> bytes:
             facts = os.fstat(handle)
             if not stat.S_ISREG(facts.st_mode):
                 raise HwnasError(f"{path} is a folder, device or pipe, not a file")
-            # what the file says it holds, and one more: a limit of many GiB must not become a buffer of as many
-            data = file.read(min(most, facts.st_size) + 1)
+            # What the size says and one byte more: a file that grows, or lies as those in /proc do, is not read on.
+            data = file.read(min(max(facts.st_size, 1 << 16), most) + 1)
     except FileNotFoundError:
         raise HwnasError(f"{path} does not exist") from None
     except (OSError, ValueError) as problem:  # ValueError: a path with a NUL

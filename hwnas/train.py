@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import math
 import os
+import pickletools
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from hwnas.paths import read_bytes, write_bytes
 from hwnas.protocols import Batch, TrainingRule
 
 CHECKPOINT_LIMIT = 64 << 30  # what a machine may hold; more is no supernet of ours
+_NAMED = re.compile(r"(torch|torch\._utils|collections) \w{1,60}")  # what torch.save names in tensors and dicts
 Progress = Callable[[int, int, str], None]  # (steps done, steps in all, what is shown beside them)
 
 
@@ -290,8 +293,21 @@ def _check_archive(data: bytes) -> None:
         if sum(entry.file_size for entry in archive.infolist()) > len(data):
             raise ValueError("it holds more than its size")
         torn = archive.testzip()
-    if torn is not None:
-        raise ValueError(f"{torn} does not have the checksum it was written with")
+        if torn is not None:
+            raise ValueError(f"{torn} does not have the checksum it was written with")
+        for name in archive.namelist():
+            if name.endswith("data.pkl"):
+                _check_names(archive.read(name))
+
+
+def _check_names(pickled: bytes) -> None:
+    """Raises where the pickle names anything but tensors: torch refuses it too, but takes minutes to say so where the
+    name is a page of brackets (it searches its own message with a regular expression)."""
+    for opcode, value, _ in pickletools.genops(pickled):
+        if opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):
+            raise ValueError(f"torch.save writes no {opcode.name}")
+        if opcode.name == "GLOBAL" and not _NAMED.fullmatch(str(value)):
+            raise ValueError(f"it names {str(value)[:60]!r}")
 
 
 def take_up(module: nn.Module, state: Any, path: Path) -> None:

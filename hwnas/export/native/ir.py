@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 ELEMENT_BYTES = {"f32": 4, "u8": 1, "i8": 1, "bits": 4}
+#: how numpy and the kernels name the elements of each kind
+ELEMENT_TYPES = {"f32": "float32", "u8": "uint8", "i8": "int8", "bits": "uint32"}
 
 
 @dataclass(frozen=True)
