@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-ELEMENT_BYTES = {"f32": 4, "u8": 1, "i8": 1, "bits": 4}
+ELEMENT_BYTES = {"f32": 4, "u8": 1, "i8": 1, "bits": 4, "i32": 4}
+#: how numpy and the kernels name the elements of each kind
+ELEMENT_TYPES = {"f32": "float32", "u8": "uint8", "i8": "int8", "bits": "uint32", "i32": "int32"}
 
 
 @dataclass(frozen=True)
