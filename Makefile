@@ -34,10 +34,10 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV): a minute or two the first time"
-	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[cross]'
+	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[train,compile,cross]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV): a minute or two the first time"
-	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[cross,dev]'
+	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[train,compile,cross,dev]'
 	@touch $(VENV)/.installed $@
