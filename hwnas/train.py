@@ -42,6 +42,7 @@ class Schedule:
     shift: int = 0  # augmentation: random shifts of up to this many pixels, zero filled
     flip: bool = False  # augmentation: random horizontal flips
     clip: float = 5.0  # largest gradient norm
+    bf16: bool = False  # forward passes in bfloat16 (torch.autocast): for GPUs and CPUs that have it in hardware
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -184,17 +185,14 @@ def train(
     loss stops being a number.
     """
     net.to(device()).train()
-    optimisers = {
-        group: torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-        for group, parameters in rule.groups(net).items()  # type: ignore[arg-type]
-    }
+    optimisers = optimisers_of(net, rule, schedule)
     count = data.sizes()["train"]
     per_epoch = steps_per_epoch(count, schedule)
     total = per_epoch * schedule.epochs
     first = _resume(checkpoint, identity, net, optimisers)
     used = workers_for(data, schedule) if workers is None else workers
     for batch in batches(data, draws(count, schedule, first), used):
-        loss = _step(net, rule, batch, optimisers, rate(schedule, batch.step, total), schedule)
+        loss = step(net, rule, batch, optimisers, rate(schedule, batch.step, total), schedule)
         epoch, done = batch.step // per_epoch + 1, batch.step + 1
         if progress:
             progress(done, total, f"epoch {epoch}/{schedule.epochs} loss {loss:.3f}")
@@ -204,7 +202,15 @@ def train(
     return net
 
 
-def _step(
+def optimisers_of(net: nn.Module, rule: TrainingRule, schedule: Schedule) -> dict[str, torch.optim.AdamW]:
+    """One AdamW a group of the rule's."""
+    return {
+        group: torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        for group, parameters in rule.groups(net).items()  # type: ignore[arg-type]
+    }
+
+
+def step(
     net: nn.Module,
     rule: TrainingRule,
     batch: Batch,
@@ -217,7 +223,7 @@ def _step(
     for group, losses in rule.steps(net, batch):  # type: ignore[arg-type]
         optimiser = optimisers[group]
         optimiser.zero_grad(set_to_none=True)
-        for loss in losses:
+        for loss in _computed(losses, schedule.bf16):
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise HwnasError(f"the training loss became {value} at step {batch.step}", hint="lower learning_rate")
@@ -229,6 +235,17 @@ def _step(
             g["lr"] = lr
         optimiser.step()
     return value
+
+
+def _computed(losses: Iterable[Tensor], bf16: bool) -> Iterator[Tensor]:
+    """The losses one by one; each forward pass, not what is done with it, runs in bfloat16 where that is asked for."""
+    waiting = iter(losses)
+    while True:
+        with torch.autocast(device().type, torch.bfloat16, enabled=bf16):
+            loss = next(waiting, None)
+        if loss is None:
+            return
+        yield loss
 
 
 def _average_gradients(parameters: list[nn.Parameter]) -> None:
@@ -293,13 +310,14 @@ def portions(data: Data, indices: np.ndarray) -> Iterator[np.ndarray]:
         yield indices[start : start + size]
 
 
-def evaluate(net: nn.Module, data: Data, split: str) -> Evaluation:
-    """The net on a whole split, in evaluation mode."""
+def evaluate(net: nn.Module, data: Data, split: str, indices: np.ndarray | None = None) -> Evaluation:
+    """The net on a whole split, or on some of its images, in evaluation mode."""
     net.eval()
     where = next(net.parameters()).device
-    count, right, lost = data.sizes()[split], 0, 0.0
+    chosen = np.arange(data.sizes()[split]) if indices is None else indices
+    count, right, lost = len(chosen), 0, 0.0
     with torch.no_grad():
-        for some in portions(data, np.arange(count)):
+        for some in portions(data, chosen):
             batch = data.batch(split, some)
             logits, labels = net(batch.images.to(where)).float().cpu(), batch.labels
             right += int((logits.argmax(1) == labels).sum())

@@ -65,6 +65,7 @@ class TrainSettings(Strict):
     warmup: int = Field(default=20, ge=0)
     shift: int = Field(default=0, ge=0)
     flip: bool = False
+    bf16: bool = False
     finetune_epochs: int | None = Field(default=None, ge=0)
     threads: int | None = Field(default=None, ge=1)
     workers: int | None = Field(default=None, ge=0)

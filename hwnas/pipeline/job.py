@@ -57,6 +57,10 @@ class Job:
 
         data = load_data({name: value for name, value in self.config.data.items() if name != "facts"})
         check_facts(self.given_facts, data.facts)
+        if self.config.preprocess == "inside":
+            from hwnas.pipeline.raw_images import require_whole_numbers
+
+            require_whole_numbers(data)
         return data
 
     @cached_property
@@ -85,11 +89,13 @@ class Job:
         return space if self.config.preprocess == "outside" else self._reading_pixels(space)
 
     def _reading_pixels(self, space: SearchSpace) -> SearchSpace:
-        from hwnas.pipeline.raw_images import require_whole_numbers
         from hwnas.spaces.preprocess import reading_pixels
 
-        require_whole_numbers(self)
-        return reading_pixels(space, self.data.facts["image_size"])
+        if "image_size" not in self.facts:
+            raise HwnasError(
+                "preprocess: inside needs image_size beside in_channels and classes", hint="image_size: [height, width]"
+            )
+        return reading_pixels(space, self.facts["image_size"])
 
     def space_of(self, precision: str) -> SearchSpace:
         """The space of a target: every block of that precision where it can have it; `mixed` is the whole space."""

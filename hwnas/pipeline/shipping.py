@@ -171,7 +171,8 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
 
     deployable = learning.deployable(job, net, shipped.architecture)
     ready, network = deployable.net, shipped.network
-    images, labels = raw_images.inputs(job, network, "test", slice(None)), job.data.targets("test")
+    chosen = learning.verified(job, network.input_shape)
+    images, labels = raw_images.inputs(job, network, "test", chosen), job.data.targets("test")[chosen]
     constants = {**ready.arrays(), **raw_images.data_constants(job, network)}
     seen = raw_images.typical_inputs(job, network)
     quantised = calibrate(fold(ready.network, constants), seen, weight_bits=weight_bits(job))
@@ -194,7 +195,7 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         "tolerance": bounds,
         "samples": shipped.samples.name,
         "int8": _integer_facts(shipped, weight_bits(job)),
-        "float_accuracy": learning.evaluate(ready, job.data, "test").accuracy,
+        "float_accuracy": learning.evaluate(ready, job.data, "test", chosen).accuracy,
         "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels).mean()),
         "size_bytes": shipped.model.stat().st_size,
         "weight_bytes": sum(ops.weight_bytes(o) for o in shipped.network.operators),
@@ -227,7 +228,8 @@ def _saturates(target: str, isa: Sequence[str]) -> bool:
 
 def entry_for_target(entry: Mapping[str, Any], folder: Path, target: str) -> dict[str, Any]:
     """The manifest's entry of a library for another target, made from the same model: same samples, same bounds."""
-    about = ("format", "name", "precision", "role", "architecture", "input", "output", "tolerance", "samples", "int8")
+    about = ("format", "name", "precision", "role", "architecture", "input", "preprocess", "output")
+    about = (*about, "tolerance", "samples", "int8")
     files = {f"{folder.name}/{path.name}": digest_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
     return {**{key: entry[key] for key in about}, "engine": "tvm", "target": target, "files": files}
 
