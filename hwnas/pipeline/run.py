@@ -12,6 +12,7 @@ from typing import Any
 from hwnas.card import command_line, versions
 from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
+from hwnas.extras import missing_extra
 from hwnas.fidelity import Fidelity
 from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
 from hwnas.pipeline.decision import candidate, decide
@@ -54,10 +55,11 @@ def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[tuple[Ship
     for one in listed:
         try:
             made.append((one, shipping.export(job, net, one)))
-        except HwnasError as problem:
-            if one.role == "winner":
+        except (HwnasError, ModuleNotFoundError) as problem:
+            reason = missing_extra(problem) if isinstance(problem, ModuleNotFoundError) else problem
+            if one.role == "winner" or reason is None:
                 raise
-            job.note(f"no fp32 twin of {one.target.name} in {one.engine}: {problem.message}")
+            job.note(f"no fp32 twin of {one.target.name} in {one.engine}: {reason.message}")
     return made
 
 

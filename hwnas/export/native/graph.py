@@ -78,8 +78,7 @@ def _start(normal: NormalModel) -> Reader:
     reader = Reader(dict(normal.constants), consumers, normal.output, normal.shapes)
     shape = normal.input_shape
     if normal.reads_pixels:
-        reader.add_value(Value(normal.input, "u8", *shape[1:]))
-        reader.tensors[normal.input] = Tensor(normal.input, "pixels", shape)
+        read_pixels.start(reader, normal.input, shape)
         return reader
     channels, height, width = shape[1], *(shape[2:] if len(shape) == 4 else (1, 1))
     reader.add_value(Value(normal.input, "f32", height, width, channels, layout="nchw"))
