@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import onnxruntime
-from bars import Bar, bits_note, report, versions, weight_bits  # type: ignore[import-not-found]  # the file beside this one
+from bars import integer_bar, report, versions, weight_bits  # type: ignore[import-not-found]  # the file beside this one
 from onnx import TensorProto, helper, numpy_helper
 
 from hwnas.kernels import fp32_conv, fp32_depthwise, int8_conv, int8_depthwise
@@ -245,8 +245,8 @@ def main() -> int:
     for layer in (one for one in [*LAYERS, *FLOAT_LAYERS] if options.only in one.name):
         ours, theirs = compare(layer)
         print(f"{layer.name:28} kernel {ours:8.1f} us   onnxruntime {theirs:8.1f} us", file=sys.stderr, flush=True)
-        limit, note = (None, "") if layer.fp32 else (1.0, bits_note())
-        bars.append(Bar(f"{layer.name}: time over ONNX Runtime's", ours / theirs, limit, "at most", note))
+        limit = None if layer.fp32 else 1.0
+        bars.append(integer_bar(f"{layer.name}: time over ONNX Runtime's", ours / theirs, limit))
     return int(report("int8_conv", bars, options.json, versions("onnxruntime")))
 
 

@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import onnx
 import onnxruntime
-from bars import Bar, bits_note, not_run, report, versions, weight_bits  # type: ignore[import-not-found]  # the file beside this one
+from bars import Bar, integer_bar, not_run, report, versions, weight_bits  # type: ignore[import-not-found]  # the file beside this one
 
 from hwnas.export.native import NativeModel, compile_onnx
 from hwnas.export.onnx import network_model
@@ -227,8 +227,7 @@ def main() -> int:
                 f"{os.getloadavg()[0]:.1f}",
                 file=sys.stderr,
             )
-            name, note = f"{contest.name}: native / ONNX Runtime, latency", bits_note() if "INT8" in contest.name else ""
-            bars.append(Bar(name, ours / theirs, contest.limit, "at most", note))
+            bars.append(integer_bar(f"{contest.name}: native / ONNX Runtime, latency", ours / theirs, contest.limit))
             bars.append(Bar(f"{contest.name}: arena / lower bound", 1 + manifest["arena_overhead"], None, "at most"))
     if not options.run.is_dir() and not options.only:
         why = f"no {options.run}: make quickstart writes it"
