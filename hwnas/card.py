@@ -61,7 +61,8 @@ def locked(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = filelock.FileLock(lock, timeout=LOCK_SECONDS)
+        # one object a file: who holds it already may take it again (grading, while it times a net's tiles)
+        held = filelock.FileLock(lock, timeout=LOCK_SECONDS, is_singleton=True)
         held.acquire()
     except filelock.Timeout:
         raise HwnasError(
