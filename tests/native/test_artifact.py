@@ -14,8 +14,9 @@ import pytest
 
 from hwnas.errors import HwnasError
 from hwnas.export.native import NativeArtifact, compile_onnx, load_native, open_artifact
-from hwnas.export.native.load import missing_features
 from hwnas.export.native.memory import aligned
+from hwnas.kernels.instructions import missing_features
+from hwnas.kernels.target import parse_target
 from tests.native import nets
 
 
@@ -195,9 +196,11 @@ def test_a_library_for_instructions_that_this_machine_lacks_is_refused(
     folder = tmp_path / "future"
     shutil.copytree(artifact.folder, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert missing_features(manifest["features"]) == ()
-    assert missing_features(["avx2", "i8mm"]) != ()
-    manifest["features"] = ["avx2", "i8mm"]
+    arch = parse_target("host").arch
+    assert missing_features(arch, manifest["features"]) == ()
+    newest = {"x86_64": ["avx2", "avx512fp16", "avxvnniint8"], "aarch64": ["sve2", "bf16"]}[arch]
+    assert missing_features(arch, newest) != ()
+    manifest["features"] = newest
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(HwnasError, match="this machine lacks"):
         load_native(folder)
