@@ -125,7 +125,7 @@ def _compared(seed: int, sample: Sample, found: np.ndarray, expected: list[np.nd
         return Outcome(seed, sample, "equal")
     off = float(np.abs(found - expected[0]).max())
     verdict = "within" if off <= sample.slack else "wrong"
-    return Outcome(seed, sample, verdict, f"off by {off:.4g}, at most {sample.slack:.4g}")
+    return Outcome(seed, sample, verdict, f"off by {off:.4g} of {np.ptp(expected[0]):.4g}, at most {sample.slack:.4g}")
 
 
 def _input_shape(model: onnx.ModelProto) -> tuple[int, ...]:

@@ -184,10 +184,17 @@ def test_a_constant_of_as_many_numbers_as_channels_along_the_width_is_not_one_a_
     for op in ("Add", "Mul", "PRelu"):
         for size in ((3,), (3, 1)):
             made = model([node(op, "x c")], {"c": np.array([1, 2, 3], np.float32).reshape(size)}, square)
-            try:
+            # right where the numbers do lie along the channels, or the height or width is 1
+            if _reads(made):
                 check(made, square)
-            except HwnasError as error:
-                assert op in str(error)
+
+
+def _reads(made: onnx.ModelProto) -> bool:
+    try:
+        read_graph(made)
+    except HwnasError:
+        return False
+    return True
 
 
 def test_two_activations_are_broadcast_as_numpy_does_or_refused() -> None:
@@ -240,7 +247,7 @@ def test_codes_of_other_types_are_refused(kind: int) -> None:
 @pytest.mark.parametrize("scale", [0.0, -0.1, np.nan, np.inf])
 def test_a_scale_that_is_none_is_refused(scale: float) -> None:
     made = around(node("Relu", "a", "b"), (U8, U8), (scale, 0.1))
-    with pytest.raises(HwnasError, match="q0.*scale that is not above 0"):
+    with pytest.raises(HwnasError, match=r"q0.*scale that is not above 0"):
         read_graph(made)
 
 
