@@ -1,10 +1,10 @@
-"""Compiles random graphs with the real kernels and compares them with ONNX Runtime: what agreed, was refused, or not."""
+"""Compiles random graphs with the real kernels and compares them with ONNX Runtime."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,10 @@ from tests.native.random_graphs import Sample, random_graph
 GROUP = 25
 
 
+#: seed, graph, its program or why there is none, its kernels
+Planned = tuple[int, Sample, Program | str, dict[str, KernelCall]]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of one graph: "equal", "within" its bound, "refused", "invalid" (no runtime takes it) or "wrong"."""
@@ -36,7 +40,7 @@ def outcomes(seeds: Iterable[int], target: str = "host") -> Iterator[Outcome]:
     """The outcome of every seed, in order."""
     from hwnas.kernels.target import parse_target
 
-    machine, group = parse_target(target), list[tuple[int, Sample, Program | str, dict[str, KernelCall]]]()
+    machine, group = parse_target(target), list[Planned]()
     with tempfile.TemporaryDirectory() as folder:
         objects = _Objects(Path(folder), machine)
         for seed in seeds:
@@ -69,11 +73,8 @@ class _Objects:
             self.of.update(dict.fromkeys(new, path))
 
 
-def _judged(
-    group: list[tuple[int, Sample, Program | str, dict[str, KernelCall]]], objects: _Objects
-) -> Iterator[Outcome]:
+def _judged(group: list[Planned], objects: _Objects) -> Iterator[Outcome]:
     objects.add({symbol: call for _, _, _, kernels in group for symbol, call in kernels.items()})
-    compiler = link.toolchain(objects.machine).compiler
     for seed, sample, program, kernels in group:
         x = np.random.default_rng(seed).normal(size=_input_shape(sample.model)).astype(np.float32)
         x = np.clip(x * np.float32(1.5), -4, 4)
@@ -91,12 +92,30 @@ def _judged(
         if isinstance(program, str):
             yield Outcome(seed, sample, "refused", program)
             continue
-        runner = load_program(program, list(dict.fromkeys(objects.of[s] for s in kernels)), compiler, 0, 0)
-        memory = runner.kept[1]
-        memory["input"].view(np.float32)[: x.size] = x.reshape(-1)
-        type(runner)(runner.play, runner.steps, runner.kept, 0, len(program.calls)).run_us(1)
-        found = memory["output"].view(np.float32).reshape(program.output_shape).copy()
+        found = _played(program, objects, list(kernels), x)
         yield _compared(seed, sample, found, expected)
+
+
+def _played(program: Program, objects: _Objects, symbols: list[str], x: np.ndarray) -> np.ndarray:
+    """The program's output for one input."""
+    files = list(dict.fromkeys(objects.of[symbol] for symbol in symbols))
+    runner = load_program(program, files, link.toolchain(objects.machine).compiler, 0, 0)
+    memory = runner.kept[1]
+    memory["input"].view(np.float32)[: x.size] = x.reshape(-1)
+    replace(runner, last=len(program.calls)).run_us(1)
+    return memory["output"].view(np.float32).reshape(program.output_shape).copy()
+
+
+def run_native(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    """The compiled model's output for one input [1, ...]."""
+    from hwnas.kernels.target import parse_target
+
+    machine = parse_target("host")
+    program, kernels = plan_model(model, machine)
+    with tempfile.TemporaryDirectory() as folder:
+        objects = _Objects(Path(folder), machine)
+        objects.add(dict(kernels))
+        return _played(program, objects, list(kernels), x)
 
 
 def _compared(seed: int, sample: Sample, found: np.ndarray, expected: list[np.ndarray]) -> Outcome:
@@ -106,7 +125,7 @@ def _compared(seed: int, sample: Sample, found: np.ndarray, expected: list[np.nd
         return Outcome(seed, sample, "equal")
     off = float(np.abs(found - expected[0]).max())
     verdict = "within" if off <= sample.slack else "wrong"
-    return Outcome(seed, sample, verdict, f"off by {off:.4g}, at most {sample.slack:.4g}")
+    return Outcome(seed, sample, verdict, f"off by {off:.4g} of {np.ptp(expected[0]):.4g}, at most {sample.slack:.4g}")
 
 
 def _input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
