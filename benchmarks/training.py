@@ -36,27 +36,27 @@ class PlainNet(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.plan: list[tuple[str, tuple[str, ...], nn.Module | None]] = []
+        self.plan: list[tuple[str, tuple[str, ...], nn.Module]] = []
         self.held = nn.ModuleDict()
         last = "input"
         for node in network:
             for layer in node.operator.layers:
                 module, name = _module(layer), f"{node.name}/{layer.name}"
                 sources = tuple(last if source == "input" else f"{node.name}/{source}" for source in layer.inputs)
-                if module is not None:
-                    self.held[key(name)] = module
+                self.held[key(name)] = module
                 self.plan.append((name, sources, module))
             last = self.plan[-1][0]
 
     def forward(self, x: Tensor) -> Tensor:
         values = {"input": x}
         for name, sources, module in self.plan:
-            values[name] = module(values[sources[0]]) if module else values[sources[0]] + values[sources[1]]
+            x = values[sources[0]] if len(sources) == 1 else values[sources[0]] + values[sources[1]]
+            values[name] = module(x)
         return values[self.plan[-1][0]]
 
 
-def _module(layer: Layer) -> nn.Module | None:
-    """One layer as torch writes it; None is a sum."""
+def _module(layer: Layer) -> nn.Module:
+    """One layer as torch writes it; a layer of two inputs adds them before."""
     activation: list[nn.Module] = [nn.ReLU()] if layer.activation == "relu" else []
     if layer.kind == "conv":
         conv = nn.Conv2d(layer.in_shape[0], layer.out_shape[0], layer.kernel, layer.stride, layer.kernel // 2,
@@ -65,7 +65,7 @@ def _module(layer: Layer) -> nn.Module | None:
     if layer.kind == "dense":
         return nn.Sequential(nn.Flatten(), nn.Linear(layer.in_shape[0], layer.out_shape[0]))
     if layer.kind == "add":
-        return None
+        return nn.Sequential(*activation)
     if layer.kind == "avg_pool":
         return nn.AvgPool2d(layer.kernel, layer.stride)
     return {"hswish": nn.Hardswish(), "global_pool": nn.AdaptiveAvgPool2d(1)}[layer.kind]
