@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Callable
 
-import bars
 import numpy as np
 import torch
+from bars import Bar, arguments, report  # type: ignore[import-not-found]  # the file beside this one
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -128,22 +128,24 @@ def _seconds(run: Callable[[], float]) -> float:
 
 
 def main() -> int:
-    options = bars.arguments(__doc__ or "")
-    fp32 = {"precisions": ("fp32",)}
+    options = arguments(__doc__ or "")
     spaces = {
-        "mobile, 3x32x32": mobile(3, 10, (32,), 16, 1, ((24,), (40,), (80,)), (2,), (2, 2, 1), (5,), (4,), (False,),
-                                  **fp32),
-        "resnet_binary in fp32, 1x8x8": resnet_binary(1, 10, (8,), 32, 2, ((64,), (128,)), (2,), (1, 2), (3,), **fp32),
-    }  # fmt: skip
+        "mobile, 3x32x32": mobile(
+            3, 10, (32,), 16, 1, ((24,), (40,), (80,)), (2,), (2, 2, 1), (5,), (4,), (False,), ("fp32",)
+        ),
+        "resnet_binary in fp32, 1x8x8": resnet_binary(
+            1, 10, (8,), 32, 2, ((64,), (128,)), (2,), (1, 2), (3,), ("fp32",)
+        ),
+    }
     found = []
     for name, space in spaces.items():
         ratio, mine, yours = ratio_of(space.lower(space.largest()))
         found += [
-            bars.Bar(f"{name}: our step / plain torch's", ratio, RATIO, "at most"),
-            bars.Bar(f"{name}: our step, ms", mine),
-            bars.Bar(f"{name}: plain torch's step, ms", yours),
+            Bar(f"{name}: our step / plain torch's", ratio, RATIO, "at most"),
+            Bar(f"{name}: our step, ms", mine),
+            Bar(f"{name}: plain torch's step, ms", yours),
         ]
-    return bars.report("training", found, options.json)
+    return report("training", found, options.json)
 
 
 if __name__ == "__main__":
