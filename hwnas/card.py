@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import sys
 from collections.abc import Iterator
@@ -10,15 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
 from hwnas.paths import read_json, unwritable, write_json
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
 SCHEMA = 1
 Section = Literal["tables", "networks"]
 LOCK_SECONDS = 120.0  # a holder rewrites a few MB at most; longer than this, it hangs
+SAY_SECONDS = 2.0  # a group of rows is timed in about this long: a shorter wait is not worth a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +42,25 @@ def read_card(path: Path) -> dict[str, Any]:
     card = read_json(path)
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         raise HwnasError(
-            f"{path}: schema must be {SCHEMA}", hint="another version of hwnas wrote it: delete it and measure again"
+            f"{path}: schema must be {SCHEMA}", hint="it is of another version: move it away and measure again"
         )
     return card
 
 
-def update_card(path: Path, device: DeviceProfile, section: Section, key: str, entry: dict[str, Any]) -> None:
-    """Put `entry` at card[section][key], leaving everything else; safe beside another process that does the same."""
+def section(card: dict[str, Any], name: Section, path: Path) -> dict[str, Any]:
+    """One section of a card, empty where it has none; HwnasError when it is not a mapping."""
+    found = card.get(name, {})
+    if not isinstance(found, dict):
+        raise HwnasError(f"{path}: {name} must be a mapping", hint="move the card away and measure again")
+    return found
+
+
+def update_card(path: Path, device: DeviceProfile, kind: Section, key: str, entry: dict[str, Any]) -> None:
+    """Put `entry` at card[kind][key], leaving everything else; safe beside another process that does the same."""
     with locked(path):
         card: dict[str, Any] = read_card(path) if path.exists() else {"schema": SCHEMA}
         card["device"] = {"name": device.name, "digest": device.digest, "model": device.cpu.model.value}
-        card.setdefault(section, {})[key] = entry
+        card[kind] = section(card, kind, path) | {key: entry}
         write_json(path, card)
 
 
@@ -58,21 +69,53 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock file beside `path`; HwnasError when the folder is unwritable or the holder never lets go."""
     import filelock
 
-    lock = path.with_name(f".{path.name}.lock")
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = filelock.FileLock(lock, timeout=LOCK_SECONDS)
-        held.acquire()
+        _acquire(lock, path, LOCK_SECONDS)
     except filelock.Timeout:
         raise HwnasError(
-            f"another process has held {lock} for {LOCK_SECONDS:.0f} s", hint="end it, then run this again"
+            f"another process has held {lock.lock_file} for {LOCK_SECONDS:.0f} s", hint="end it, then run this again"
         ) from None
-    except OSError as problem:
-        raise unwritable(path, problem) from problem
     try:
         yield
     finally:
-        held.release()
+        lock.release()
+
+
+@contextmanager
+def device_clock(tables_dir: Path, device: DeviceProfile) -> Iterator[None]:
+    """The right to time something on a device: rows, whole networks, tiles and exported files take turns at it.
+
+    Side by side two processes would time each other. Grading a table can hold it for minutes, so a second process
+    waits as long as that takes and says so; the system takes the lock from a process that died. A process may take it
+    again inside the block.
+    """
+    import filelock
+
+    path = Path(tables_dir) / device.folder / "clock"
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), is_singleton=True)
+    try:
+        _acquire(lock, path, SAY_SECONDS)
+    except filelock.Timeout:
+        print(f"waiting: another process is timing on {device.name} ({lock.lock_file})", file=sys.stderr, flush=True)
+        _acquire(lock, path, None)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: BaseFileLock, path: Path, seconds: float | None) -> None:
+    """Waits for `lock`, forever where `seconds` is None; HwnasError where the folder cannot be written."""
+    import filelock
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=-1 if seconds is None else seconds)
+    except filelock.Timeout:
+        raise
+    except OSError as problem:
+        raise unwritable(path, problem) from problem
 
 
 def calibration_of(entry: dict[str, Any]) -> Calibration:
@@ -80,13 +123,14 @@ def calibration_of(entry: dict[str, Any]) -> Calibration:
     fit = entry.get("calibration")
     names = ("slope", "intercept_us", "per_operator_us")
     found = [fit.get(name) for name in names] if isinstance(fit, dict) else []
-    numbers = [float(number) for number in found if isinstance(number, int | float) and math.isfinite(number)]
+    # A JSON number may be an integer too large for a float; True is an int to Python and no number here.
+    numbers = [n for n in found if isinstance(n, int | float) and not isinstance(n, bool) and -1e300 < n < 1e300]
     if len(numbers) != len(names) or numbers[0] <= 0:
         raise HwnasError(
             f"the card's calibration must give {', '.join(names)} as numbers, the slope above 0, got {fit!r}",
             hint="delete the card and measure again",
         )
-    return Calibration(*numbers)
+    return Calibration(*map(float, numbers))
 
 
 def versions() -> dict[str, str]:

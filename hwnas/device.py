@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from hwnas.errors import HwnasError, nearest_names, unknown
 from hwnas.paths import digest
+from hwnas.yaml_text import read_yaml
 
 T = TypeVar("T")
+NAME = r"[a-z0-9][a-z0-9._-]*"
+# What `hwnas devices --json` prints besides the profile: it follows from the rest, so a file may carry it or not.
+DERIVED = ("digest", "folder", "advice")
 
 
 class _Strict(BaseModel):
@@ -61,7 +65,7 @@ class DeviceProfile(_Strict):
     """One device. `connection`: 'local' runs here, 'none' is measured elsewhere, 'made-up' is the null device."""
 
     format: Literal[1]
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(pattern=f"^{NAME}$")
     description: str
     connection: Literal["local", "made-up", "none"]
     target: str
@@ -114,7 +118,7 @@ def load_device(name_or_path: str | Path) -> DeviceProfile:
         from hwnas.probe import probe_local
 
         return probe_local()
-    if text.endswith((".yaml", ".yml")) or "/" in text or isinstance(name_or_path, Path):
+    if text.endswith((".yaml", ".yml", ".json")) or "/" in text or isinstance(name_or_path, Path):
         return read_profile(Path(name_or_path))
     for folder in profile_folders():
         if (folder / f"{text}.yaml").is_file():
@@ -129,35 +133,37 @@ def probe_local() -> DeviceProfile:
     return probe()
 
 
+def named_probe(name: str) -> DeviceProfile:
+    """This machine's profile under a name of its own; HwnasError where the name is none."""
+    if not re.fullmatch(NAME, name):
+        raise HwnasError(f"a device's name must be lower case letters, digits, '.', '_' and '-', got {name!r}")
+    if name in {path.stem for path in packaged_folder().glob("*.yaml")}:
+        raise HwnasError(f"{name} is the name of a profile that ships with hwnas", hint="choose another name")
+    found = probe_local()
+    described = found.description if name == "local" else f"{found.cpu.model.value}, as probed"
+    return found.model_copy(update={"name": name, "description": described})
+
+
+def profile_text(profile: DeviceProfile) -> str:
+    """The profile as the YAML file that `read_profile` reads, each fact with its source on a line."""
+    import yaml
+
+    data = profile.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=4096, allow_unicode=True)
+
+
 def read_profile(path: Path) -> DeviceProfile:
     """The profile in one YAML file; HwnasError names the file and the line or key that is wrong."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise HwnasError(f"cannot read device profile {path}: {problem.strerror}", hint="hwnas devices list") from None
-    except UnicodeDecodeError:
-        raise HwnasError(f"{path} is not UTF-8 text") from None
-    except yaml.YAMLError as problem:
-        raise HwnasError(f"{path}{_yaml_place(problem)} is not YAML: {_yaml_reason(problem)}") from None
+    data = read_yaml(path)
     if not isinstance(data, dict):
         raise HwnasError(f"{path} must hold a mapping of keys to values, got {type(data).__name__}")
     try:
-        profile = DeviceProfile.model_validate(data)
+        profile = DeviceProfile.model_validate({key: value for key, value in data.items() if key not in DERIVED})
     except ValidationError as problem:
         raise _profile_error(path, problem) from None
     if (profile.connection == "made-up") != (profile.costs is not None):
         raise HwnasError(f"{path}: `costs` must be given if, and only if, connection is made-up")
     return profile
-
-
-def _yaml_place(problem: yaml.YAMLError) -> str:
-    mark = getattr(problem, "problem_mark", None)
-    return "" if mark is None else f":{mark.line + 1}:{mark.column + 1}"
-
-
-def _yaml_reason(problem: yaml.YAMLError) -> str:
-    reason = getattr(problem, "problem", None) or str(problem)
-    return " ".join(str(reason).split())
 
 
 def _profile_error(path: Path, problem: ValidationError) -> HwnasError:

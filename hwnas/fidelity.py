@@ -7,48 +7,76 @@ constant per block and per call. A calibration with those three numbers is fitte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ConfigDict, with_config
 
-from hwnas.card import Calibration, calibration_of, card_path, command_line, read_card, update_card, versions
+from hwnas.calibrate import Score, fit_calibration, relative_least_squares, score
+from hwnas.card import (
+    Calibration,
+    calibration_of,
+    card_path,
+    command_line,
+    device_clock,
+    read_card,
+    section,
+    update_card,
+    versions,
+)
 from hwnas.device import DeviceProfile
-from hwnas.errors import CheckFailed, HwnasError
-from hwnas.measure.backend import backend_for
-from hwnas.measure.fill import measure_missing
-from hwnas.measure.harness import Plan, Runner, measure_together
-from hwnas.network import PRECISIONS, Network
+from hwnas.errors import CheckFailed, HwnasError, unknown
+from hwnas.measure.backend import Backend, backend_for, engine_version
+from hwnas.measure.fill import Renewal, Report, measure_missing
+from hwnas.measure.harness import Plan, Timing, measure_together
+from hwnas.measure.statistics import STATISTICS, of_loads
+from hwnas.network import PRECISIONS, Network, Operator
 from hwnas.paths import digest
 from hwnas.progress import bar
 from hwnas.space import SearchSpace
 from hwnas.table import LatencyTable, open_table
 
+__all__ = [
+    "NOISE_LIMIT", "Fidelity", "Judged", "Score", "distinct_networks", "fit_calibration", "score", "space_digest",
+    "stored_fidelity", "whole_nets",
+]  # fmt: skip
+
 # Above this, the same network timed twice differs by more than the 10 % that predictions are graded on.
 NOISE_LIMIT = 0.10
+# A file is judged by the median of three loads (hwnas.measure.statistics.of_loads); so is a network of the grade.
+LOADS = 3
 LEAST_NETWORKS = 8
 DRAWS_PER_NETWORK = 50
-HUBER = 0.03  # about three times the noise floor of a quiet machine
+# How a grade is read back: no text where a number belongs, no unknown key.
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
-class Score:
-    """Predictions against measurements: mean absolute error (a share), share within 10 %, rank correlation."""
+class Judged:
+    """One statistic of the grade: its own fit, its own noise, and every network's figure in microseconds."""
 
-    mape: float
-    within_10: float
-    spearman: float
+    calibration: Calibration
+    noise_floor: float
+    table: Score
+    measured_us: tuple[float, ...]
+    predicted_us: tuple[float, ...]
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Fidelity:
     """The grade of the tables that price one space at one precision policy. Shares, not percent; microseconds.
 
     `noise_floor` is the mean difference between two independent timings of the same networks: no prediction can be
     proved better than that. `baseline` is multiply-accumulates with an affine fit, `raw` the sum of rows without one.
+    The flat figures are those of the minimum; `statistics` has all of them, and `samples` how many each network had.
     """
 
     engine: str
@@ -69,6 +97,21 @@ class Fidelity:
     versions: dict[str, str]
     measured_us: tuple[float, ...]
     predicted_us: tuple[float, ...]
+    statistics: dict[str, Judged] = field(default_factory=dict)
+    samples: tuple[int, ...] = ()
+
+    def judged(self, statistic: str = "min") -> Judged:
+        """The grade of one statistic; HwnasError where the card is older than that statistic's grade."""
+        if statistic == "min":
+            return Judged(self.calibration, self.noise_floor, self.table, self.measured_us, self.predicted_us)
+        if statistic not in STATISTICS:
+            raise unknown("statistic", statistic, STATISTICS)
+        if statistic not in self.statistics:
+            raise HwnasError(
+                f"the grade of {self.engine} {self.policy} ({self.measured_at}) says nothing of {statistic}",
+                hint="hwnas measure --refresh on the device grades every statistic",
+            )
+        return self.statistics[statistic]
 
     @property
     def trusted(self) -> bool:
@@ -77,8 +120,8 @@ class Fidelity:
 
     @property
     def answers(self) -> tuple[object, ...]:
-        """What was graded: equal for two calls that would give the same grade."""
-        return self.rows, self.seed, self.threads, self.n_fit, self.n_test, self.versions.get("engine")
+        """What was graded: equal for two calls that would give the same grade by the same engine."""
+        return self.rows, self.seed, self.threads, self.n_fit, self.n_test
 
     def require_quiet(self) -> None:
         """Raise CheckFailed when the machine was too noisy."""
@@ -116,38 +159,42 @@ def whole_nets(
     threads: int = 1,
     progress: bool = True,
     plan: Plan | None = None,
+    statistic: str = "min",
+    renewal: Renewal | None = None,
 ) -> Fidelity:
     """Grade the device's tables on random networks of `space`, and keep the grade in the device's card.json.
 
     `policy` labels what the space is restricted to ("int8", "mixed"). Missing rows are measured first. A finished
-    grade of the same space, rows, engine version and threads is returned without measuring anything.
+    grade of the same space, rows, engine version and threads is returned without measuring anything, as long as it
+    tells of `statistic`; where the engine is not here, its rows and its grade are taken as they are. `renewal`
+    is for rows of another engine version, and grades anew where it asks for every row.
     Raises HwnasError when the space has fewer than 8 different networks or one of them cannot be measured.
     """
-    networks = distinct_networks(space, n_fit + n_test, seed)
+    renewal = renewal or Renewal()
+    fill = partial(
+        measure_missing, engine=engine, device=device, tables_dir=tables_dir, threads=threads, progress=progress,
+        renewal=Renewal(stale=renewal.stale), plan=plan,
+    )  # fmt: skip
+    networks = _measurable_networks(space, n_fit + n_test, seed, fill)
     n_fit = round(len(networks) * n_fit / (n_fit + n_test))
-    operators = [operator for network in networks for operator in network.operators]
-    measure_missing(operators, engine, device, tables_dir, threads, progress, plan=plan)
     sums, rows = _row_sums(networks, engine, device, tables_dir, threads)
+    asked = (rows, seed, threads, n_fit, len(networks) - n_fit)
     found = stored_fidelity(space, engine, device, tables_dir, policy)
-    backend = backend_for(engine, device, threads, tables_dir)
-    asked = (rows, seed, threads, n_fit, len(networks) - n_fit, backend.version)
-    if found is not None and asked == found.answers:
+    version = engine_version(engine, device)
+    if (
+        found is not None
+        and not renewal.every
+        and asked == found.answers
+        and (statistic == "min" or statistic in found.statistics)
+        and version in (None, found.versions.get("engine"))
+    ):
         return found
-    with bar(f"timing whole networks on {device.name}, {engine}", progress) as update:
-
-        def timed() -> np.ndarray:
-            """Minima of the networks, each loaded afresh."""
-            runners = []
-            for done, network in enumerate(networks):
-                update(done, len(networks), "loading")
-                runners.append(backend.network(network, seed))
-            update(len(networks), len(networks), "timing")
-            return _minima(runners, plan)
-
-        measured, noise = _timed_twice(timed)
-    features = np.stack([sums, [float(len(n)) for n in networks], np.ones(len(networks))], axis=1)
-    fit = fit_calibration(features[:n_fit], measured[:n_fit])
-    predicted = fit.slope * (sums + fit.per_operator_us * features[:, 1]) + fit.intercept_us
+    backend = backend_for(engine, device, threads, tables_dir)
+    loads = _loads(networks, backend, seed, device, tables_dir, progress, plan)
+    blocks = np.array([float(len(network)) for network in networks])
+    judged = {name: _judge(name, sums[name], blocks, loads, n_fit) for name in STATISTICS}
+    least = judged["min"]
+    measured = np.array(least.measured_us)
     fidelity = Fidelity(
         engine,
         policy,
@@ -156,40 +203,77 @@ def whole_nets(
         len(networks) - n_fit,
         seed,
         threads,
-        noise,
-        table=score(predicted[n_fit:], measured[n_fit:]),
+        least.noise_floor,
+        table=least.table,
         baseline=score(_flops_baseline(networks, measured, n_fit), measured[n_fit:]),
-        raw=score(sums[n_fit:], measured[n_fit:]),
-        calibration=fit,
+        raw=score(sums["min"][n_fit:], measured[n_fit:]),
+        calibration=least.calibration,
         rows=rows,
         command=command_line(),
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions() | {"engine": backend.version},
-        measured_us=tuple(measured.tolist()),
-        predicted_us=tuple(predicted.tolist()),
+        measured_us=least.measured_us,
+        predicted_us=least.predicted_us,
+        statistics=judged,
+        samples=tuple(sum(len(timing.samples_us) for timing in of) for of in zip(*loads, strict=True)),
     )
     update_card(card_path(tables_dir, device), device, "networks", _key(space, engine, policy), asdict(fidelity))
     return fidelity
+
+
+def _judge(
+    statistic: str, sums: np.ndarray, blocks: np.ndarray, loads: Sequence[Sequence[Timing]], n_fit: int
+) -> Judged:
+    """Fit one statistic on the first `n_fit` networks and grade it on the others."""
+    measured = np.array([of_loads(of, statistic) for of in zip(*loads, strict=True)])
+    features = np.stack([sums, blocks, np.ones(len(sums))], axis=1)
+    fit = fit_calibration(features[:n_fit], measured[:n_fit])
+    predicted = fit.slope * (sums + fit.per_operator_us * blocks) + fit.intercept_us
+    return Judged(
+        fit,
+        _noise(loads, statistic),
+        score(predicted[n_fit:], measured[n_fit:]),
+        tuple(measured.tolist()),
+        tuple(predicted.tolist()),
+    )
 
 
 def stored_fidelity(
     space: SearchSpace, engine: str, device: DeviceProfile, tables_dir: Path, policy: str
 ) -> Fidelity | None:
     """The grade in the device's card for this space, engine and policy, or None where there is none yet."""
-    path = card_path(tables_dir, device)
+    path, key = card_path(tables_dir, device), _key(space, engine, policy)
     if not path.exists():
         return None
-    entry = read_card(path).get("networks", {}).get(_key(space, engine, policy))
-    if entry is None:
-        return None
-    if not isinstance(entry, dict) or set(entry) != {field.name for field in fields(Fidelity)}:
-        raise HwnasError(
-            f"{path}: the entry for {_key(space, engine, policy)} is not a grade",
-            hint="delete the card and measure again",
-        )
-    scores = {name: Score(**entry[name]) for name in ("table", "baseline", "raw")}
-    series = {name: tuple(entry[name]) for name in ("measured_us", "predicted_us")}
-    return Fidelity(**{**entry, **scores, **series, "calibration": calibration_of(entry)})
+    entry = section(read_card(path), "networks", path).get(key)
+    return None if entry is None else read_grade(entry, f"{path}: the entry for {key}")
+
+
+def read_grade(entry: Any, where: str) -> Fidelity:
+    """The grade that a card's entry holds, checked whole; HwnasError names `where` and what is wrong first."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        grade: Fidelity = TypeAdapter(Fidelity).validate_json(json.dumps(entry))
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise _no_grade(where, f"{place}: {first['msg'].lower()}") from None
+    except RecursionError:
+        raise _no_grade(where, "it is nested too deeply") from None
+    count = grade.n_fit + grade.n_test
+    if min(grade.n_fit, grade.n_test) < 1 or not set(grade.statistics) <= set(STATISTICS):
+        raise _no_grade(where, f"it takes networks to fit and to test on, and statistics among {', '.join(STATISTICS)}")
+    for judged in (grade.judged("min"), *grade.statistics.values()):
+        calibration_of(asdict(judged))
+        lengths = {len(judged.measured_us), len(judged.predicted_us)}
+        if lengths != {count} or min(judged.measured_us) <= 0 or judged.noise_floor < 0:
+            raise _no_grade(where, f"each statistic takes {count} measured latencies above 0 and as many predicted")
+    return grade
+
+
+def _no_grade(where: str, problem: str) -> HwnasError:
+    return HwnasError(f"{where} is not a grade: {problem}", hint="move the card away and measure again")
 
 
 def space_digest(space: SearchSpace) -> str:
@@ -198,66 +282,38 @@ def space_digest(space: SearchSpace) -> str:
     return digest([choices, [str(operator) for operator in space.operators()]])
 
 
-def distinct_networks(space: SearchSpace, count: int, seed: int) -> list[Network]:
-    """`count` random networks that differ, fewer where the space has fewer; HwnasError below 8."""
+def distinct_networks(
+    space: SearchSpace, count: int, seed: int, without: Collection[Operator] = frozenset()
+) -> list[Network]:
+    """`count` random networks that differ and use none of `without`, or fewer in a small space; HwnasError below 8."""
     rng = np.random.default_rng(seed)
     found: dict[tuple[object, ...], Network] = {}
     for _ in range(count * DRAWS_PER_NETWORK):
         network = space.lower(space.random(rng))
-        found.setdefault(network.operators, network)
+        if not any(operator in without for operator in network.operators):
+            found.setdefault(network.operators, network)
         if len(found) == count:
             break
     if len(found) < LEAST_NETWORKS:
+        left = f" without the {len(without)} blocks that could not be measured" if without else ""
         raise HwnasError(
-            f"space {space.name!r} has {len(found)} different networks; grading takes at least {LEAST_NETWORKS}",
+            f"space {space.name!r} has {len(found)} different networks{left}; grading takes at least {LEAST_NETWORKS}",
             hint="give the space more options",
         )
     return list(found.values())
 
 
-def fit_calibration(features: np.ndarray, measured: np.ndarray) -> Calibration:
-    """Robust least squares of relative errors over columns (sum of rows, number of blocks, 1), microseconds.
-
-    The column of blocks is used only where leaving networks out one by one says that it predicts better; a negative
-    slope (too few or too noisy networks) falls back to a plain ratio.
-    """
-    candidates = [[0, 2]] if np.ptp(features[:, 1]) == 0 else [[0, 2], [0, 1, 2]]
-    best = min(candidates, key=lambda columns: _left_out_error(features[:, columns], measured))
-    weights = np.zeros(3)
-    weights[best] = _relative_least_squares(features[:, best], measured)
-    slope, per_block, intercept = (float(weight) for weight in weights)
-    if slope <= 0:
-        return Calibration(float(np.median(measured / features[:, 0])))
-    return Calibration(slope, intercept, per_block / slope)
-
-
-def score(predicted: np.ndarray, measured: np.ndarray) -> Score:
-    """How close the predictions are; arrays (n,) in one unit."""
-    from scipy.stats import spearmanr
-
-    errors = np.abs(predicted - measured) / measured
-    flat = np.ptp(predicted) == 0 or np.ptp(measured) == 0
-    rank = 0.0 if flat else float(spearmanr(predicted, measured).statistic)
-    return Score(float(errors.mean()), float((errors <= 0.10).mean()), rank)
-
-
-def _relative_least_squares(columns: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Weights that minimise relative errors, squared up to HUBER and linear beyond: one bad network bends no fit."""
-    scaled, trust = columns / measured[:, None], np.ones(len(measured))
-    for _ in range(20):
-        solution: np.ndarray = np.linalg.lstsq(scaled * trust[:, None], trust, rcond=None)[0]
-        trust = np.sqrt(np.minimum(1.0, HUBER / np.maximum(np.abs(scaled @ solution - 1.0), HUBER / 1e3)))
-    return solution
-
-
-def _left_out_error(columns: np.ndarray, measured: np.ndarray) -> float:
-    """Mean relative error of each network predicted from a fit on the others."""
-    errors = []
-    for left in range(len(measured)):
-        kept = np.arange(len(measured)) != left
-        weights = _relative_least_squares(columns[kept], measured[kept])
-        errors.append(abs(float(columns[left] @ weights) / float(measured[left]) - 1.0))
-    return float(np.mean(errors))
+def _measurable_networks(
+    space: SearchSpace, count: int, seed: int, fill: Callable[[list[Operator]], Report]
+) -> list[Network]:
+    """Random networks whose every row is there, measured now where missing; those with a failed row are drawn again."""
+    failed: frozenset[Operator] = frozenset()
+    while True:
+        networks = distinct_networks(space, count, seed, failed)
+        report = fill([operator for network in networks for operator in network.operators])
+        if not report.failed:
+            return networks
+        failed |= {operator for operator, _ in report.failed}
 
 
 def _flops_baseline(networks: Sequence[Network], measured: np.ndarray, n_fit: int) -> np.ndarray:
@@ -266,41 +322,58 @@ def _flops_baseline(networks: Sequence[Network], measured: np.ndarray, n_fit: in
 
     macs = [sum(ops.macs(operator) for operator in network.operators) for network in networks]
     columns = np.stack([np.asarray(macs, dtype=np.float64), np.ones(len(networks))], axis=1)
-    predicted: np.ndarray = columns[n_fit:] @ _relative_least_squares(columns[:n_fit], measured[:n_fit])
+    predicted: np.ndarray = columns[n_fit:] @ relative_least_squares(columns[:n_fit], measured[:n_fit])
     return predicted
 
 
 def _row_sums(
     networks: Sequence[Network], engine: str, device: DeviceProfile, tables_dir: Path, threads: int
-) -> tuple[np.ndarray, str]:
-    """Sum of rows of each network, and a digest of the rows used."""
+) -> tuple[dict[str, np.ndarray], str]:
+    """For every statistic the sum of rows of each network, and a digest of the rows used."""
     used = {operator for network in networks for operator in network.operators}
     tables: dict[str, LatencyTable] = {
         p: open_table(tables_dir, device, engine, p, threads) for p in PRECISIONS if any(o.precision == p for o in used)
     }
-    rows = {operator: tables[operator.precision].latency_us(operator) for operator in used}
-    sums = np.array([sum(rows[operator] for operator in network.operators) for network in networks])
-    return sums, digest(sorted((str(operator), latency) for operator, latency in rows.items()))
+    sums = {}
+    for name in STATISTICS:
+        rows = {operator: tables[operator.precision].latency_us(operator, name) for operator in used}
+        sums[name] = np.array([sum(rows[operator] for operator in network.operators) for network in networks])
+    least = [(str(operator), tables[operator.precision].latency_us(operator)) for operator in used]
+    return sums, digest(sorted(least))
 
 
-def _timed_twice(timed: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
-    """Minima of both timings, and the mean difference between the two; both once more where that is too large."""
-    first, second = timed(), timed()
-    if _difference(first, second) > NOISE_LIMIT:
-        first, second = np.minimum(first, timed()), np.minimum(second, timed())
-    return np.minimum(first, second), _difference(first, second)
+def _loads(
+    networks: Sequence[Network], backend: Backend, seed: int, device: DeviceProfile, tables_dir: Path, progress: bool,
+    plan: Plan | None,
+) -> list[list[Timing]]:  # fmt: skip
+    """Every load's timings of all networks; twice as many loads where the machine was too noisy for its minima."""
+    loads: list[list[Timing]] = []
+    with bar(f"timing whole networks on {device.name}, {backend.name}", progress) as update:
+        while len(loads) < LOADS or (len(loads) < 2 * LOADS and _noise(loads, "min") > NOISE_LIMIT):
+            runners = []
+            for done, network in enumerate(networks):
+                update(done, len(networks), f"loading, load {len(loads) + 1}")
+                runners.append(backend.network(network, seed))
+            update(len(networks), len(networks), f"timing, load {len(loads) + 1}")
+            with device_clock(tables_dir, device):
+                outcomes = measure_together(runners, plan)
+            loads.append([_timing(outcome) for outcome in outcomes])
+    return loads
 
 
-def _difference(first: np.ndarray, second: np.ndarray) -> float:
-    return float((np.abs(first - second) / np.minimum(first, second)).mean())
+def _timing(outcome: Timing | Exception) -> Timing:
+    if isinstance(outcome, Exception):
+        raise HwnasError(f"a random network could not be measured: {' '.join(str(outcome).split())[:300]}")
+    return outcome
 
 
-def _minima(runners: Sequence[Runner], plan: Plan | None) -> np.ndarray:
-    outcomes = measure_together(runners, plan)
-    for outcome in outcomes:
-        if isinstance(outcome, Exception):
-            raise HwnasError(f"a random network could not be measured: {' '.join(str(outcome).split())[:300]}")
-    return np.array([outcome.latency_us for outcome in outcomes if not isinstance(outcome, Exception)])
+def _noise(loads: Sequence[Sequence[Timing]], statistic: str) -> float:
+    """The mean difference between independent timings of the same networks, as a share: of each two loads, or, where
+    they were doubled, of the medians of the two halves."""
+    parts = [loads[::2], loads[1::2]] if len(loads) > LOADS else [[load] for load in loads]
+    figures = [np.array([of_loads(of, statistic) for of in zip(*part, strict=True)]) for part in parts]
+    pairs = [(a, b) for i, a in enumerate(figures) for b in figures[i + 1 :]]
+    return float(np.mean([(np.abs(a - b) / np.minimum(a, b)).mean() for a, b in pairs]))
 
 
 def _key(space: SearchSpace, engine: str, policy: str) -> str:

@@ -61,6 +61,36 @@ def probe_local() -> DeviceProfile:
     )
 
 
+def differences(device: DeviceProfile) -> list[str]:
+    """What tells this machine from the profile of one, in words; empty where the profile is this machine's.
+
+    Only what the profile gives is compared, and not what may change on one machine: cores, memory, frequency, governor.
+    """
+    here, found = probe_local(), []
+    if " ".join(device.cpu.model.value.split()).lower() != " ".join(here.cpu.model.value.split()).lower():
+        found.append(f"processor {here.cpu.model.value}, not {device.cpu.model.value}")
+    wanted, have = set(device.cpu.isa.value), set(here.cpu.isa.value)
+    if wanted != have:
+        parts = [("without", wanted - have), ("with", have - wanted)]
+        found.append("instruction sets " + ", ".join(f"{word} {' '.join(sorted(p))}" for word, p in parts if p))
+    for name in ("l1d_bytes", "l2_bytes", "l3_bytes"):
+        said, is_ = getattr(device.cpu, name), getattr(here.cpu, name)
+        if said is not None and (is_ is None or is_.value != said.value):
+            found.append(f"{name} {is_.value if is_ else 'unknown'}, not {said.value}")
+    if device.target not in _runnable(here.target):
+        found.append(f"compiler target {here.target}, not {device.target}")
+    return found
+
+
+def _runnable(target: str) -> set[str]:
+    """The targets whose code a machine of `target` runs: itself, and the less capable ones of its family."""
+    for family in (_X86_TARGETS, _ARM_TARGETS):
+        names = [name for name, _ in family]
+        if target in names:
+            return {"host", *names[names.index(target) :]}
+    return {"host", target, target.partition("-")[0]}
+
+
 def pick_target(machine: str, flags: Iterable[str]) -> str:
     """The compiler target (kernels/target.py) for this architecture and these CPU features; `host` where none fits."""
     machine, have = machine.lower(), set(flags)

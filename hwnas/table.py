@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from hwnas.card import Calibration, locked
@@ -10,15 +13,23 @@ from hwnas.cost import OperatorCost
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
 from hwnas.network import Operator, describe
-from hwnas.paths import write_text
+from hwnas.paths import read_text, write_text
 from hwnas.table_format import Measurement, TableHeader, parse_table, table_text
 
 __all__ = ["LatencyTable", "Measurement", "TableHeader", "energy_cost", "latency_cost", "open_table", "table_path"]
+
+SIZE_LIMIT = 1 << 30  # 100,000 rows with all their samples
 
 
 def table_path(tables_dir: Path, device: DeviceProfile, engine: str, precision: str) -> Path:
     """`<tables>/<device>/<engine>-<precision>.csv`."""
     return Path(tables_dir) / device.folder / f"{engine}-{precision}.csv"
+
+
+def earlier_path(path: Path, engine_version: str, number: int = 1) -> Path:
+    """Where rows go that are measured again: `earlier/<table>.<engine version>[.<number>].csv` beside the table."""
+    version = re.sub(r"[^A-Za-z0-9.]+", "-", engine_version).strip("-.")[:80] or "unknown"
+    return path.parent / "earlier" / f"{path.stem}.{version}{f'.{number}' if number > 1 else ''}.csv"
 
 
 class LatencyTable:
@@ -48,12 +59,17 @@ class LatencyTable:
         wanted = dict.fromkeys(operator for operator in operators if operator.precision == self.header.precision)
         return [o for o in wanted if o not in self.rows or (retry_failed and not self.rows[o].ok)]
 
-    def add(self, measurements: Iterable[Measurement], replace: bool = False) -> None:
+    def stale(self, operators: Iterable[Operator], engine_version: str) -> list[Operator]:
+        """Those whose row was measured by another version of the engine, each once."""
+        wanted = dict.fromkeys(operator for operator in operators if operator in self.rows)
+        return [o for o in wanted if self.rows[o].engine_version != engine_version]
+
+    def add(self, measurements: Iterable[Measurement], replace: bool = False, set_aside: bool = False) -> None:
         """Save rows: the file is read again and rewritten whole under a lock, so two processes lose nothing.
 
         A good row that is already there stays, so that costs do not change under a search that reads them; a failed
-        one gives way. `replace` makes the new row win. Raises HwnasError, with the file as it was, when
-        it cannot be written.
+        one gives way. `replace` makes the new row win; `set_aside` keeps what it replaces in `earlier/` beside the
+        table. Raises HwnasError, with the file as it was, when it cannot be written.
         """
         new = list(measurements)
         for row in new:
@@ -63,11 +79,29 @@ class LatencyTable:
             stored = self._read()
             if stored is not None and stored != self.header:
                 raise _other_table(self.path, stored, self.header)
+            if replace and set_aside:
+                self._set_aside([self.rows[row.operator] for row in new if row.operator in self.rows])
             for row in new:
                 old = self.rows.get(row.operator)
                 if old is None or replace or not old.ok:
                     self.rows[row.operator] = row
             write_text(self.path, table_text(self.header, self.rows.values()))
+
+    def _set_aside(self, rows: Sequence[Measurement]) -> None:
+        """Adds rows to `earlier/<table>.<engine version>.csv`, a table like this one; to a second one where an operator
+        is in the first already. The caller holds this table's lock."""
+        for version in dict.fromkeys(row.engine_version for row in rows):
+            left = [row for row in rows if row.engine_version == version]
+            for number in count(1):
+                path = earlier_path(self.path, version, number)
+                with locked(path):
+                    kept = LatencyTable(path, self.header)
+                    new = [row for row in left if kept.rows.get(row.operator) is None]
+                    left = [row for row in left if kept.rows.get(row.operator) not in (None, row)]
+                    kept.rows |= {row.operator: row for row in new}
+                    write_text(path, table_text(kept.header, kept.rows.values()))
+                if not left:
+                    break
 
     def row(self, operator: Operator) -> Measurement:
         """The good row of `operator`; HwnasError with the nearest rows, or with the reason why its row failed."""
@@ -81,13 +115,13 @@ class LatencyTable:
         if not row.ok:
             raise HwnasError(
                 f"{self.path}: {operator} could not be measured: {row.reason}",
-                hint="leave that option out of the space, or retry failed rows",
+                hint="leave that option out of the space, or hwnas measure --retry-failed",
             )
         return row
 
-    def latency_us(self, operator: Operator) -> float:
-        """The row's statistic (the minimum), microseconds."""
-        latency = self.row(operator).latency_us
+    def latency_us(self, operator: Operator, statistic: str = "min") -> float:
+        """The row's `min`, `p50`, `p90` or `p99`, microseconds."""
+        latency = self.row(operator).statistic(statistic)
         assert latency is not None  # the reader and the harness give every good row one
         return latency
 
@@ -102,14 +136,9 @@ class LatencyTable:
         return energy
 
     def _read(self) -> TableHeader | None:
-        try:
-            text = self.path.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        if not self.path.exists():
             return None
-        except OSError as problem:
-            raise HwnasError(f"cannot read {self.path}: {problem.strerror}") from None
-        except UnicodeDecodeError:
-            raise HwnasError(f"{self.path} is not UTF-8 text", hint="the file was left as it is") from None
+        text = read_text(self.path, SIZE_LIMIT)
         header, rows = parse_table(self.path, text)
         self.rows = {row.operator: row for row in rows}
         return header
@@ -143,10 +172,16 @@ def open_table(tables_dir: Path, device: DeviceProfile, engine: str, precision: 
     return LatencyTable(table_path(tables_dir, device, engine, precision), header)
 
 
-def latency_cost(tables: Sequence[LatencyTable], calibration: Calibration | None = None) -> OperatorCost:
-    """Latency in microseconds from tables of different precisions, calibrated on whole networks where given."""
+def latency_cost(
+    tables: Sequence[LatencyTable], calibration: Calibration | None = None, statistic: str = "min"
+) -> OperatorCost:
+    """Latency in microseconds from tables of different precisions, calibrated on whole networks where given.
+
+    `statistic` is which one of each row is summed; the calibration must be that statistic's own. A block that could not
+    be measured costs infinitely much: no limit is met with it.
+    """
     fit = calibration or Calibration()
-    lookup = _by_precision(tables, LatencyTable.latency_us)
+    lookup = _by_precision(tables, lambda table, operator: table.latency_us(operator, statistic))
     return OperatorCost(
         "latency", "us", lambda o: lookup(o) + fit.per_operator_us, slope=fit.slope, intercept=fit.intercept_us
     )
@@ -178,6 +213,7 @@ def _by_precision(
                 f"no {operator.precision} table was given for {operator}",
                 hint=f"have {', '.join(by_precision) or 'none'}",
             )
-        return read(table, operator)
+        failed = operator in table and not table.rows[operator].ok
+        return math.inf if failed else read(table, operator)
 
     return of

@@ -13,6 +13,7 @@ import torch
 
 from hwnas.data import Data, Raw, linear_baseline, load_data, prepare
 from hwnas.errors import HwnasError
+from hwnas.plug import Trust
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (60, 3, 8, 8)).astype(np.uint8)
@@ -72,7 +73,7 @@ def test_an_image_folder_is_read_by_class(tmp_path: Path) -> None:
         load_data({"use": "folder", "path": str(tmp_path), "size": 8})
 
 
-def test_a_torch_dataset_is_read_by_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_dataset_is_read_by_import_path(tmp_path: Path) -> None:
     (tmp_path / "my_images.py").write_text(
         "import numpy, torch\n"
         "class Mine(torch.utils.data.Dataset):\n"
@@ -82,11 +83,11 @@ def test_a_torch_dataset_is_read_by_import_path(tmp_path: Path, monkeypatch: pyt
         "        if i >= self.count: raise IndexError\n"
         "        return torch.full((1, 8, 8), float(i)), i % 3\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    data = load_data({"use": "my_images:Mine", "count": 30})
+    beside = Trust(beside=tmp_path)
+    data = load_data({"use": "my_images:Mine", "count": 30}, beside)
     assert sum(data.sizes().values()) == 30
     with pytest.raises(HwnasError, match="nearest: count"):
-        load_data({"use": "my_images:Mine", "cuont": 30})
+        load_data({"use": "my_images:Mine", "cuont": 30}, beside)
     sys.modules.pop("my_images")
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from hwnas.device import list_devices, load_device, packaged_folder
+from hwnas.device import DeviceProfile, list_devices, load_device, named_probe, packaged_folder, profile_text
 from hwnas.errors import HwnasError
 from hwnas.kernels.target import known_targets, parse_target
-from hwnas.probe import pick_target
+from hwnas.measure.backend import backend_for, engine_version, why_not_here
+from hwnas.probe import differences, pick_target
 
 GOOD = """\
 format: 1
@@ -125,7 +127,7 @@ def test_an_unknown_device_is_refused_with_the_nearest_name() -> None:
         (GOOD.replace("format: 1", "format: 2"), "format: .*got 2"),
         (GOOD.replace("description: a board\n", ""), "key 'description' must be given"),
         (GOOD.replace("connection: none", "connection: made-up"), "`costs` must be given if, and only if"),
-        (GOOD.replace("[asimd]", "[asimd"), r"board.yaml:\d+:\d+ is not YAML"),
+        (GOOD.replace("[asimd]", "[asimd"), r"board.yaml:\d+:\d+ is not valid YAML"),
         ("- a\n- list\n", "must hold a mapping"),
         ("", "must hold a mapping"),
     ],
@@ -142,5 +144,71 @@ def test_a_profile_that_is_not_text_or_not_there_is_refused(tmp_path: Path) -> N
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(HwnasError, match="not UTF-8"):
         load_device(tmp_path / "x.yaml")
-    with pytest.raises(HwnasError, match="No such file"):
+    with pytest.raises(HwnasError, match="does not exist"):
         load_device(tmp_path / "none.yaml")
+
+
+def test_a_probe_is_a_profile_file_that_loads_as_the_same_device(tmp_path: Path) -> None:
+    probed = named_probe("my-board")
+    path = tmp_path / "x.yaml"
+    path.write_text(profile_text(probed))
+    loaded = load_device(path)
+    assert loaded == probed and loaded.digest == load_device("local").digest
+    assert why_not_here(loaded) is None
+
+
+def test_what_an_older_version_printed_as_json_is_a_profile_too() -> None:
+    assert load_device(Path(__file__).parent / "written_by_7c13fb3" / "probe.json").cpu.model.source == "/proc/cpuinfo"
+
+
+@pytest.mark.parametrize("name", ["My Board", "../x", "", "raspberry-pi-5"])
+def test_a_probe_is_not_named_as_what_ships_or_as_no_folder_can_be(name: str) -> None:
+    with pytest.raises(HwnasError, match="name"):
+        named_probe(name)
+
+
+def changed(path: str, value: object) -> DeviceProfile:
+    """This machine's profile with one value changed."""
+    data = yaml.safe_load(profile_text(named_probe("board")))
+    place = data
+    *parents, last = path.split(".")
+    for key in parents:
+        place = place.setdefault(key, {"value": 0, "source": "a datasheet"})
+    place[last] = value
+    return DeviceProfile.model_validate(data)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("cpu.model.value", "Cortex-A76", "processor .*, not Cortex-A76"),
+        ("cpu.isa.value", ["asimd", "i8mm"], "instruction sets without asimd i8mm"),
+        ("cpu.l1d_bytes.value", 12345, r"l1d_bytes \d+, not 12345|l1d_bytes unknown, not 12345"),
+        ("cpu.l2_bytes.value", 12345, "l2_bytes .*, not 12345"),
+        ("cpu.l3_bytes.value", 12345, "l3_bytes .*, not 12345"),
+        ("target", "cortex-m7", "compiler target .*, not cortex-m7"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["onnxruntime", "tvm"])
+def test_a_profile_of_another_machine_is_not_timed_here_though_it_says_local(
+    path: str, value: object, told: str, engine: str
+) -> None:
+    device = changed(path, value)
+    assert engine_version(engine, device) is None
+    with pytest.raises(HwnasError, match=f"device board is not this machine, which differs: {told}") as caught:
+        backend_for(engine, device)
+    assert "hwnas devices probe" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_may_change_on_one_machine_is_not_compared() -> None:
+    for path in ("cpu.cores.value", "cpu.governor.value", "memory_bytes.value"):
+        assert differences(changed(path, "powersave" if "governor" in path else 3)) == []
+
+
+def test_a_less_capable_target_of_the_same_family_runs_here() -> None:
+    targets = {"x86_64": "x86-ssse3", "aarch64": "aarch64"}
+    here = load_device("local")
+    least = targets.get(parse_target(here.target).arch)
+    if least is None or here.target == "host":
+        pytest.skip("this machine's family has one target")
+    assert differences(changed("target", least)) == []

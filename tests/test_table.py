@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -85,6 +86,35 @@ def test_a_good_row_stays_and_a_failed_one_gives_way(tmp_path: Path) -> None:
     assert (table.latency_us(block(8)), table.latency_us(block(16))) == (1.0, 3.0)
     table.add([row(block(8), 2.0)], replace=True)
     assert LatencyTable(table.path).latency_us(block(8)) == 2.0
+
+
+def versioned(operator: Operator, latency_us: float, version: str) -> Measurement:
+    return dataclasses.replace(row(operator, latency_us), engine_version=version)
+
+
+def test_what_a_new_row_replaces_is_set_aside_by_engine_version_and_never_lost(tmp_path: Path) -> None:
+    table = LatencyTable(tmp_path / "t.csv", HEADER)
+    old = [versioned(block(8), 1.0, "onnxruntime 1.0"), versioned(block(16), 2.0, "onnxruntime 1.0")]
+    table.add(old)
+    assert table.stale([block(8), block(24)], "onnxruntime 1.1") == [block(8)]
+    for latency, version in ((3.0, "onnxruntime 1.0"), (4.0, "onnxruntime 1.1"), (5.0, "onnxruntime 1.1")):
+        table.add([versioned(block(8), latency, version)], replace=True, set_aside=True)
+    assert LatencyTable(table.path).latency_us(block(8)) == 5.0
+    kept = {path.name: LatencyTable(path).rows for path in (tmp_path / "earlier").glob("*.csv")}
+    assert {name: [r.latency_us for r in rows.values()] for name, rows in kept.items()} == {
+        "t.onnxruntime-1.0.csv": [1.0],
+        "t.onnxruntime-1.0.2.csv": [3.0],
+        "t.onnxruntime-1.1.csv": [4.0],
+    }
+    assert kept["t.onnxruntime-1.0.csv"][block(8)] == old[0]
+
+
+def test_a_block_that_could_not_be_measured_costs_infinitely_much(tmp_path: Path) -> None:
+    table = LatencyTable(tmp_path / "t.csv", HEADER)
+    table.add([row(block(8), energy_uj=1.0), failed(block(16))])
+    for cost in (latency_cost([table]), energy_cost([table])):
+        assert cost(network(block(8), block(16))) == float("inf")
+        assert cost(network(block(8))) < float("inf")
 
 
 def test_a_missing_row_is_refused_with_the_nearest_rows_and_what_to_do(tmp_path: Path) -> None:

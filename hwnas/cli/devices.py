@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from hwnas.cli._output import Json, print_json, results_console
-from hwnas.device import DeviceProfile, list_devices, load_device, probe_local
+from hwnas.device import DeviceProfile, list_devices, load_device, named_probe, profile_text
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
@@ -19,7 +19,7 @@ def devices(context: typer.Context, json_output: Json = False) -> None:
     \b
         hwnas devices                         the known devices
         hwnas devices show raspberry-pi-5     one profile, every number with its source
-        hwnas devices probe --json            this machine
+        hwnas devices probe > my-board.yaml   this machine
 
     A profile is one YAML file in devices/ (or in ./devices, or any path): what the device is and which compiler target
     it needs. `local` is this machine, probed anew each time.
@@ -71,16 +71,26 @@ def show(
 
 
 @app.command(short_help="This machine as a profile.")
-def probe(context: typer.Context, json_output: Json = False) -> None:
+def probe(
+    context: typer.Context,
+    name: Annotated[str, typer.Option(help="The profile's name, and that of its tables folder.")] = "local",
+    json_output: Json = False,
+) -> None:
     """Examples:
 
     \b
-        hwnas devices probe
+        hwnas devices probe --name my-board > my-board.yaml
+        hwnas measure my.yaml --device my-board.yaml
         hwnas devices probe --json
 
-    This machine as a profile: model, cores, instruction sets, caches, memory, governor.
+    This machine as a profile file: model, cores, instruction sets, caches, memory, governor, each with its source.
+    Copied to another machine with its tables folder, it is searched for there; nothing is timed there.
     """
-    _print_profile(probe_local(), json_output or context.obj)
+    profile = named_probe(name)
+    if json_output or context.obj:
+        _print_profile(profile, json_output=True)
+        return
+    print(f"# {_advice(profile)}\n{profile_text(profile)}", end="")
 
 
 def _summary(profile: DeviceProfile) -> dict[str, Any]:

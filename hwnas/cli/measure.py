@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
-from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
-from hwnas.cli._output import Json, keeping, print_json, results_console
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from hwnas.cli._job import Device, KeepStale, Limits, Out, RunPath, Trusted, job_of
+from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
+from hwnas.errors import HwnasError
+
+Refresh = Annotated[bool, typer.Option("--refresh", help="Measure and grade everything again; old rows are set aside.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try blocks again that could not be measured.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how many rows are missing and how long they take; end.")]
 
 
 def measure(
-    run_file: RunPath, out: Out = None, limit: Limits = None, device: Device = None, json_output: Json = False
+    run_file: RunPath,
+    out: Out = None,
+    limit: Limits = None,
+    device: Device = None,
+    trust: Trusted = None,
+    refresh: Refresh = False,
+    retry_failed: RetryFailed = False,
+    keep_stale: KeepStale = False,
+    dry_run: DryRun = False,
+    json_output: Json = False,
 ) -> None:
     """Examples:
 
     \b
         hwnas measure examples/quickstart.yaml
-        hwnas measure my.yaml --json
+        hwnas measure my.yaml --dry-run
+        hwnas measure my.yaml --retry-failed --json
 
-    Only missing rows are measured. The grade (error, share within 10 %, rank correlation, noise floor, a baseline of
-    multiply-accumulates alone) goes into the device's card.json.
+    Only missing rows are measured, and those of another engine version; what a new row replaces is kept in earlier/
+    beside the table. The grade (error, share within 10 %, rank correlation, noise floor, a baseline of
+    multiply-accumulates alone) goes into the device's card.json. The run file's data set is not read where `space:`
+    gives in_channels and classes.
     """
+    if run_file.suffix == ".onnx":
+        raise HwnasError(f"{run_file} is a model, not a run file", hint=f"hwnas bench {run_file} times it")
+    if refresh and keep_stale:
+        raise HwnasError("--refresh measures every row again, --keep-stale keeps rows: give one of them")
+    from hwnas.measure.fill import Renewal
     from hwnas.pipeline import searching, tables
 
-    job = job_of(run_file, out, limit, device)
+    job = job_of(run_file, out, limit, device, trust)
+    job.renew(Renewal(stale=job.renewal.stale and not keep_stale, failed=retry_failed, every=refresh))
+    if dry_run:
+        _print_work(tables.dry_run(job), json_output)
+        return
     with keeping(f"the rows measured so far, in {job.config.tables}"):
-        reports = tables.measure(job)
+        reports = tables.measure(job, progress_lines())
         fidelities = tables.grade(job)
     ranges = searching.reachable(job, fidelities)
     lines = []
@@ -45,6 +76,15 @@ def measure(
         results_console().print(
             f"{target} can reach " + ", ".join(f"{n} {low:.6g} to {high:.6g}" for n, (low, high) in costs.items())
         )
+
+
+def _print_work(works: list[Any], json_output: bool) -> None:
+    """What is left to measure, a line each."""
+    if json_output:
+        print_json([asdict(work) for work in works])
+        return
+    for work in works:
+        results_console().print(str(work))
 
 
 def _table(lines: list[dict[str, object]]) -> object:

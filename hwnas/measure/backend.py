@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from hwnas.card import device_clock
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError, unknown
+from hwnas.extras import missing_extra
 from hwnas.measure.harness import Runner
 from hwnas.network import Network, Operator
+from hwnas.probe import differences
+
+if TYPE_CHECKING:
+    from hwnas.export.native.tiles import TileTable
 
 ENGINES = ("onnxruntime", "tvm")
 
@@ -47,6 +55,42 @@ def tiles_path(tables_dir: Path, device: DeviceProfile) -> Path:
     return Path(tables_dir) / device.folder / "tiles.json"
 
 
+def why_not_here(device: DeviceProfile) -> str | None:
+    """Why nothing can be timed on the device from here, as one line; None where it is this machine or made up.
+
+    A profile says `connection: local` of the machine that it was probed on, and may have been copied to another.
+    """
+    if device.connection == "none":
+        return f"device {device.name} is not this machine, so nothing can be timed on it from here"
+    different = differences(device) if device.connection == "local" else []
+    if not different:
+        return None
+    return f"device {device.name} is not this machine, which differs: {'; '.join(different)}"
+
+
+def tile_table(tables_dir: Path, device: DeviceProfile) -> TileTable:
+    """The device's tile choices. Tiles are timed in turn with everything else, and only on the device itself."""
+    from hwnas.export.native.tiles import TileTable
+
+    clock = functools.partial(device_clock, tables_dir, device)
+    here = device.connection == "local" and why_not_here(device) is None
+    return TileTable(tiles_path(tables_dir, device), device.target, time_missing=here, clock=clock)
+
+
+def engine_version(engine: str, device: DeviceProfile) -> str | None:
+    """What a row measured now would say of its engine; None where the engine cannot be asked from here."""
+    if device.connection == "made-up":
+        from hwnas.measure.null import NullBackend
+
+        return NullBackend.version
+    if why_not_here(device) is not None or engine not in ENGINES:
+        return None
+    try:
+        return str(importlib.import_module(f"hwnas.measure.{engine}").version())
+    except ImportError:
+        return None
+
+
 def backend_for(engine: str, device: DeviceProfile, threads: int = 1, tables_dir: Path | None = None) -> Backend:
     """The backend of an engine on a device: the null device answers for every engine with made-up costs."""
     if engine not in ENGINES:
@@ -59,15 +103,19 @@ def backend_for(engine: str, device: DeviceProfile, threads: int = 1, tables_dir
         from hwnas.measure.null import NullBackend
 
         return NullBackend(device)
-    if device.connection != "local":
+    elsewhere = why_not_here(device)
+    if elsewhere is not None:
         raise HwnasError(
-            f"device {device.name} is not this machine, so nothing can be timed on it from here",
-            hint="run the same command on it with --device local, and copy its latency_tables folder",
+            elsewhere,
+            hint="hwnas devices probe on it gives its profile, hwnas measure on it its tables folder: copy both here",
         )
-    if engine == "onnxruntime":
-        from hwnas.measure.onnxruntime import OnnxRuntimeBackend
+    try:
+        if engine == "onnxruntime":
+            from hwnas.measure.onnxruntime import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(threads)
-    from hwnas.measure.tvm import TvmBackend
+            return OnnxRuntimeBackend(threads)
+        from hwnas.measure.tvm import TvmBackend
 
-    return TvmBackend(device, threads, None if tables_dir is None else tiles_path(tables_dir, device))
+        return TvmBackend(device, threads, None if tables_dir is None else tile_table(tables_dir, device))
+    except ImportError as problem:
+        raise missing_extra(problem) or problem from None

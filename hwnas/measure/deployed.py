@@ -28,3 +28,12 @@ def deployed_runner(engine: str, artefact: Path, network: Network, device: Devic
         return SessionRunner(Path(artefact).read_bytes(), threads)
     except Exception as problem:  # ONNX Runtime raises many kinds for a damaged file
         raise HwnasError(f"{artefact} does not load in ONNX Runtime: {' '.join(str(problem).split())[:200]}") from None
+
+
+def deployed_energy(engine: str, runner: Runner, latency_us: float, device: DeviceProfile) -> tuple[float, str] | None:
+    """Microjoules of one run of an exported file and where the figure comes from; None where nothing can tell."""
+    if device.connection == "made-up":
+        return backend_for(engine, device).energy_uj(runner, latency_us)
+    from hwnas.measure.energy import rapl_energy_uj
+
+    return rapl_energy_uj(runner, latency_us)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from hwnas.card import card_path, command_line, update_card, versions
+from hwnas.card import card_path, command_line, device_clock, update_card, versions
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
-from hwnas.measure.backend import Backend, backend_for
+from hwnas.measure.backend import Backend, backend_for, engine_version
 from hwnas.measure.harness import Plan
 from hwnas.measure.rows import Load, disagreement, failed_row, row_of, timed_group
 from hwnas.network import PRECISIONS, Operator
@@ -32,8 +33,25 @@ DRIFT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Renewal:
+    """Which rows are measured although they are there: of another version of the engine, failed ones, or every one.
+
+    What a new row replaces is kept in `earlier/` beside the table.
+    """
+
+    stale: bool = True
+    failed: bool = False
+    every: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What one call of `measure_missing` did. `failed` pairs each operator without a latency with its reason."""
+    """What one call of `measure_missing` did. `failed` pairs each operator without a latency with its reason.
+
+    `stale` counts rows that another version of the engine measured and that were left as they are, `renewed` those
+    that were there and were measured again, `repeated` those loaded more often than planned as the machine was
+    disturbed.
+    """
 
     device: str
     engine: str
@@ -41,9 +59,25 @@ class Report:
     reused: int
     failed: tuple[tuple[Operator, str], ...]
     stale: int
+    renewed: int
     repeated: int
     seconds: float
     tables: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        """What a person is told of it."""
+        said = f"{self.engine}: {self.measured} rows measured, {self.reused} reused, {len(self.failed)} failed"
+        if self.renewed:
+            said += f"; {self.renewed} of them replaced older rows, kept in {self.tables[0].parent / 'earlier'}"
+        if self.stale:
+            said += f"; {self.stale} rows are of another version of the engine and were kept as asked"
+        if self.failed:
+            operator, reason = self.failed[0]
+            said += f"; no architecture with a failed block is picked, the first is {operator}: {reason}"
+        return said
+
+
+Clock = Callable[[], AbstractContextManager[None]]  # the turn to time something on the device
 
 
 class Ticker(Protocol):
@@ -59,33 +93,34 @@ def measure_missing(
     tables_dir: Path,
     threads: int = 1,
     progress: bool = True,
-    retry_failed: bool = False,
+    renewal: Renewal | None = None,
     plan: Plan | None = None,
 ) -> Report:
     """Measure the operators that the device's tables lack, each precision into its own table.
 
-    A failure becomes a row with its reason. Rows of an older engine version stay and are counted as `stale`;
-    `repeated` counts rows loaded more often than planned because the machine was disturbed.
+    A failure becomes a row with its reason. Rows of another version of the engine count as missing unless `renewal`
+    says otherwise. Where nothing is missing, no engine is needed.
     Raises HwnasError when the device or engine cannot be used or a table is malformed or unwritable.
     """
-    start = time.monotonic()
+    start, renewal = time.monotonic(), renewal or Renewal()
     wanted = list(dict.fromkeys(operators))
     if not wanted:
         raise HwnasError("there is no operator to measure")
+    version = engine_version(engine, device)
     tables = [
         open_table(tables_dir, device, engine, p, threads) for p in PRECISIONS if any(o.precision == p for o in wanted)
     ]
-    todo = {table.path: table.missing(wanted, retry_failed) for table in tables}
-    count = sum(len(missing) for missing in todo.values())
+    todo = {table.path: rows_to_measure(table, wanted, renewal, version) for table in tables}
+    count, renewed = sum(map(len, todo.values())), sum(o in table for table in tables for o in todo[table.path])
     backend = backend_for(engine, device, threads, tables_dir) if count else None
+    clock = partial(device_clock, tables_dir, device)
     repeated = 0
     with _ticker(LEAST_LOADS * count, f"measuring on {device.name}, {engine}", progress) as tick:
         for table in tables:
             if backend is not None and todo[table.path]:
-                repeated += _fill(table, todo[table.path], backend, plan, tick)
+                repeated += _fill(table, todo[table.path], backend, plan, tick, clock)
                 _note(table, device, backend, tables_dir)
     rows = [table.rows[operator] for table in tables for operator in wanted if operator in table]
-    version = backend.version if backend is not None else None
     return Report(
         device.name,
         engine,
@@ -93,24 +128,41 @@ def measure_missing(
         reused=len(wanted) - count,
         failed=tuple((row.operator, row.reason) for row in rows if not row.ok),
         stale=sum(version is not None and row.engine_version != version for row in rows),
+        renewed=renewed,
         repeated=repeated,
         seconds=time.monotonic() - start,
         tables=tuple(table.path for table in tables),
     )
 
 
-def _fill(table: LatencyTable, todo: list[Operator], backend: Backend, plan: Plan | None, tick: Ticker) -> int:
+def rows_to_measure(
+    table: LatencyTable, wanted: Sequence[Operator], renewal: Renewal, version: str | None
+) -> list[Operator]:
+    """The operators of this table that have no row, and those that `renewal` asks for again. `version` is that of the
+    engine at hand, None where there is none: then no row counts as stale."""
+    chosen = set(table.missing(wanted, renewal.failed))
+    if renewal.every:
+        chosen |= {operator for operator in wanted if operator in table}
+    elif renewal.stale and version is not None:
+        chosen |= set(table.stale(wanted, version))
+    return [operator for operator in wanted if operator in chosen]
+
+
+def _fill(
+    table: LatencyTable, todo: list[Operator], backend: Backend, plan: Plan | None, tick: Ticker, clock: Clock
+) -> int:
     """Measure `todo` into `table`; how many rows were timed more often than planned because loads disagreed.
 
     The first pass saves rows as it goes, so that a kill loses little; later passes load everything afresh and rewrite.
     """
     loads: dict[Operator, list[Load]] = {}
+    old = {operator for operator in todo if operator in table}
     again = 0
     for number in range(MOST_LOADS):
         left = list(todo) if number == 0 else list(loads) if number < LEAST_LOADS else _disturbed(loads)
         again += len(left) if number >= LEAST_LOADS else 0
         while left:
-            group = timed_group(left, backend, plan, table.path.with_name("clock"))
+            group = timed_group(left, backend, plan, clock())
             now = datetime.now(UTC).isoformat(timespec="seconds")
             rows = []
             for operator, outcome in group.items():
@@ -119,6 +171,9 @@ def _fill(table: LatencyTable, todo: list[Operator], backend: Backend, plan: Pla
                     rows.append(row_of(operator, loads[operator], backend.version, now))
                 elif number == 0:
                     rows.append(failed_row(operator, outcome, backend.version, now))
+            if number == 0:
+                table.add([row for row in rows if row.operator in old], replace=True, set_aside=True)
+                rows = [row for row in rows if row.operator not in old]
             table.add(rows, replace=number > 0)
             tick(len(group) if number < LEAST_LOADS else 0)
     return again

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
-from hwnas.card import locked
 from hwnas.measure.backend import Backend
 from hwnas.measure.harness import Plan, Runner, Timing, measure_together
 from hwnas.network import Operator
+from hwnas.samples import of_samples
 from hwnas.table import Measurement
 
 GROUP = 12  # rows timed together: enough to spread each row's rounds over about a second
@@ -32,16 +30,18 @@ class Load:
 
 
 def timed_group(
-    left: list[Operator], backend: Backend, plan: Plan | None, clock: Path
+    left: list[Operator], backend: Backend, plan: Plan | None, clock: AbstractContextManager[None]
 ) -> dict[Operator, Load | Exception]:
-    """Takes operators from the front of `left`, loads them and times them together; a failure is its exception."""
+    """Takes operators from the front of `left`, loads them and times them together; a failure is its exception.
+
+    `clock` is held while they are timed (hwnas.card.device_clock).
+    """
     runners: dict[Operator, Runner | Exception] = {}
     began = time.monotonic()
     while left and len(runners) < GROUP and (not runners or time.monotonic() - began < GROUP_SECONDS):
         operator = left.pop(0)
         runners[operator] = _prepared(backend, operator)
-    # Two processes that fill tables of one device take turns: side by side they would time each other.
-    with locked(clock):
+    with clock:
         return _timed(runners, backend, plan)
 
 
@@ -96,9 +96,9 @@ def row_of(operator: Operator, loads: Sequence[Load], engine_version: str, measu
     return Measurement(
         operator,
         "ok",
-        latency_us=own(min(samples)),
-        p50_us=own(statistics.median(samples)),
-        p90_us=own(sorted(samples)[math.ceil(0.9 * len(samples)) - 1]),
+        latency_us=own(of_samples(samples, "min")),
+        p50_us=own(of_samples(samples, "p50")),
+        p90_us=own(of_samples(samples, "p90")),
         spread=disagreement(loads),
         overhead_us=overhead_us,
         runs=sum(load.timing.runs for load in loads),

@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +25,12 @@ from hwnas.export.native.load import NativeModel
 from hwnas.export.native.objects import default_cache, kernel_objects, sources_digest
 from hwnas.export.native.tiles import TileTable
 from hwnas.export.onnx import block_model, network_model
+from hwnas.measure.calls import least_call_us, loop_us, without_calls
 from hwnas.measure.canary import Canary
 from hwnas.measure.energy import rapl_energy_uj
 from hwnas.measure.float_ends import with_float_ends
 from hwnas.measure.harness import Runner
-from hwnas.measure.player import StepsRunner, load_program
+from hwnas.measure.player import StepsRunner, load_program, random_input
 from hwnas.network import Network, Operator
 
 if TYPE_CHECKING:
@@ -42,22 +43,30 @@ ENTRY = {"to_nhwc", "quantize"}
 EXIT = {"to_nchw", "dequantize"}
 
 
+def version() -> str:
+    """The kernels' own sources and the code generator decide what a row costs."""
+    import_tvm_alone()
+    return f"tvm kernels {sources_digest()[:12]}"
+
+
 class TvmBackend:
     """Compiles for the device's target; compiled kernels are kept by content, so equal kernels are compiled once."""
 
     name = "tvm"
 
-    def __init__(self, device: DeviceProfile, threads: int = 1, tiles: Path | None = None) -> None:
+    def __init__(self, device: DeviceProfile, threads: int = 1, tiles: TileTable | None = None) -> None:
         """`tiles` keeps which tile of each kernel is the fastest here; without it each has its default."""
         import_tvm_alone()
         from hwnas.kernels.target import parse_target
 
         if threads != 1:
-            raise HwnasError(f"a compiled library runs on one thread, got threads={threads}", hint="use --threads 1")
+            raise HwnasError(
+                f"a compiled library runs on one thread, got threads={threads}", hint="threads: 1 in the run file"
+            )
         self.target: Target = parse_target(device.target)
         self.compiler = link.toolchain(self.target).compiler  # refuses now where this machine has no C compiler
-        self.tiles = None if tiles is None else TileTable(tiles, device.target)
-        self.version = f"tvm kernels {sources_digest()[:12]}"
+        self.tiles = tiles
+        self.version = version()
 
     def block(self, operator: Operator) -> StepsRunner:
         return self._loaded(with_float_ends(block_model(operator), operator), operator)
@@ -68,6 +77,11 @@ class TvmBackend:
     def model(self, model: ModelProto) -> StepsRunner:
         """A runner of any ONNX model in the project's contract, layout changes included."""
         return self._loaded(model, None)
+
+    def steps(self, model: ModelProto) -> list[tuple[str, StepsRunner]]:
+        """Every step of the compiled model with its kernel's kind, each a runner of its own."""
+        whole, kinds = self._program(model)
+        return [(kind, replace(whole, first=i, last=i + 1)) for i, kind in enumerate(kinds)]
 
     def baseline(self, operator: Operator) -> Runner | None:
         """None: the loop runs in C, so a call costs nothing worth taking off."""
@@ -80,13 +94,20 @@ class TvmBackend:
         return rapl_energy_uj(runner, latency_us)
 
     def _loaded(self, model: ModelProto, block: Operator | None) -> StepsRunner:
+        whole, kinds = self._program(model)
+        if block is None:
+            return whole
+        first, last = own_steps(kinds, block)
+        return replace(whole, first=first, last=last)
+
+    def _program(self, model: ModelProto) -> tuple[StepsRunner, list[str]]:
+        """The compiled model with the kinds of its steps."""
         program, kernels = plan_model(model, self.target, self.tiles.choose if self.tiles else None)
         if self.tiles is not None:
             self.tiles.save()
         objects = kernel_objects(kernels, self.target, default_cache())
         kinds = [call.kind for call in program.calls]
-        first, last = (0, len(kinds)) if block is None else own_steps(kinds, block)
-        return load_program(program, objects, self.compiler, first, last)
+        return load_program(program, objects, self.compiler, 0, len(kinds)), kinds
 
 
 def import_tvm_alone() -> None:
@@ -125,26 +146,17 @@ class LibraryRunner:
     def __init__(self, folder: str | Path) -> None:
         self.model = NativeModel(folder)
         rng = np.random.default_rng(0)
-        self.model(rng.standard_normal((1, *self.model.input_shape[1:])).astype(np.float32))
+        self.model(random_input(rng, (1, *self.model.input_shape[1:]), self.model.input_type.name))
         self.call_us = empty_call_us()
 
     def run_us(self, repeats: int) -> float:
-        """Never below 2 % of the calls themselves, which is what their own timing resolves."""
-        return max(_loop_us(self.model.run, repeats) - repeats * self.call_us, 0.02 * repeats * self.call_us)
+        return without_calls(loop_us(self.model.run, repeats), repeats, self.call_us)
 
 
 @functools.cache
 def empty_call_us() -> float:
-    """What calling a library from Python costs, once a process: the least of many loops.
-
-    Each loop is short enough to slip between two interrupts, and the bursts lie apart in time: a figure taken while the
-    machine was disturbed would be taken off every run, and make the library look faster than it is.
-    """
-    nothing, best = _Nothing(), float("inf")
-    for _ in range(10):
-        best = min(best, *(_loop_us(nothing.run, 50) / 50 for _ in range(100)))
-        time.sleep(0.01)
-    return best
+    """What calling a library by ctypes costs, once a process."""
+    return least_call_us(_Nothing().run)
 
 
 class _Nothing:
@@ -160,10 +172,3 @@ class _Nothing:
     def run(self) -> None:
         if self._run(*self._pointers, self._size.size):
             raise HwnasError("abs(0) was not 0")
-
-
-def _loop_us(call: Callable[[], None], repeats: int) -> float:
-    start = time.perf_counter_ns()
-    for _ in range(repeats):
-        call()
-    return (time.perf_counter_ns() - start) / 1e3

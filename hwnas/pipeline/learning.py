@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from hwnas.data import balanced
 from hwnas.fidelity import space_digest
 from hwnas.network import Shape, elements
 from hwnas.paths import digest
+from hwnas.pipeline.checkpoints import settled
+from hwnas.pipeline.identity import NOT_TRAINING, TRAINING, code_behind, code_of, code_of_plugins
 from hwnas.pipeline.job import Job
 from hwnas.plug import bind, resolve
 from hwnas.progress import bar
@@ -25,15 +27,18 @@ from hwnas.supernet import Net, WeightSharing, extract, recalibrate
 from hwnas.train import (
     Schedule,
     device,
-    evaluate,
     join_processes,
     leave_processes,
     load_state,
     save_state,
     some_images,
     steps_per_epoch,
+    take_up,
     train,
     world,
+)
+from hwnas.train import (
+    evaluate as evaluate,  # the stages take it from here, beside what they evaluate
 )
 from hwnas.units import readable_seconds
 
@@ -44,16 +49,25 @@ def schedule(job: Job) -> Schedule:
 
 
 def identity(job: Job) -> str:
-    """What the trained supernet depends on: data, space, rule, schedule. Not on limits, tables or devices."""
+    """What the trained supernet depends on: data, space, rule, schedule, code. Not on limits, tables or devices."""
     parts: list[Any] = [job.data.digest, space_digest(job.space), job.config.train.rule, asdict(schedule(job))]
-    return digest(parts)
+    return digest([parts, code(job)])
+
+
+def code(job: Job) -> dict[str, str]:
+    """Digests of the source files that decide the trained supernet, the user's own rule, space and blocks included."""
+    own = code_behind(make_rule(job), resolve(job.config.space["use"], "spaces"))
+    return code_of(TRAINING, NOT_TRAINING) | own | code_of_plugins(job.space)
 
 
 def make_rule(job: Job) -> TrainingRule:
     settings = dict(job.config.train.rule)
     use = settings.pop("use", "rule.sandwich:Sandwich")
     rule: TrainingRule = bind(
-        resolve(use, "methods"), settings, {"space": job.space, "seed": job.config.seed}, f"train.rule ({use})"
+        resolve(use, "methods", job.config.trust, (TrainingRule,)),
+        settings,
+        {"space": job.space, "seed": job.config.seed},
+        f"train.rule ({use})",
     )
     return rule
 
@@ -65,17 +79,19 @@ def train_supernet(job: Job) -> WeightSharing:
             torch.set_num_threads(job.config.train.threads)
         net = WeightSharing(job.space, job.config.seed)
         mark, final = identity(job), job.path("supernet.pt")
-        if final.exists():
-            state = load_state(final)
-            if isinstance(state, dict) and state.get("identity") == mark:
-                net.load_state_dict(state["net"])
-                return net.to(device())
+        state = settled(job, final, mark, code(job))
+        if state is not None:
+            take_up(net, state, final)
+            return net.to(device())
+        settled(job, job.path("checkpoint.pt"), mark, code(job), "starting anew")
         join_processes()
         with bar("training the supernet", job.progress and world()[0] == 0) as shown:
             workers = job.config.train.workers
             train(net, make_rule(job), job.data, schedule(job), job.path("checkpoint.pt"), mark, shown, workers)
         if world()[0] == 0:
-            save_state(final, {"identity": mark, "net": net.state_dict()})
+            save_state(
+                final, {"identity": mark, "code": code(job), "torch": str(torch.__version__), "net": net.state_dict()}
+            )
             job.path("checkpoint.pt").unlink(missing_ok=True)
         leave_processes()
         return net
@@ -89,22 +105,6 @@ def alone(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
 def typical(job: Job) -> Iterator[torch.Tensor]:
     """The training images that recalibration and calibration see, in portions: drawn class by class from the seed."""
     return some_images(job.data, job.config.search.recalibration_images, job.config.seed)
-
-
-def scorer(job: Job, net: WeightSharing, remember: Callable[[dict[str, float]], None], known: dict[str, float]) -> Any:
-    """Validation accuracy of architectures; scores already in `known` (by network digest) are not computed again."""
-
-    def score(architectures: Sequence[Architecture], /) -> np.ndarray:
-        values = []
-        for architecture in architectures:
-            name = digest([str(operator) for operator in job.space.lower(architecture).operators])
-            if name not in known:
-                known[name] = evaluate(alone(job, net, architecture), job.data, "validation").accuracy
-            values.append(known[name])
-        remember(known)
-        return np.asarray(values)
-
-    return score
 
 
 # -- what ships ------------------------------------------------------------------------------------------------------

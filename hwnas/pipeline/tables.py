@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from hwnas import ops
+from hwnas.card import Calibration
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import HwnasError
-from hwnas.fidelity import Fidelity, whole_nets
-from hwnas.measure.fill import Report, measure_missing
+from hwnas.fidelity import Fidelity, Judged, whole_nets
+from hwnas.measure.backend import engine_version
+from hwnas.measure.fill import Renewal, Report, measure_missing, rows_to_measure
 from hwnas.network import PRECISIONS, Operator
 from hwnas.pipeline.job import Job
 from hwnas.table import LatencyTable, energy_cost, latency_cost, open_table
+from hwnas.units import readable_seconds
 
 COSTS = ("latency", "energy", "size", "peak_memory")
+# Fewer missing rows than this are measured within a minute, and sooner than anyone has read how long it takes.
+WORTH_TELLING = 60
+WARM_UP, PACE = 4, 8  # rows measured to tell the pace: spread over the list, which runs from stem to head
 MARGIN_LIMIT = 0.25  # a table that can be further off than this is no ground for a promise
 
 
@@ -28,18 +34,96 @@ class Priced:
     costs: dict[str, OperatorCost]
     margin: float
     fidelity: Fidelity
+    calibration: Calibration
 
 
-def measure(job: Job) -> list[Report]:
-    """Measures every missing row of every line of the job."""
-    config = job.config
-    reports = []
+@dataclass(frozen=True)
+class Work:
+    """What measuring one line takes: `rows` of `wanted`, and about `seconds` (None where that was not timed)."""
+
+    precision: str
+    engine: str
+    wanted: int
+    rows: int
+    seconds: float | None
+    sampled: int
+
+    def __str__(self) -> str:
+        said = f"{self.engine} {self.precision}: {self.rows:,} of {self.wanted:,} rows to measure"
+        if self.seconds is None:
+            return said
+        return f"{said}, about {readable_seconds(self.seconds)} more at the pace of {self.sampled} rows timed just now"
+
+
+def measure(job: Job, say: Callable[[str], object] = lambda text: None) -> list[Report]:
+    """Measures every missing row of every line of the job; says beforehand how many and how long it takes."""
+    fresh: dict[str, set[Operator]] = {}
+    with job.stage("measure"):
+        return [_measure_line(job, *line, fresh.setdefault(line[1], set()), say) for line in job.lines]
+
+
+def dry_run(job: Job) -> list[Work]:
+    """How many rows each line lacks and how long they take. The few that are timed to tell it are kept."""
+    fresh: dict[str, set[Operator]] = {}
+    works = []
     with job.stage("measure"):
         for precision, engine in job.lines:
-            operators = job.operators_of(precision)
-            reports.append(measure_missing(operators, engine, job.device, config.tables, config.threads, job.progress))
-            _refuse_failures(reports[-1], operators)
-    return reports
+            done = fresh.setdefault(engine, set())
+            works.append(_work(job, precision, engine, done)[0])
+            done |= set(job.operators_of(precision))  # a line before this one measures what both use
+    return works
+
+
+def _measure_line(job: Job, precision: str, engine: str, fresh: set[Operator], say: Callable[[str], object]) -> Report:
+    """One line's rows; `fresh` holds what this command has measured already, and grows."""
+    operators = job.operators_of(precision)
+    work, reports = _work(job, precision, engine, fresh)
+    if work.rows:
+        say(str(work))
+    left = [operator for operator in operators if operator not in fresh]
+    if left:
+        reports.append(_filled(job, left, engine))
+        fresh |= set(left)
+    whole = _filled(job, operators, engine, Renewal(stale=job.renewal.stale))
+    _refuse_failures(whole, operators)
+    measured = sum(report.measured for report in reports)
+    return replace(
+        whole,
+        measured=measured,
+        reused=len(operators) - measured,
+        renewed=sum(report.renewed for report in reports),
+        repeated=sum(report.repeated for report in reports),
+        seconds=sum(report.seconds for report in reports),
+    )
+
+
+def _work(job: Job, precision: str, engine: str, fresh: set[Operator]) -> tuple[Work, list[Report]]:
+    """What is to do, and the reports of the rows that were measured to tell how long it takes."""
+    operators = [operator for operator in job.operators_of(precision) if operator not in fresh]
+    version = engine_version(engine, job.device)
+    todo = [
+        operator
+        for table in open_tables(job, precision, engine)
+        for operator in rows_to_measure(table, operators, job.renewal, version)
+    ]
+    count = len(todo)
+    wanted = len(job.operators_of(precision))
+    if count <= WORTH_TELLING or job.device.connection == "none":
+        return Work(precision, engine, wanted, count, None, 0), []
+    # The first rows also load the engine and compile what all share, so their pace is not that of the rest.
+    sample = [todo[i] for i in np.linspace(0, count - 1, WARM_UP + PACE, dtype=int).tolist()]
+    sample = sample[::3] + [operator for operator in sample if operator not in sample[::3]]
+    warm, paced = (_filled(job, part, engine) for part in (sample[:WARM_UP], sample[WARM_UP:]))
+    fresh |= set(sample)
+    left = count - len(sample)
+    return Work(precision, engine, wanted, left, paced.seconds / PACE * left, PACE), [warm, paced]
+
+
+def _filled(job: Job, operators: Sequence[Operator], engine: str, renewal: Renewal | None = None) -> Report:
+    config = job.config
+    return measure_missing(
+        operators, engine, job.device, config.tables, config.threads, job.progress, renewal or job.renewal
+    )
 
 
 def _refuse_failures(report: Report, operators: Sequence[Operator]) -> None:
@@ -57,7 +141,7 @@ def grade(job: Job) -> dict[tuple[str, str], Fidelity]:
         return {
             (precision, engine): whole_nets(
                 job.space_of(precision), engine, job.device, job.config.tables, precision, card.fit, card.test,
-                job.config.seed, job.config.threads, job.progress,
+                job.config.seed, job.config.threads, job.progress, statistic=job.config.statistic, renewal=job.renewal,
             )
             for precision, engine in job.lines
         }  # fmt: skip
@@ -70,26 +154,42 @@ def open_tables(job: Job, precision: str, engine: str) -> list[LatencyTable]:
 
 
 def priced(job: Job, precision: str, engine: str, fidelity: Fidelity) -> Priced:
-    """Every cost the job limits, and latency always."""
-    tables = open_tables(job, precision, engine)
-    costs = {"latency": latency_cost(tables, fidelity.calibration)}
+    """Every cost the job limits, and latency always: of the statistic that is limited, by that statistic's own fit."""
+    tables, statistic = open_tables(job, precision, engine), job.config.statistic
+    judged = fidelity.judged(statistic)
+    costs = {"latency": latency_cost(tables, judged.calibration, statistic)}
     limited = job.config.cost_limits
     if "energy" in limited:
         costs["energy"] = energy_cost(tables)
     costs["size"] = OperatorCost("size", "bytes", lambda o: float(ops.weight_bytes(o)))
-    costs["peak_memory"] = OperatorCost("peak_memory", "bytes", lambda o: float(ops.peak_bytes(o)), combine="max")
-    return Priced(costs, safety_margin(fidelity), fidelity)
+    costs["peak_memory"] = OperatorCost("peak_memory", "bytes", _memory(job, engine), combine="max")
+    return Priced(costs, safety_margin(judged, fidelity.n_test), fidelity, judged.calibration)
 
 
-def safety_margin(fidelity: Fidelity) -> float:
+def _memory(job: Job, engine: str) -> Callable[[Operator], float]:
+    """A compiled library's arena from below (the search prices it exactly before it scores); elsewhere an estimate."""
+    if engine != "tvm":
+        return lambda operator: float(ops.peak_bytes(operator))
+    from hwnas.export.native.arena import arena_bound
+
+    channels = job.space.in_channels
+    return lambda operator: float(arena_bound(operator, channels))
+
+
+def identity(line: Priced) -> list[object]:
+    """What decides the latencies that a line predicts: its rows, their calibration, the margin kept below a limit."""
+    return [line.fidelity.rows, asdict(line.calibration), line.margin]
+
+
+def safety_margin(judged: Judged, n_test: int) -> float:
     """How far measurements exceeded predictions on unseen networks: the 90th percentile, at least the noise.
 
     The search keeps the prediction this share below the limit, so that nine of ten picks are within it as measured.
     """
-    measured, predicted = np.asarray(fidelity.measured_us), np.asarray(fidelity.predicted_us)
-    n = min(len(measured), len(predicted), fidelity.n_test)
+    measured, predicted = np.asarray(judged.measured_us), np.asarray(judged.predicted_us)
+    n = min(len(measured), len(predicted), n_test)
     excess = measured[-n:] / predicted[-n:] - 1.0
-    margin = max(float(np.quantile(excess, 0.9)), min(fidelity.noise_floor, 0.05), 0.0)
+    margin = max(float(np.quantile(excess, 0.9)), min(judged.noise_floor, 0.05), 0.0)
     return margin if math.isfinite(margin) else MARGIN_LIMIT
 
 

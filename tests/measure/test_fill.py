@@ -14,7 +14,7 @@ import pytest
 from hwnas.card import read_card
 from hwnas.device import DeviceProfile, load_device
 from hwnas.errors import HwnasError
-from hwnas.measure import measure_missing
+from hwnas.measure import Renewal, fill, measure_missing
 from hwnas.measure.null import NullBackend, bytes_moved
 from hwnas.network import Operator
 from hwnas.ops import macs
@@ -82,7 +82,40 @@ def test_a_failure_is_a_row_with_its_reason_and_is_not_tried_again_unasked(null:
     assert "no block named 'no_such_block'" in report.failed[0][1]
     again = measure_missing([bad], "tvm", null, tmp_path, progress=False)
     assert (again.measured, len(again.failed)) == (0, 1)
-    assert measure_missing([bad], "tvm", null, tmp_path, progress=False, retry_failed=True).measured == 1
+    assert measure_missing([bad], "tvm", null, tmp_path, progress=False, renewal=Renewal(failed=True)).measured == 1
+
+
+class Upgraded(NullBackend):
+    version = "null 2"
+
+
+def upgrade(monkeypatch: pytest.MonkeyPatch, device: DeviceProfile) -> None:
+    monkeypatch.setattr(fill, "backend_for", lambda *_: Upgraded(device))
+    monkeypatch.setattr(fill, "engine_version", lambda *_: Upgraded.version)
+
+
+def test_rows_of_another_engine_version_are_measured_again_and_the_old_ones_kept(
+    null: DeviceProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = measure_missing(blocks("fp32"), "tvm", null, tmp_path, progress=False)
+    old = dict(LatencyTable(first.tables[0]).rows)
+    upgrade(monkeypatch, null)
+    kept = measure_missing(blocks("fp32"), "tvm", null, tmp_path, progress=False, renewal=Renewal(stale=False))
+    assert (kept.measured, kept.stale, kept.renewed) == (0, 2, 0)
+    assert "2 rows are of another version of the engine" in str(kept)
+    again = measure_missing(blocks("fp32"), "tvm", null, tmp_path, progress=False)
+    assert (again.measured, again.stale, again.renewed) == (2, 0, 2)
+    assert "2 of them replaced older rows" in str(again)
+    assert {row.engine_version for row in LatencyTable(first.tables[0]).rows.values()} == {"null 2"}
+    assert LatencyTable(tmp_path / "null" / "earlier" / "tvm-fp32.null-1.csv").rows == old
+    assert measure_missing(blocks("fp32"), "tvm", null, tmp_path, progress=False).measured == 0
+
+
+def test_every_row_is_measured_again_on_request(null: DeviceProfile, tmp_path: Path) -> None:
+    measure_missing(blocks("fp32"), "tvm", null, tmp_path, progress=False)
+    again = measure_missing(blocks("fp32"), "tvm", null, tmp_path, progress=False, renewal=Renewal(every=True))
+    assert (again.measured, again.renewed, again.reused) == (2, 2, 0)
+    assert len(LatencyTable(tmp_path / "null" / "earlier" / "tvm-fp32.null-1.csv")) == 2
 
 
 @pytest.mark.parametrize(
@@ -132,7 +165,7 @@ def test_a_bigger_block_takes_longer_on_both_engines(tmp_path: Path) -> None:
 
 def test_measuring_never_loads_torch(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from hwnas.measure import measure_missing\n"
+        "import sys; from pathlib import Path; from hwnas.measure import Renewal, fill, measure_missing\n"
         "from hwnas.device import load_device; from hwnas.network import Operator\n"
         "o = Operator.of('conv_bn_act', (3, 8, 8), (8, 8, 8), 'int8', kernel=3, stride=1, activation='relu')\n"
         "for engine in ('onnxruntime', 'tvm'):\n"

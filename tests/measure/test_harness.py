@@ -50,11 +50,25 @@ def test_a_runner_that_never_repeats_itself_ends_and_shows_its_spread() -> None:
     assert timing.spread > Plan().agreement
 
 
-def test_a_long_run_is_not_repeated_more_than_its_rounds_need() -> None:
-    runner = Scripted(lambda _: 400_000.0)
+@pytest.mark.parametrize("latency_us", [50.0, 4_000.0, 40_000.0, 190_000.0])
+def test_a_network_of_any_usual_length_is_sampled_at_least_20_times(latency_us: float) -> None:
+    timing = measure(Scripted(lambda _: latency_us))
+    assert len(timing.samples_us) >= 20
+
+
+def test_a_run_of_seconds_is_sampled_within_a_budget() -> None:
+    runner = Scripted(lambda _: 1_500_000.0)
     timing = measure(runner)
-    assert timing.latency_us == 400_000.0
-    assert runner.calls == 1 + Plan().least_rounds
+    assert timing.latency_us == 1_500_000.0
+    assert Plan().least_rounds <= len(timing.samples_us) <= 5
+    assert runner.clock_us < 2 * Plan().budget_us
+
+
+def test_a_long_run_that_never_settles_ends_with_its_budget() -> None:
+    drift = itertools.count()
+    runner = Scripted(lambda _: 150_000.0 * 0.97 ** next(drift))
+    measure(runner)
+    assert runner.clock_us < 1.5 * Plan().budget_us
 
 
 def test_the_90th_percentile_is_a_sample_that_was_taken() -> None:

@@ -6,6 +6,7 @@ import ctypes
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from hwnas.errors import HwnasError
 from hwnas.export.native import link
 from hwnas.export.native.lower import Candidate
 from hwnas.export.native.memory import aligned
+from hwnas.paths import read_json
+from hwnas.schema import validated
 
 if TYPE_CHECKING:
     from hwnas.kernels.target import Target
@@ -31,38 +34,38 @@ class TileTable:
     """Tile choices by target and kernel, kept in a JSON file; `choose` times a kernel that the table lacks.
 
     With `time_missing=False`, or for a target that is not this machine's, missing kernels get their default tile.
+    `clock` is held while one is timed (hwnas.card.device_clock).
     """
 
     path: Path
     target: str
     time_missing: bool = True
-    choices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    clock: Callable[[], AbstractContextManager[None]] = nullcontext
+    choices: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     changed: bool = False
 
     def __post_init__(self) -> None:
         if not self.path.exists():
             return
-        try:
-            found = json.loads(self.path.read_text())
-        except ValueError as error:
-            raise HwnasError(f"{self.path} is not a tile table: {error}", hint="delete it and time again") from error
+        found = read_json(self.path)
         if not isinstance(found, dict) or found.get("schema") != SCHEMA:
             raise HwnasError(f"{self.path} is not a tile table of schema {SCHEMA}", hint="delete it and time again")
-        self.choices = found["choices"]
+        where, kind = f"{self.path}: choices", dict[str, dict[str, dict[str, Any]]]
+        self.choices = validated(kind, found.get("choices"), where, "delete it and time again")
 
     def choose(self, candidate: Candidate) -> int:
         """The index of the tile to use."""
         known = self.choices.setdefault(self.target, {})
         symbols = list(candidate.symbols)
         entry = known.get(candidate.key)
-        if entry is not None and entry["tile"] in symbols:
+        if entry is not None and entry.get("tile") in symbols:
             return symbols.index(entry["tile"])
         from hwnas.kernels.target import parse_target
 
         machine = parse_target(self.target)
         if not self.time_missing or not link.runs_here(machine):
             return 0
-        nanoseconds = time_candidates(candidate, machine)
+        nanoseconds = time_candidates(candidate, machine, self.clock())
         best = int(np.argmin(nanoseconds))
         self.changed = True
         known[candidate.key] = {"tile": symbols[best], "ns": [round(n) for n in nanoseconds]}
@@ -79,16 +82,19 @@ class TileTable:
         part.replace(self.path)
 
 
-def time_candidates(candidate: Candidate, machine: Target) -> list[float]:
+def time_candidates(
+    candidate: Candidate, machine: Target, clock: AbstractContextManager[None] | None = None
+) -> list[float]:
     """Nanoseconds a call of each tile: the least of interleaved rounds, on zeroed buffers."""
     calls = _load(candidate, machine)
     buffers = [aligned(size + 64, 64) for size in candidate.sizes]
     pointers = [buffer.ctypes.data for buffer in buffers]
-    loops = [_loops(call, pointers) for call in calls]
     best = [float("inf")] * len(calls)
-    for _ in range(ROUNDS):
-        for index, call in enumerate(calls):
-            best[index] = min(best[index], _time(call, pointers, loops[index]) / loops[index] * 1e9)
+    with clock or nullcontext():
+        loops = [_loops(call, pointers) for call in calls]
+        for _ in range(ROUNDS):
+            for index, call in enumerate(calls):
+                best[index] = min(best[index], _time(call, pointers, loops[index]) / loops[index] * 1e9)
     return best
 
 
