@@ -61,20 +61,22 @@ def preprocess(reader: Reader, node: NodeProto) -> None:
     source = reader.value(node, 0)
     if reader.tensor(node, 0).form != "pixels" or len(node.input) != 1 + CONSTANTS[node.op_type]:
         raise refuse(node, "its first input must be the model's own uint8 input, the others constants", ())
-    given = [reader.constant(node, index) for index in range(1, len(node.input))]
+    resizes = len(node.input) == 1 + CONSTANTS["Preprocess"]
+    kinds: tuple[type, ...] = (np.int64, np.int32) * 2 if resizes else ()  # taps are counted, their weights fixed point
+    given = [reader.constant(node, i + 1, kind) for i, kind in enumerate((*kinds, np.float32, np.float32))]
     mean, factor = (np.asarray(end, np.float32).reshape(-1) for end in given[-2:])
     if mean.size != source.channels or factor.size != source.channels:
         raise refuse(node, f"{mean.size} means and {factor.size} factors of {source.channels} channels", ())
     constants = {"mean": mean, "factor": factor}
     height, width, outputs = source.height, source.width, [node.output[0]]
-    if len(given) == CONSTANTS["Preprocess"]:
+    if resizes:
         for name, array in zip(("rows", "columns"), (given[:2], given[2:4]), strict=True):
             first, weights = array
             if first.ndim != 1 or weights.ndim != 2 or len(weights) != len(first) or 0 in weights.shape:
                 raise refuse(node, f"taps {list(first.shape)} and {list(weights.shape)}", ("[n] and [n, taps]",))
             constants |= {f"{name}_first": first, f"{name}_weights": weights}
         height, width = len(given[0]), len(given[2])
-        line = reader.add_value(Value(f"{node.output[0]}:line", "f32", 1, 1, source.width * source.channels))
+        line = reader.add_value(Value(f"{node.output[0]}:line", "i32", 1, 1, source.width * source.channels))
         outputs.append(line.name)
     value = reader.add_value(Value(node.output[0], "f32", height, width, source.channels))
     reader.steps.append(Step("preprocess", label(node), (source.name,), tuple(outputs), {}, constants))
