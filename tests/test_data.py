@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import sys
 from pathlib import Path
 
@@ -272,3 +273,27 @@ def test_the_example_on_photographs_makes_six_classes_whose_splits_share_no_pixe
     data = load_data({"use": "folder", "path": str(tmp_path / "photos")})
     assert data.facts == {"in_channels": 3, "classes": 6, "image_size": (96, 96)}
     assert data.sizes() == {"train": 480, "validation": 180, "test": 240}
+
+
+def test_data_take_little_more_memory_than_their_bytes(tmp_path: Path) -> None:
+    """48 MiB of pixels: held once, digested and asked for by the batch. Held as floats they would be 192 MiB more."""
+    np.savez(tmp_path / "a.npz", images=np.tile(IMAGES, (64, 1, 8, 8)), labels=np.tile(LABELS, 64))
+    script = (
+        "import sys, torch\n"
+        "from pathlib import Path\n"
+        "from hwnas.data import balanced, load_data\n"
+        "def held():\n"
+        "    lines = Path('/proc/self/status').read_text().splitlines()\n"
+        "    return sum(int(l.split()[1]) for l in lines if l.startswith(('RssAnon', 'RssShmem'))) / 1024\n"
+        "warm = torch.ones(64, 3, 64, 64) * 2\n"
+        "before = held()\n"
+        "data = load_data({'use': 'npz', 'path': sys.argv[1]})\n"
+        "data.digest\n"
+        "for i in range(20): data.batch('train', balanced(data, 'train', 64, i))\n"
+        "print(held() - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "a.npz")], capture_output=True, text=True, check=True
+    )
+    mebibytes = 64 * 60 * 3 * 64 * 64 / 2**20
+    assert float(done.stdout) < 2 * mebibytes + 20

@@ -59,6 +59,8 @@ class Job:
         settings = {name: value for name, value in self.config.data.items() if name != "facts"}
         data = load_data(settings, self.config.trust)
         check_facts(self.given_facts, data.facts)
+        for text in data.notes:
+            self.note(text)
         if self.config.preprocess == "inside":
             from hwnas.pipeline.raw_images import require_whole_numbers
 

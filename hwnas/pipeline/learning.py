@@ -219,7 +219,8 @@ def further_estimate(job: Job, net: WeightSharing, architectures: Sequence[Archi
     settings, count = schedule(job), job.data.sizes()["train"]
     seconds = 0.0
     for architecture in waiting:
-        probe, taken = extract(net, architecture), []
+        probe = extract(net, architecture)
+        taken: list[float] = []
 
         def clock(done: int, total: int, note: str, taken: list[float] = taken) -> None:
             taken.append(time.monotonic())

@@ -51,6 +51,11 @@ def search_all(job: Job, fidelities: Fidelities, net: Any = None) -> list[Found]
 def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[tuple[Shipped, dict[str, Any]]]:
     """Every file with its manifest entry. A twin that an engine cannot take is left out with a note: it was nobody's
     wish but a comparison; a winner that cannot be exported ends the run."""
+    from hwnas.pipeline import learning
+
+    expected = learning.further_estimate(job, net, [one.architecture for one in listed])
+    if expected and job.say is not None:
+        job.say(expected)
     made = []
     for one in listed:
         try:
@@ -113,14 +118,9 @@ def run(job: Job, say: Say = lambda text: None) -> report.Results:
     fidelities = prepare(job, say)
     from hwnas.pipeline import learning
 
-    for note in job.data.notes:
-        say(note)
     net = learning.train_supernet(job)
     found = search_all(job, fidelities, net)
     listed = shipping.shipments(job, found, fidelities)
-    expected = learning.further_estimate(job, net, [one.architecture for one in listed])
-    if expected:
-        say(expected)
     deliveries = deliver(job, export_all(job, net, listed))
     drift = timing.drift(job, listed)
     answers = [validate(job, d.shipped) for d in deliveries]
