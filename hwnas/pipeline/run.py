@@ -52,6 +52,11 @@ def search_all(job: Job, fidelities: Fidelities, net: Any = None) -> list[Found]
 def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[tuple[Shipped, dict[str, Any]]]:
     """Every file with its manifest entry. A twin that an engine cannot take is left out with a note: it was nobody's
     wish but a comparison; a winner that cannot be exported ends the run."""
+    from hwnas.pipeline import learning
+
+    expected = learning.further_estimate(job, net, [one.architecture for one in listed])
+    if expected and job.say is not None:
+        job.say(expected)
     made = []
     for one in listed:
         try:
@@ -83,6 +88,7 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
     """Profile, measure, grade; says what was measured and the reachable range, and refuses an unreachable limit."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise HwnasError("only training is shared by processes", hint="torchrun -m hwnas train, then hwnas run alone")
+    check_names(job)
     say(f"device {job.device.name}: {job.device.cpu.model.value}, compiler target {job.device.target}")
     for report_ in tables.measure(job, say):
         say(str(report_))
@@ -99,6 +105,15 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
     return fidelities
 
 
+def check_names(job: Job) -> None:
+    """Makes the rule and every sampler that the run file names: a wrong one is refused before anything is measured."""
+    from hwnas.pipeline import learning
+
+    learning.make_rule(job)
+    for target in job.config.targets:
+        searching.make_sampler(job, target)
+
+
 def run(job: Job, say: Say = lambda text: None) -> report.Results:
     """Every stage in order. A winner over the limit is in the results (`limit_ok`), not an exception."""
     start = time.monotonic()
@@ -106,14 +121,9 @@ def run(job: Job, say: Say = lambda text: None) -> report.Results:
     fidelities = prepare(job, say)
     from hwnas.pipeline import learning
 
-    for note in job.data.notes:
-        say(note)
     net = learning.train_supernet(job)
     found = search_all(job, fidelities, net)
     listed = shipping.shipments(job, found, fidelities)
-    expected = learning.further_estimate(job, net, [one.architecture for one in listed])
-    if expected:
-        say(expected)
     deliveries = deliver(job, export_all(job, net, listed))
     drift = timing.drift(job, listed)
     answers = [validate(job, d.shipped) for d in deliveries]

@@ -182,13 +182,14 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
 
     deployable = learning.deployable(job, net, shipped.architecture)
     ready, network = deployable.net, shipped.network
-    images, labels = raw_images.inputs(job, network, "test", slice(None)), job.data.targets("test")
+    chosen = learning.verified(job, network.input_shape)
+    images, labels = raw_images.inputs(job, network, "test", chosen), job.data.targets("test")[chosen]
     constants = {**ready.arrays(), **raw_images.data_constants(job, network)}
     seen = raw_images.typical_inputs(job, network)
     quantised = calibrate(fold(ready.network, constants), seen, weight_bits=weight_bits(job))
     expected = quantised(images)
-    bounds = {"onnx": asdict(tolerance_for(quantised)), "native": asdict(tolerance_for(quantised, library=True))}
     preprocess = raw_images.preprocess_record(job, network)
+    bounds = {"onnx": asdict(tolerance_for(quantised)), "native": asdict(tolerance_for(quantised, library=True))}
     write_bytes(shipped.model, with_record(to_onnx(quantised), preprocess).SerializeToString())
     buffer = io.BytesIO()
     np.savez(buffer, images=images, labels=labels, expected=expected, tolerance=json.dumps(bounds))
@@ -205,7 +206,7 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         "tolerance": bounds,
         "samples": shipped.samples.name,
         "int8": _integer_facts(shipped, weight_bits(job)),
-        "float_accuracy": learning.evaluate(ready, job.data, "test").accuracy,
+        "float_accuracy": learning.evaluate(ready, job.data, "test", chosen).accuracy,
         "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels).mean()),
         "size_bytes": shipped.model.stat().st_size,
         "peak_bytes": max(ops.peak_bytes(o) for o in shipped.network.operators),
