@@ -14,6 +14,7 @@ from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
 from hwnas.extras import missing_extra
 from hwnas.fidelity import Fidelity
+from hwnas.measure.deployed import require_here
 from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
 from hwnas.pipeline.decision import candidate, decide
 from hwnas.pipeline.job import Job
@@ -70,6 +71,7 @@ def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[tuple[Ship
 
 def deliver(job: Job, exported: Sequence[tuple[Shipped, dict[str, Any]]], fresh: bool = False) -> list[Delivery]:
     """Verifies and times every exported file; `fresh` verifies also what was verified before."""
+    require_here(job.device)
     verified = [verifying.verify(job, one, manifest, fresh) for one, manifest in exported]
     measured = timing.time_again(job, [one for one, _ in exported], [manifest for _, manifest in exported])
     deliveries = [
@@ -115,6 +117,7 @@ def check_names(job: Job) -> None:
 def run(job: Job, say: Say = lambda text: None) -> report.Results:
     """Every stage in order. A winner over the limit is in the results (`limit_ok`), not an exception."""
     start = time.monotonic()
+    require_here(job.device)
     fidelities = prepare(job, say)
     from hwnas.pipeline import learning
 
