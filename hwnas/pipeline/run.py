@@ -219,7 +219,7 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
     )
 
 
-def _row(job: Job, d: Delivery, answers: Answers) -> report.Row:
+def _row(job: Job, d: Delivery, answers: Answers | None = None) -> report.Row:
     latencies, verdicts, accuracy = d.measured.latencies_us, d.verdicts, d.verified["accuracy"]
     low, high = wilson(accuracy, job.data.sizes()["test"])
     return report.Row(
@@ -246,8 +246,8 @@ def _row(job: Job, d: Delivery, answers: Answers) -> report.Row:
         float_accuracy=d.manifest["float_accuracy"],
         accuracy_low=low,
         accuracy_high=high,
-        validation_accuracy=float(answers.correct.mean()),
-        validation_loss=answers.loss,
+        validation_accuracy=None if answers is None else float(answers.correct.mean()),
+        validation_loss=None if answers is None else answers.loss,
         trained_further=d.manifest.get("trained_further"),
     )
 
