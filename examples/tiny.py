@@ -59,7 +59,7 @@ def main(folder: Path) -> None:
     # 5. Export it as INT8, and let a fresh process without this package check the file on the test images.
     winner = recalibrate(extract(net, result.pick.architecture), [some])
     shape = winner.network.input_shape
-    quantised = calibrate(fold(winner.network, winner.arrays()), resize(some[:256], shape).numpy())
+    quantised = calibrate(fold(winner.network, winner.arrays()), resize(some[:256], shape).numpy(), weight_bits=7)
     held_out = data.batch("test", slice(None))
     test, labels = resize(held_out.images, shape).numpy(), held_out.labels.numpy()
     save(to_onnx(quantised), folder / "model.int8.onnx")

@@ -105,7 +105,7 @@ class WeightSharing(nn.Module):
         """Logits (N, classes) of images (N, C, H, W), resized to what the selection's first operator reads."""
         slots = (stage.slot for stage in self.stages)  # type: ignore[union-attr]
         first = next(node for slot in slots for node in lower_slot(slot, selection))  # type: ignore[arg-type]
-        x = resize(inputs, first.operator.input_shape)
+        x = fitted(inputs, first.operator)
         for stage in self.stages:
             x = stage(x, selection)
         return x
@@ -134,7 +134,7 @@ class Net(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, C, H, W), resized to the net's input shape."""
-        x = resize(inputs, self.network.input_shape)
+        x = fitted(inputs, self.network.nodes[0].operator)
         for node, parameters, buffers in self._names:
             held = {name: self.own[key(f"{node.name}.{name}")] for name in parameters}
             held |= {name: self.get_buffer(key(f"{node.name}.{name}")) for name in buffers}
@@ -145,6 +145,11 @@ class Net(nn.Module):
         """Every parameter and statistic as float32 numpy, by "<node>.<layer>.<parameter>"."""
         state: dict[str, Tensor] = {**dict(self.own.items()), **dict(self.named_buffers())}
         return {name.replace("/", "."): value.detach().cpu().numpy() for name, value in state.items()}
+
+
+def fitted(images: Tensor, first: Operator) -> Tensor:
+    """Images at the size that a net's first operator reads; one that preprocesses does the resizing itself."""
+    return images if ops.reads_pixels(first) else resize(images, first.input_shape)
 
 
 def resize(images: Tensor, shape: Shape) -> Tensor:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import io
 import math
 import os
+import pickletools
+import re
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +27,11 @@ from hwnas.data import Data, balanced
 from hwnas.data.augmentation import Augmentation, drawn
 from hwnas.data.pixels import IN_MEMORY
 from hwnas.errors import HwnasError
-from hwnas.paths import write_bytes
+from hwnas.paths import read_bytes, write_bytes
 from hwnas.protocols import Batch, TrainingRule
 
+CHECKPOINT_LIMIT = 64 << 30  # what a machine may hold; more is no supernet of ours
+_NAMED = re.compile(r"(torch|torch\._utils|collections) \w{1,60}")  # what torch.save names in tensors and dicts
 Progress = Callable[[int, int, str], None]  # (steps done, steps in all, what is shown beside them)
 
 
@@ -42,6 +47,7 @@ class Schedule:
     shift: int = 0  # augmentation: random shifts of up to this many pixels, zero filled
     flip: bool = False  # augmentation: random horizontal flips
     clip: float = 5.0  # largest gradient norm
+    bf16: bool = False  # forward passes in bfloat16 (torch.autocast): for GPUs and CPUs that have it in hardware
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -184,17 +190,14 @@ def train(
     loss stops being a number.
     """
     net.to(device()).train()
-    optimisers = {
-        group: torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-        for group, parameters in rule.groups(net).items()  # type: ignore[arg-type]
-    }
+    optimisers = optimisers_of(net, rule, schedule)
     count = data.sizes()["train"]
     per_epoch = steps_per_epoch(count, schedule)
     total = per_epoch * schedule.epochs
     first = _resume(checkpoint, identity, net, optimisers)
     used = workers_for(data, schedule) if workers is None else workers
     for batch in batches(data, draws(count, schedule, first), used):
-        loss = _step(net, rule, batch, optimisers, rate(schedule, batch.step, total), schedule)
+        loss = step(net, rule, batch, optimisers, rate(schedule, batch.step, total), schedule)
         epoch, done = batch.step // per_epoch + 1, batch.step + 1
         if progress:
             progress(done, total, f"epoch {epoch}/{schedule.epochs} loss {loss:.3f}")
@@ -204,7 +207,15 @@ def train(
     return net
 
 
-def _step(
+def optimisers_of(net: nn.Module, rule: TrainingRule, schedule: Schedule) -> dict[str, torch.optim.AdamW]:
+    """One AdamW a group of the rule's."""
+    return {
+        group: torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        for group, parameters in rule.groups(net).items()  # type: ignore[arg-type]
+    }
+
+
+def step(
     net: nn.Module,
     rule: TrainingRule,
     batch: Batch,
@@ -217,7 +228,7 @@ def _step(
     for group, losses in rule.steps(net, batch):  # type: ignore[arg-type]
         optimiser = optimisers[group]
         optimiser.zero_grad(set_to_none=True)
-        for loss in losses:
+        for loss in _computed(losses, schedule.bf16):
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise HwnasError(f"the training loss became {value} at step {batch.step}", hint="lower learning_rate")
@@ -229,6 +240,17 @@ def _step(
             g["lr"] = lr
         optimiser.step()
     return value
+
+
+def _computed(losses: Iterable[Tensor], bf16: bool) -> Iterator[Tensor]:
+    """The losses one by one; each forward pass, not what is done with it, runs in bfloat16 where that is asked for."""
+    waiting = iter(losses)
+    while True:
+        with torch.autocast(device().type, torch.bfloat16, enabled=bf16):
+            loss = next(waiting, None)
+        if loss is None:
+            return
+        yield loss
 
 
 def _average_gradients(parameters: list[nn.Parameter]) -> None:
@@ -249,14 +271,53 @@ def save_state(path: Path, state: Any) -> None:
 
 def load_state(path: Path) -> Any:
     """What `save_state` wrote (no code is run from the file); HwnasError when it is truncated or something else."""
+    if not Path(path).exists():
+        raise HwnasError(f"checkpoint {path} does not exist")
+    data = read_bytes(path, CHECKPOINT_LIMIT)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise HwnasError(f"checkpoint {path} does not exist") from None
-    except Exception as problem:  # torch raises many kinds for a damaged archive
-        reason = str(problem).splitlines()[0][:120]
+        _check_archive(data)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as problem:  # torch and zipfile raise many kinds for a damaged archive
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0][:120]
         raise HwnasError(
-            f"checkpoint {path} is truncated or not a checkpoint ({reason})", hint="delete it and train again"
+            f"checkpoint {path} is truncated or not a checkpoint ({reason})", hint="move it away and train again"
+        ) from None
+
+
+def _check_archive(data: bytes) -> None:
+    """Raises where the archive is not as it was written: torch would read tensors with flipped bits without a word.
+
+    torch.save stores every tensor as it is, so an archive that would unpack to more than its own size is not ours.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > len(data):
+            raise ValueError("it holds more than its size")
+        torn = archive.testzip()
+        if torn is not None:
+            raise ValueError(f"{torn} does not have the checksum it was written with")
+        for name in archive.namelist():
+            if name.endswith("data.pkl"):
+                _check_names(archive.read(name))
+
+
+def _check_names(pickled: bytes) -> None:
+    """Raises where the pickle names anything but tensors: torch refuses it too, but takes minutes to say so where the
+    name is a page of brackets (it searches its own message with a regular expression)."""
+    for opcode, value, _ in pickletools.genops(pickled):
+        if opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):
+            raise ValueError(f"torch.save writes no {opcode.name}")
+        if opcode.name == "GLOBAL" and not _NAMED.fullmatch(str(value)):
+            raise ValueError(f"it names {str(value)[:60]!r}")
+
+
+def take_up(module: nn.Module, state: Any, path: Path) -> None:
+    """Loads a checkpoint's `net` into the module; HwnasError where its tensors are not this net's."""
+    try:
+        module.load_state_dict(state["net"])
+    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise HwnasError(
+            f"checkpoint {path} does not hold this net: {' '.join(str(problem).split())[:200]}",
+            hint="move it away and train again",
         ) from None
 
 
@@ -267,10 +328,16 @@ def _resume(checkpoint: Path | None, identity: str, net: nn.Module, optimisers: 
     state = load_state(checkpoint)
     if not isinstance(state, dict) or state.get("identity") != identity:
         return 0
-    net.load_state_dict(state["net"])
-    for group, optimiser in optimisers.items():
-        optimiser.load_state_dict(state["optimisers"][group])
-    return int(state["epoch"])
+    take_up(net, state, checkpoint)
+    try:
+        for group, optimiser in optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][group])
+        return int(state["epoch"])
+    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise HwnasError(
+            f"checkpoint {checkpoint} does not hold this net's optimisers: {problem!r}",
+            hint="move it away and train again",
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -293,13 +360,14 @@ def portions(data: Data, indices: np.ndarray) -> Iterator[np.ndarray]:
         yield indices[start : start + size]
 
 
-def evaluate(net: nn.Module, data: Data, split: str) -> Evaluation:
-    """The net on a whole split, in evaluation mode."""
+def evaluate(net: nn.Module, data: Data, split: str, indices: np.ndarray | None = None) -> Evaluation:
+    """The net on a whole split, or on some of its images, in evaluation mode."""
     net.eval()
     where = next(net.parameters()).device
-    count, right, lost = data.sizes()[split], 0, 0.0
+    chosen = np.arange(data.sizes()[split]) if indices is None else indices
+    count, right, lost = len(chosen), 0, 0.0
     with torch.no_grad():
-        for some in portions(data, np.arange(count)):
+        for some in portions(data, chosen):
             batch = data.batch(split, some)
             logits, labels = net(batch.images.to(where)).float().cpu(), batch.labels
             right += int((logits.argmax(1) == labels).sum())

@@ -59,8 +59,9 @@ def test_a_rule_yields_steps_of_its_groups_and_repeats_itself_at_the_same_step(n
     assert first and all(np.isfinite(first)) and first == losses()
 
 
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("name", RULES)
-def test_training_fits_the_largest_path(name: str) -> None:
+def test_training_fits_the_largest_path(name: str, bf16: bool) -> None:
     net = WeightSharing(SPACE)
 
     def loss() -> float:
@@ -68,7 +69,7 @@ def test_training_fits_the_largest_path(name: str) -> None:
             return torch.nn.functional.cross_entropy(net(IMAGES, SPACE.largest()), LABELS).item()
 
     before = loss()
-    train(net, rule_named(name), DATA, Schedule(epochs=8, batch_size=32, warmup=2))
+    train(net, rule_named(name), DATA, Schedule(epochs=8, batch_size=32, warmup=2, bf16=bf16))
     assert loss() < before
 
 

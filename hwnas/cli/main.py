@@ -22,6 +22,7 @@ import typer
 from typer.exceptions import TyperException
 
 from hwnas.errors import HwnasError, unknown
+from hwnas.extras import missing_extra
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a defect of hwnas, neither a failed check (1) nor a user's mistake (2)
 INTERRUPTED = 130  # what typer returns for Ctrl-C
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str]) -> int:
         return _fail(_usage_line(problem), 2)
     except KeyboardInterrupt:
         return _interrupted()
+    except ImportError as problem:
+        missing = missing_extra(problem)
+        return _fail(str(missing), 2) if missing else _fail(_defect_line(problem), INTERNAL_ERROR)
     except MemoryError:
         return _fail("out of memory; hint: a smaller batch, space or number of samples needs less", 2)
     except OSError as problem:

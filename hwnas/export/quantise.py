@@ -134,7 +134,10 @@ class QuantisedNet:
         return all(place.layer.precision == "int8" or place.layer.kind not in sums for place in places(self.network))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Outputs (N, ...) of images (N, C, H, W): float32 in and out unless the network's ends are uint8."""
+        """Outputs (N, ...) of images (N, C, H, W): float32 in and out unless the network's ends are uint8.
+
+        Where preprocessing is inside, images are raw uint8 (N, H, W, C).
+        """
         step = images_at_once(self.network)
         parts = [self._batch(images[start : start + step]) for start in range(0, len(images), step)]
         return np.concatenate(parts)
@@ -164,12 +167,13 @@ def _forget(values: dict[str, np.ndarray], rest: Sequence[Place]) -> None:
 
 
 def fold(network: Network, params: Mapping[str, np.ndarray]) -> FoldedNet:
-    """The inference form of trained parameters and buffers keyed "<node>.<layer>.<parameter>"."""
+    """The inference form of trained parameters, buffers and data constants keyed "<node>.<layer>.<parameter>"."""
     check_chain(network)
     tensors: dict[str, Mapping[str, np.ndarray]] = {}
     for place in places(network):
         primitive = primitive_of(place.layer.kind)
-        names = {**primitive.parameters(place.layer), **primitive.buffers(place.layer)}
+        layer = place.layer
+        names = {**primitive.parameters(layer), **primitive.buffers(layer), **primitive.constants(layer)}
         mine = {}
         for name, shape in names.items():
             full = f"{place.name}.{name}"

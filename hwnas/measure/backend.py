@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from hwnas.card import device_clock
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError, unknown
+from hwnas.extras import missing_extra
 from hwnas.measure.harness import Runner
 from hwnas.network import Network, Operator
 from hwnas.probe import differences
@@ -108,10 +109,13 @@ def backend_for(engine: str, device: DeviceProfile, threads: int = 1, tables_dir
             elsewhere,
             hint="hwnas devices probe on it gives its profile, hwnas measure on it its tables folder: copy both here",
         )
-    if engine == "onnxruntime":
-        from hwnas.measure.onnxruntime import OnnxRuntimeBackend
+    try:
+        if engine == "onnxruntime":
+            from hwnas.measure.onnxruntime import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(threads)
-    from hwnas.measure.tvm import TvmBackend
+            return OnnxRuntimeBackend(threads)
+        from hwnas.measure.tvm import TvmBackend
 
-    return TvmBackend(device, threads, None if tables_dir is None else tile_table(tables_dir, device))
+        return TvmBackend(device, threads, None if tables_dir is None else tile_table(tables_dir, device))
+    except ImportError as problem:
+        raise missing_extra(problem) or problem from None

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from hwnas.card import device_clock
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
-from hwnas.measure.backend import ENGINES, backend_for, tile_table
+from hwnas.extras import missing_extra
+from hwnas.measure.backend import ENGINES, tile_table, why_not_here
 from hwnas.measure.cold import cold_us
 from hwnas.measure.harness import Plan, Runner, Timing, measure, measure_together
 from hwnas.measure.onnx_file import Input, inputs_of, pinned, read_model
@@ -107,8 +108,9 @@ def bench(
     """
     if device.connection == "made-up":
         raise HwnasError(f"device {device.name} has made-up costs, and runs no model", hint="--device local")
-    for engine in engines:
-        backend_for(engine, device, 1 if engine == "tvm" else threads)
+    elsewhere = why_not_here(device)
+    if elsewhere is not None:
+        raise HwnasError(elsewhere, hint="run the same command on it")
     model = read_model(path)
     job = Bench(path, model, tuple(inputs_of(model, shapes or {})), device, threads, tables_dir)
     rows: dict[str, Row] = {}
@@ -127,6 +129,8 @@ def bench(
 
 def one_line(problem: Exception) -> str:
     """An engine's exception as one line of at most 300 characters."""
+    if isinstance(problem, ImportError):
+        problem = missing_extra(problem) or problem
     return (" ".join(str(problem).split()) or type(problem).__name__)[:300]
 
 

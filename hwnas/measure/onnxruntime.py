@@ -135,7 +135,7 @@ def _options(threads: int, profile: Path | None = None) -> Any:
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised; a log beside it would be a second line
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     return options

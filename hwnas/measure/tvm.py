@@ -30,7 +30,7 @@ from hwnas.measure.canary import Canary
 from hwnas.measure.energy import rapl_energy_uj
 from hwnas.measure.float_ends import with_float_ends
 from hwnas.measure.harness import Runner
-from hwnas.measure.player import StepsRunner, load_program
+from hwnas.measure.player import StepsRunner, load_program, random_input
 from hwnas.network import Network, Operator
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class LibraryRunner:
     def __init__(self, folder: str | Path) -> None:
         self.model = NativeModel(folder)
         rng = np.random.default_rng(0)
-        self.model(rng.standard_normal((1, *self.model.input_shape[1:])).astype(np.float32))
+        self.model(random_input(rng, (1, *self.model.input_shape[1:]), self.model.input_type.name))
         self.call_us = empty_call_us()
 
     def run_us(self, repeats: int) -> float:

@@ -26,7 +26,8 @@ def settled(job: Job, path: Path, identity: str, code: Code, training: str = "tr
         if old.get("identity") == identity:
             return state
         aside = job.set_aside(path, str(old.get("identity", "unknown")))
-        why = changed(old["code"], code) if "code" in old else "an earlier version, which recorded no code"
+        recorded = old.get("code")
+        why = changed(recorded, code) if isinstance(recorded, dict) else "an earlier version, which recorded no code"
     if job.bring_back(path, identity):
         job.note(f"{path.name} of these settings was kept from an earlier run and is used again")
         return load_state(path)

@@ -52,7 +52,7 @@ SEARCHING = (
     "hwnas.pipeline.tables",
 )
 # The files: quantisation, ONNX, and what `shipping` writes around them.
-EXPORTING = ("hwnas.export", "hwnas.ops", "hwnas.pipeline.shipping")
+EXPORTING = ("hwnas.export", "hwnas.ops", "hwnas.pipeline.shipping", "hwnas.pipeline.raw_images")
 NOT_EXPORTING = ("hwnas.export.native", "hwnas.export.verify", "hwnas.export.verify_runner")
 # A library besides: its compiler. The kernels and TVM have a digest of their own (`toolchain`).
 COMPILING = ("hwnas.export.native",)

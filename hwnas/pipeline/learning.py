@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from hwnas.data import balanced
 from hwnas.fidelity import space_digest
+from hwnas.network import Shape, elements
 from hwnas.paths import digest
 from hwnas.pipeline.checkpoints import settled
 from hwnas.pipeline.identity import NOT_TRAINING, TRAINING, code_behind, code_of, code_of_plugins
@@ -30,6 +33,7 @@ from hwnas.train import (
     save_state,
     some_images,
     steps_per_epoch,
+    take_up,
     train,
     world,
 )
@@ -60,7 +64,10 @@ def make_rule(job: Job) -> TrainingRule:
     settings = dict(job.config.train.rule)
     use = settings.pop("use", "rule.sandwich:Sandwich")
     rule: TrainingRule = bind(
-        resolve(use, "methods"), settings, {"space": job.space, "seed": job.config.seed}, f"train.rule ({use})"
+        resolve(use, "methods", job.config.trust, (TrainingRule,)),
+        settings,
+        {"space": job.space, "seed": job.config.seed},
+        f"train.rule ({use})",
     )
     return rule
 
@@ -74,7 +81,7 @@ def train_supernet(job: Job) -> WeightSharing:
         mark, final = identity(job), job.path("supernet.pt")
         state = settled(job, final, mark, code(job))
         if state is not None:
-            net.load_state_dict(state["net"])
+            take_up(net, state, final)
             return net.to(device())
         settled(job, job.path("checkpoint.pt"), mark, code(job), "starting anew")
         join_processes()
@@ -121,6 +128,15 @@ def rounds(job: Job) -> list[int]:
     if asked is None:
         return [max(1, job.config.train.epochs // ROUNDS)] * ROUNDS
     return [asked] if asked else []
+
+
+VERIFIED_BYTES = 256 << 20  # of float32 images: every exported file carries them, and a slow exact reference runs them
+
+
+def verified(job: Job, shape: Shape) -> np.ndarray:
+    """Test images that exported files are run on: all, or as many as VERIFIED_BYTES hold, drawn class by class."""
+    count = max(100, VERIFIED_BYTES // (4 * elements(shape)))
+    return np.sort(balanced(job.data, "test", count, job.config.seed))
 
 
 def deployable(job: Job, net: WeightSharing, architecture: Architecture) -> Deployable:

@@ -79,6 +79,7 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
     """Profile, measure, grade; says what was measured and the reachable range, and refuses an unreachable limit."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise HwnasError("only training is shared by processes", hint="torchrun -m hwnas train, then hwnas run alone")
+    check_names(job)
     say(f"device {job.device.name}: {job.device.cpu.model.value}, compiler target {job.device.target}")
     for report_ in tables.measure(job, say):
         say(str(report_))
@@ -93,6 +94,15 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
         low, high = ranges["latency"]
         say(f"{target}: latency from {low:.1f} to {high:.1f} us is reachable")
     return fidelities
+
+
+def check_names(job: Job) -> None:
+    """Makes the rule and every sampler that the run file names: a wrong one is refused before anything is measured."""
+    from hwnas.pipeline import learning
+
+    learning.make_rule(job)
+    for target in job.config.targets:
+        searching.make_sampler(job, target)
 
 
 def run(job: Job, say: Say = lambda text: None) -> report.Results:
@@ -125,7 +135,7 @@ def breaches(job: Job, deliveries: Sequence[Delivery]) -> list[str]:
     """Every winner over a limit, in the words of the reports."""
     from hwnas.report.findings import limit_verdict, named
 
-    rows = [row for d in deliveries if (row := _row(job, d)).limit_ok is False]
+    rows = [row for d in deliveries if (row := _row(job, d, None)).limit_ok is False]
     return [f"{named(row)}: {limit_verdict(row, _limits(job), job.config.statistic)}" for row in rows]
 
 
@@ -219,7 +229,7 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
     )
 
 
-def _row(job: Job, d: Delivery, answers: Answers | None = None) -> report.Row:
+def _row(job: Job, d: Delivery, answers: Answers | None) -> report.Row:
     latencies, verdicts, accuracy = d.measured.latencies_us, d.verdicts, d.verified["accuracy"]
     low, high = wilson(accuracy, job.data.sizes()["test"])
     return report.Row(

@@ -62,7 +62,7 @@ class Shipped:
 
     @property
     def samples(self) -> Path:
-        """Test images at the model's resolution and the outputs it must give."""
+        """Test images as the model takes them, and the outputs it must give."""
         return self.folder / f"expected.{self.precision}.npz"
 
 
@@ -165,42 +165,38 @@ def write_entry(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
 def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     from hwnas.export.onnx import to_onnx
     from hwnas.export.quantise import calibrate, fold
+    from hwnas.export.recipe import with_record
     from hwnas.export.verify import tolerance_for
-    from hwnas.pipeline import learning
-    from hwnas.supernet import resize
+    from hwnas.pipeline import learning, raw_images
 
     deployable = learning.deployable(job, net, shipped.architecture)
-    ready = deployable.net
-    shape = shipped.network.input_shape
-    seen = np.concatenate([resize(images, shape).numpy() for images in learning.typical(job)])
-    test = job.data.batch("test", slice(None))
-    images, labels = resize(test.images, shape).numpy(), test.labels
-    quantised = calibrate(fold(ready.network, ready.arrays()), seen, weight_bits=weight_bits(job))
+    ready, network = deployable.net, shipped.network
+    chosen = learning.verified(job, network.input_shape)
+    images, labels = raw_images.inputs(job, network, "test", chosen), job.data.targets("test")[chosen]
+    constants = {**ready.arrays(), **raw_images.data_constants(job, network)}
+    seen = raw_images.typical_inputs(job, network)
+    quantised = calibrate(fold(ready.network, constants), seen, weight_bits=weight_bits(job))
     expected = quantised(images)
+    preprocess = raw_images.preprocess_record(job, network)
     bounds = {"onnx": asdict(tolerance_for(quantised)), "native": asdict(tolerance_for(quantised, library=True))}
-    write_bytes(shipped.model, to_onnx(quantised).SerializeToString())
+    write_bytes(shipped.model, with_record(to_onnx(quantised), preprocess).SerializeToString())
     buffer = io.BytesIO()
-    np.savez(buffer, images=images, labels=labels.numpy(), expected=expected, tolerance=json.dumps(bounds))
+    np.savez(buffer, images=images, labels=labels, expected=expected, tolerance=json.dumps(bounds))
     write_bytes(shipped.samples, buffer.getvalue())
     return {
         "format": 2,
         "name": job.config.name,
         "precision": shipped.precision,
         "architecture": dict(shipped.architecture),
-        "input": {
-            "shape": [1, *shipped.network.input_shape],
-            "layout": "NCHW",
-            "mean": job.data.mean,
-            "std": job.data.std,
-            "resize": list(shape[1:]),
-        },
+        "input": raw_images.input_record(network),
+        "preprocess": preprocess,
         "output": {"shape": [1, len(job.data.classes)], "classes": list(job.data.classes)},
         "trained_further": deployable.record,
         "tolerance": bounds,
         "samples": shipped.samples.name,
         "int8": _integer_facts(shipped, weight_bits(job)),
-        "float_accuracy": learning.evaluate(ready, job.data, "test").accuracy,
-        "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels.numpy()).mean()),
+        "float_accuracy": learning.evaluate(ready, job.data, "test", chosen).accuracy,
+        "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels).mean()),
         "size_bytes": shipped.model.stat().st_size,
         "weight_bytes": sum(ops.weight_bytes(o) for o in shipped.network.operators),
         "peak_bytes": max(ops.peak_bytes(o) for o in shipped.network.operators),

@@ -117,7 +117,8 @@ def contents(shipped: Shipped) -> dict[str, int]:
         from hwnas.export.native import open_artifact
 
         artefact = open_artifact(shipped.artefact)
-        library = next((name for name in artefact.files if name.endswith((".so", ".a", ".wasm"))), None)
+        ends = (".so", ".wasm", ".a")  # what runs comes before what is linked into something else
+        library = next((name for end in ends for name in artefact.files if name.endswith(end)), None)
         size = 0 if library is None else (shipped.artefact / library).stat().st_size
         return {
             "weight_bytes": artefact.constant_bytes, "file_bytes": size, "arena_bytes": artefact.arena_bytes

@@ -13,8 +13,8 @@ from typing import Any
 from hwnas.errors import HwnasError
 from hwnas.network import Operator, Shape
 from hwnas.space import SearchSpace
-from hwnas.spaces.resolution import checked_size, resolutions_for
-from hwnas.spaces.staged import BlockBuilder, Skeleton, Stage, Values, checked_precisions, ints, per_stage, staged
+from hwnas.spaces.resolution import checked_size, ints, resolutions_for
+from hwnas.spaces.staged import BlockBuilder, Skeleton, Stage, Values, checked_precisions, per_stage, staged
 
 
 def mobile(

@@ -12,6 +12,14 @@ USUAL = (160, 192, 224)  # MobileNet's, and what stands for data of unknown size
 SMALLEST, LARGEST = 1 / 4, 2.0
 
 
+def ints(values: Any, name: str) -> tuple[int, ...]:
+    """`values` (one whole number or a list) as distinct whole numbers above 0, rising; HwnasError names `name`."""
+    listed = values if isinstance(values, list | tuple) else [values]
+    if not listed or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in listed):
+        raise HwnasError(f"{name} must be whole numbers of at least 1, got {values!r}")
+    return tuple(sorted(set(listed)))
+
+
 def derived(image_size: tuple[int, int]) -> tuple[int, ...]:
     """5/7, 6/7 and all of the data's shorter side (at most 224), as 160, 192 and 224 are of 224.
 
@@ -27,8 +35,6 @@ def derived(image_size: tuple[int, int]) -> tuple[int, ...]:
 
 def resolutions_for(given: Any, image_size: Sequence[int] | None) -> tuple[int, ...]:
     """The resolutions given, or those of the data where none are. HwnasError for one that is far from the data's."""
-    from hwnas.spaces.staged import ints
-
     size = checked_size(image_size)
     if given is None:
         return derived(size) if size else USUAL

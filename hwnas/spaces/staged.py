@@ -16,7 +16,7 @@ from typing import Any
 from hwnas.errors import HwnasError
 from hwnas.network import PRECISIONS, Operator, Shape
 from hwnas.space import Choice, SearchSpace, Slot, Value
-from hwnas.spaces.resolution import sides
+from hwnas.spaces.resolution import ints, sides
 
 Values = Mapping[str, Any]
 # (operator kind's input shape, output shape, stride, precision, the block's own choices by suffix) -> operator
@@ -49,14 +49,6 @@ class Skeleton:
     block_choices: Mapping[str, tuple[Value, ...]]
     precisions: tuple[str, ...]
     image_size: tuple[int, int] | None = None  # (height, width) of the data: the aspect of every resolution
-
-
-def ints(values: Any, name: str) -> tuple[int, ...]:
-    """`values` (one whole number or a list) as distinct whole numbers above 0, rising; HwnasError names `name`."""
-    listed = values if isinstance(values, list | tuple) else [values]
-    if not listed or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in listed):
-        raise HwnasError(f"{name} must be whole numbers of at least 1, got {values!r}")
-    return tuple(sorted(set(listed)))
 
 
 def per_stage(values: Any, name: str, stages: int) -> tuple[tuple[int, ...], ...]:

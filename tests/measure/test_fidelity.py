@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwnas.card import Calibration
 from hwnas.device import load_device
@@ -91,6 +93,16 @@ def test_scores_are_those_computed_by_hand() -> None:
     assert result.within_10 == 0.75
     assert result.spearman == pytest.approx(1.0)
     assert score(np.ones(4), np.arange(1.0, 5.0)).spearman == 0.0
+
+
+@settings(deadline=None)  # the first call imports scipy
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=3, max_size=30))
+def test_the_rank_correlation_is_spearmans(pairs: list[tuple[int, int]]) -> None:
+    spearmanr = pytest.importorskip("scipy.stats").spearmanr
+    predicted, measured = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
+    if np.ptp(predicted) > 0 and np.ptp(measured) > 0:
+        expected = float(spearmanr(predicted, measured).statistic)
+        assert score(predicted, measured).spearman == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_noisy_machine_is_told_and_refused_on_request(tmp_path: Path) -> None:

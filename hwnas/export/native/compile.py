@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from hwnas.export.native.lower import Candidate, KernelCall, lower
 from hwnas.export.native.objects import default_cache, kernel_objects
 from hwnas.export.native.program import Program, assemble, kernel_sources
 from hwnas.export.native.tiles import TileTable
+from hwnas.export.recipe import c_call, c_function, recipe_from, record_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -95,10 +96,24 @@ def plan_model(
     model: ModelProto | str | Path, machine: Target, choose_tile: Callable[[Candidate], int] | None = None
 ) -> tuple[Program, Mapping[str, KernelCall]]:
     """Reads, fuses, chooses kernels and places memory; compiles nothing."""
-    graph = fuse(read_graph(load_model(model)))
+    loaded = load_model(model)
+    graph = fuse(read_graph(loaded))
     calls, images = lower(graph, machine, choose_tile or (lambda _: 0))
     program = assemble(graph, calls, images, 16 if machine.arch == "thumb" else 64)
-    return program, kernel_sources(calls)
+    return replace(program, preprocess=_preprocessing(loaded, program)), kernel_sources(calls)
+
+
+def _preprocessing(model: ModelProto, program: Program) -> dict[str, Any] | None:
+    """What the model says of its preprocessing; HwnasError where that is not how its input looks."""
+    record = record_of(model)
+    if record is None or record["where"] == "inside":
+        return {"where": "inside"} if program.input_type == "uint8" else None
+    if tuple(record["input"]["shape"]) != program.input_shape or program.input_type != "float32":
+        raise HwnasError(
+            f"the model's metadata describe an input {record['input']['shape']}, it takes {list(program.input_shape)}",
+            hint="export it again",
+        )
+    return record
 
 
 def _write(folder: Path, program: Program, machine: Target, name: str, objects: Sequence[Path]) -> dict[str, Any]:
@@ -110,6 +125,10 @@ def _write(folder: Path, program: Program, machine: Target, name: str, objects: 
     constants = f"{name}_constants.bin"
     (work / constants).write_bytes(program.constants)
     filled = {"name": name, "NAME": name.upper(), "alignment": program.alignment, "file": constants}
+    filled |= {"input_type": program.input_type, "preprocess": "", **templates.INPUTS[program.input_type]}
+    if program.preprocess is not None and program.preprocess["where"] == "outside":
+        recipe = recipe_from(program.preprocess)
+        filled |= {"preprocess": c_function(recipe, name), "given": c_call(recipe, name)}
     texts = {
         f"{name}.h": emit.header(program, name),
         f"{name}.c": emit.source(program, name),
@@ -143,8 +162,9 @@ def _manifest(folder: Path, program: Program, machine: Target, name: str, tool: 
         "features": sorted(machine.features),
         "linker": tool,
         "alignment": program.alignment,
-        "input": {"shape": list(program.input_shape), "type": "float32"},
+        "input": {"shape": list(program.input_shape), "type": program.input_type},
         "output": {"shape": list(program.output_shape), "type": "float32"},
+        **({} if program.preprocess is None else {"preprocess": program.preprocess}),
         "arena_bytes": program.arena_bytes,
         "planned_bytes": plan.arena_bytes,
         "lower_bound_bytes": plan.lower_bound_bytes,

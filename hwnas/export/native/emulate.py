@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from hwnas.errors import HwnasError
 from hwnas.export.native.compile import NativeArtifact, open_artifact
 from hwnas.export.native.link import runs_here
+from hwnas.export.native.load import as_samples
 
 #: architecture -> emulator and the CPU that has every feature the kernels may use
 _USER_MODE = {
@@ -55,7 +56,7 @@ def missing_emulator(target: str) -> str | None:
 
 
 def run_artifact(folder: str | Path, batch: ArrayLike, timeout_s: float = 300.0) -> NDArray[np.float32]:
-    """The outputs of every sample of a float32 batch [N, ...], computed by the artefact's own program."""
+    """The outputs of every sample of a batch [N, ...] of the model's input type, by the artefact's own program."""
     from hwnas.kernels.target import parse_target
 
     artifact = open_artifact(folder)
@@ -65,7 +66,7 @@ def run_artifact(folder: str | Path, batch: ArrayLike, timeout_s: float = 300.0)
         raise HwnasError(
             f"running {artifact.target} here needs {program}", hint="apt-get install qemu-user qemu-system-arm nodejs"
         )
-    samples = np.ascontiguousarray(batch, np.float32)
+    samples = as_samples(batch, np.dtype(artifact.manifest["input"]["type"]))
     with tempfile.TemporaryDirectory() as work:
         source, result = Path(work) / "in.bin", Path(work) / "out.bin"
         source.write_bytes(samples.tobytes())

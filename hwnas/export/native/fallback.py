@@ -44,15 +44,18 @@ def is_kept_for_onnxruntime(folder: str | Path) -> bool:
 
 
 class RuntimeModel:
-    """A model in ONNX Runtime on one thread: [N, *sample] float32 in, [N, *result] out, one sample at a time."""
+    """A model in ONNX Runtime on one thread: [N, *sample] in (float32 or uint8), [N, *result] out, one at a time."""
 
     def __init__(self, folder: str | Path) -> None:
         path = Path(folder) / "model.onnx"
         self._session = _session(path.read_bytes(), str(path))
-        self._name = self._session.get_inputs()[0].name
+        given = self._session.get_inputs()[0]
+        self._name, self.input_type = given.name, np.dtype("uint8" if given.type == "tensor(uint8)" else "float32")
 
     def __call__(self, batch: ArrayLike) -> NDArray[Any]:
-        samples = np.ascontiguousarray(batch, dtype=np.float32)
+        from hwnas.export.native.load import as_samples
+
+        samples = as_samples(batch, self.input_type)
         return np.concatenate([self._session.run(None, {self._name: sample[None]})[0] for sample in samples])
 
 

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,7 +45,8 @@ def missing_features(features: Sequence[str]) -> tuple[str, ...]:
 
 
 class NativeModel:
-    """A loaded library. Calling it runs each sample of a float32 batch [N, ...] and returns the stacked outputs.
+    """A loaded library. Calling it runs each sample of a batch [N, ...], float32 or raw uint8 pixels as its manifest
+    says, and returns the stacked outputs.
 
     One object holds one arena: give each thread its own.
     """
@@ -68,7 +70,8 @@ class NativeModel:
         self.input_shape = tuple(artifact.manifest["input"]["shape"])
         self.output_shape = tuple(artifact.manifest["output"]["shape"])
         alignment = int(artifact.manifest["alignment"])
-        self._input = aligned(4 * int(np.prod(self.input_shape)), alignment)
+        self.input_type = np.dtype(artifact.manifest["input"]["type"])
+        self._input = aligned(self.input_type.itemsize * int(np.prod(self.input_shape)), alignment)
         self._output = aligned(4 * int(np.prod(self.output_shape)), alignment)
         self._arena = aligned(artifact.arena_bytes, alignment)
         self._run = getattr(self._library, f"{artifact.name}_run_sized")
@@ -77,15 +80,15 @@ class NativeModel:
         self._pointers = (self._input.ctypes.data, self._output.ctypes.data, self._arena.ctypes.data)
 
     def __call__(self, batch: ArrayLike) -> NDArray[np.float32]:
-        """[N, *sample] float32 -> [N, *result] float32."""
-        samples = np.ascontiguousarray(batch, dtype=np.float32)
+        """[N, *sample] -> [N, *result] float32."""
+        samples = as_samples(batch, self.input_type)
         if samples.shape[1:] != self.input_shape[1:]:
             raise HwnasError(
                 f"the input must be [N, {', '.join(map(str, self.input_shape[1:]))}], got {list(samples.shape)}"
             )
         results = np.empty((len(samples), *self.output_shape[1:]), np.float32)
         for sample, result in zip(samples, results, strict=True):
-            self._input.view(np.float32)[:] = sample.reshape(-1)
+            self._input.view(self.input_type)[:] = sample.reshape(-1)
             self.run()
             result.reshape(-1)[:] = self._output.view(np.float32)
         return results
@@ -95,6 +98,18 @@ class NativeModel:
         error = self._run(*self._pointers, self._arena.size)
         if error:
             raise HwnasError(f"{self.artifact.name}_run returned {error} ({ERRORS.get(error, 'unknown')})")
+
+
+def as_samples(batch: ArrayLike, kind: np.dtype[Any]) -> NDArray[Any]:
+    """The batch as a model of this input type takes it. HwnasError where raw pixels are asked for and reals are given:
+    a cast would turn a normalised image into zeros and ones without a word."""
+    samples = np.asarray(batch)
+    if kind == np.uint8 and samples.dtype != np.uint8:
+        raise HwnasError(
+            f"this model takes raw uint8 pixels [N, H, W, C], got {samples.dtype}",
+            hint="its preprocessing is inside: give pixels as they are",
+        )
+    return np.ascontiguousarray(samples, dtype=kind)
 
 
 def _load(library: Path, target: str) -> ctypes.CDLL:

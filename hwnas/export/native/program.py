@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,6 +59,9 @@ class Program:
     alignment: int
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+    input_type: str = "float32"
+    #: how images become the input (export/recipe.py), where the model says so
+    preprocess: Mapping[str, Any] | None = None
 
 
 def assemble(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Image], alignment: int) -> Program:
@@ -77,7 +80,8 @@ def assemble(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Ima
         )
         program_calls.append(Call(call.kind, call.node, call.symbol, fills, tuple(pointers), call.macs))
     arena = round_up(placed.arena_bytes + SLACK, alignment)
-    return Program(tuple(program_calls), constants, placed, arena, alignment, graph.input_shape, graph.output_shape)
+    shapes = (graph.input_shape, graph.output_shape, graph.input_type)
+    return Program(tuple(program_calls), constants, placed, arena, alignment, *shapes)
 
 
 def _lifetimes(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Image]) -> list[Lifetime]:
