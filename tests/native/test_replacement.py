@@ -1,4 +1,4 @@
-"""An export never takes away what it did not write: what stands at --out is replaced only where it is ours, unchanged."""
+"""An export takes away only what an export wrote: what stands at --out is replaced where it is ours and unchanged."""
 
 from __future__ import annotations
 
