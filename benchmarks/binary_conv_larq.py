@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from importlib import metadata
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 answers = os.fdopen(os.dup(1), "w")  # the converter writes to standard output itself
@@ -71,7 +72,7 @@ def main() -> None:
             ]
         short, long = prepared[size, channels, mode]
         ms = (best(long, x) - best(short, x)) / (LONG - SHORT)
-        answers.write(json.dumps({"ms": ms, "version": "0.16"}) + "\n")
+        answers.write(json.dumps({"ms": ms, "version": metadata.version("larq-compute-engine")}) + "\n")
         answers.flush()
 
 

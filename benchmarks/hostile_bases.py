@@ -110,6 +110,5 @@ def _make_tiles(folder: Path) -> None:
 
     (folder / "tiles").mkdir(exist_ok=True)
     table = TileTable(folder / "tiles" / "0.json", "x86-avx2")
-    table.choices["x86-avx2"] = {"int8_conv 8x8x16": {"tile": "int8_conv_0", "ns": [410, 380]}}
-    table.changed = True
+    table.new["int8_conv 8x8x16"] = {"tile": "int8_conv_0", "ns": [410, 380]}
     table.save()

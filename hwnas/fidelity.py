@@ -123,6 +123,11 @@ class Fidelity:
         """What was graded: equal for two calls that would give the same grade by the same engine."""
         return self.rows, self.seed, self.threads, self.n_fit, self.n_test
 
+    def serves(self, statistic: str, engine_version: str | None) -> bool:
+        """It tells of this statistic, and is by this version of the engine where there is one at hand."""
+        graded = statistic == "min" or statistic in self.statistics
+        return graded and engine_version in (None, self.versions.get("engine"))
+
     def require_quiet(self) -> None:
         """Raise CheckFailed when the machine was too noisy."""
         if not self.trusted:
@@ -143,6 +148,11 @@ class Fidelity:
             "baseline_spearman": self.baseline.spearman,
             "raw_mape": self.raw.mape,
             "n_test": self.n_test,
+            "samples": min(self.samples, default=0),
+            "statistics": {
+                name: {"noise_floor": judged.noise_floor, "mape": judged.table.mape}
+                for name, judged in self.statistics.items()
+            },
             "trusted": self.trusted,
         }
 
@@ -181,29 +191,15 @@ def whole_nets(
     asked = (rows, seed, threads, n_fit, len(networks) - n_fit)
     found = stored_fidelity(space, engine, device, tables_dir, policy)
     version = engine_version(engine, device)
-    if (
-        found is not None
-        and not renewal.every
-        and asked == found.answers
-        and (statistic == "min" or statistic in found.statistics)
-        and version in (None, found.versions.get("engine"))
-    ):
+    if found is not None and not renewal.every and asked == found.answers and found.serves(statistic, version):
         return found
     backend = backend_for(engine, device, threads, tables_dir)
     loads = _loads(networks, backend, seed, device, tables_dir, progress, plan)
     blocks = np.array([float(len(network)) for network in networks])
     judged = {name: _judge(name, sums[name], blocks, loads, n_fit) for name in STATISTICS}
-    least = judged["min"]
-    measured = np.array(least.measured_us)
+    least, measured = judged["min"], np.array(judged["min"].measured_us)
     fidelity = Fidelity(
-        engine,
-        policy,
-        space_digest(space),
-        n_fit,
-        len(networks) - n_fit,
-        seed,
-        threads,
-        least.noise_floor,
+        engine, policy, space_digest(space), n_fit, len(networks) - n_fit, seed, threads, least.noise_floor,
         table=least.table,
         baseline=score(_flops_baseline(networks, measured, n_fit), measured[n_fit:]),
         raw=score(sums["min"][n_fit:], measured[n_fit:]),
@@ -216,7 +212,7 @@ def whole_nets(
         predicted_us=least.predicted_us,
         statistics=judged,
         samples=tuple(sum(len(timing.samples_us) for timing in of) for of in zip(*loads, strict=True)),
-    )
+    )  # fmt: skip
     update_card(card_path(tables_dir, device), device, "networks", _key(space, engine, policy), asdict(fidelity))
     return fidelity
 

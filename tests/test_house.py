@@ -60,7 +60,7 @@ def test_every_function_is_annotated(folder: str, repository: Path) -> None:
 def _is_annotated(function: Function, method: bool) -> bool:
     """All parameters but self and cls, and what it returns (an __init__ returns nothing)."""
     a = function.args
-    listed = [*a.posonlyargs, *a.args, *a.kwonlyargs, *([a.vararg] if a.vararg else []), *([a.kwarg] if a.kwarg else [])]
+    listed = [*a.posonlyargs, *a.args, *a.kwonlyargs, *(one for one in (a.vararg, a.kwarg) if one)]
     if method and listed and not any(ast.unparse(d) == "staticmethod" for d in function.decorator_list):
         listed = listed[1:]
     returns = function.returns is not None or function.name == "__init__"

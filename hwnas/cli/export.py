@@ -9,7 +9,7 @@ import typer
 
 from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
-from hwnas.errors import HwnasError
+from hwnas.errors import CheckFailed, HwnasError
 from hwnas.pipeline.job import Job
 from hwnas.units import readable_bytes
 
@@ -18,7 +18,11 @@ Format = Annotated[
 ]
 TargetName = Annotated[
     str | None,
-    typer.Option("--target", help="native: a device profile or compiler target; default: the run's device, or host."),
+    typer.Option(
+        "--target",
+        help="native: a device profile or compiler target. Default: the run's device; for an ONNX file any x86 with "
+        "AVX2 where this is one, else host, this machine.",
+    ),
 ]
 Fallback = Annotated[
     bool, typer.Option("--fallback", help="native: where no kernel covers the model, keep it for ONNX Runtime.")
@@ -45,14 +49,16 @@ def export(
 
     Does whatever the export needs and is missing. Files: model.int8.onnx (QDQ), model.binary.onnx (1-bit weights,
     packed), model.fp32.onnx, and with --format native a folder with model.h, libmodel.a, example.c, bench and
-    manifest.json for the target. Given an .onnx file, --out is the folder to write.
+    manifest.json for the target. Given an .onnx file, --out is the folder to write: new, empty, or an earlier export
+    that nobody has changed. Every library runs on random inputs beside ONNX Runtime before it is put in place (under
+    an emulator for another machine); a disagreement ends with exit 1 and changes nothing.
     """
     if target is not None and format_ == "onnx":
         raise HwnasError("--target goes with --format native")
     if run_file.suffix == ".onnx":
         if format_ != "native":
             raise HwnasError(f"{run_file} is an ONNX file already", hint="--format native compiles it")
-        made = [_native(run_file, target or "host", out or Path(f"{run_file.stem}-native"), fallback)]
+        made = [_native(run_file, target or _portable(), out or Path(f"{run_file.stem}-native"), fallback)]
     else:
         made = _winners(job_of(run_file, out, limit, device, trust), format_, target)
     if json_output:
@@ -89,6 +95,18 @@ def _winners(job: Job, format_: str, target: str | None) -> list[dict[str, Any]]
     return made
 
 
+def _portable() -> str:
+    """The target of an ONNX file where none is named: what strangers' machines have, where this one has it too."""
+    from hwnas.kernels.instructions import missing_features
+    from hwnas.kernels.target import parse_target
+
+    host, portable = parse_target("host"), parse_target("x86")
+    if host.arch != portable.arch or missing_features(portable.arch, portable.features):
+        return "host"
+    progress_lines()("note: compiled for any x86 with AVX2, FMA, BMI2; --target host takes all that this machine has")
+    return "x86"
+
+
 def _native(model: Path, target: str, folder: Path, fallback: bool = False) -> dict[str, Any]:
     """One ONNX file as a native library; `target` is a device profile's name or a compiler target."""
     from hwnas.device import list_devices, load_device
@@ -100,12 +118,17 @@ def _native(model: Path, target: str, folder: Path, fallback: bool = False) -> d
     machine = parse_target(text)  # a wrong name is refused before anything is compiled
     try:
         artefact = compile_onnx(model, text, folder)
+    except CheckFailed:
+        raise
     except HwnasError as refusal:
         if not fallback:
             raise
         kept = keep_for_onnxruntime(model, folder, refusal)
         progress_lines()(f"note: kept for ONNX Runtime: {refusal}")
         return {**kept, "file": str(folder), "size_bytes": model.stat().st_size, "arena_bytes": 0}
+    agreement = artefact.manifest["agreement"]
+    if not agreement["ran"]:
+        progress_lines()(f"note: the outputs were not compared with ONNX Runtime's: {agreement['reason']}")
     said = advice(machine)
     if said and any(call["kind"].startswith("binary") for call in artefact.manifest["steps"]):
         progress_lines()(f"note: {said}")

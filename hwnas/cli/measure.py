@@ -72,10 +72,19 @@ def measure(
         print_json({"device": job.device.name, "lines": lines, "reachable": ranges})
         return
     results_console().print(_table(lines))
+    for line in lines:
+        results_console().print(_noise(line))
     for target, costs in ranges.items():
         results_console().print(
             f"{target} can reach " + ", ".join(f"{n} {low:.6g} to {high:.6g}" for n, (low, high) in costs.items())
         )
+
+
+def _noise(line: dict[str, Any]) -> str:
+    """Which statistics a limit can be on here."""
+    each = ", ".join(f"{name} {judged['noise_floor']:.1%}" for name, judged in line["statistics"].items())
+    of = f"{line['engine']} {line['precision']}"
+    return f"{of}: noise {each or 'of the minimum alone'}; n is {line['samples']} or more a network"
 
 
 def _print_work(works: list[Any], json_output: bool) -> None:

@@ -59,9 +59,9 @@ def block_model(operator: Operator, seed: int = 0) -> onnx.ModelProto:
     return to_onnx(block_net(operator, seed))
 
 
-def network_model(network: Network, seed: int = 0) -> onnx.ModelProto:
+def network_model(network: Network, seed: int = 0, weight_bits: int = 8) -> onnx.ModelProto:
     """The ONNX model of a whole network with random constants, batch 1: what an additive table is graded against."""
-    return to_onnx(random_net(network, seed))
+    return to_onnx(random_net(network, seed, weight_bits=weight_bits))
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:

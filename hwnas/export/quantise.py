@@ -263,7 +263,9 @@ def _shifted(folded: FoldedNet, net: QuantisedNet, place: Place, x: np.ndarray) 
     return dict(tensors, bias=(tensors["bias"] + np.rint(mean / unit)).astype(np.int32))
 
 
-def random_net(network: Network, seed: int = 0, entry: Scale | None = None) -> QuantisedNet:
+def random_net(
+    network: Network, seed: int = 0, entry: Scale | None = None, weight_bits: int = 8
+) -> QuantisedNet:
     """The network with random constants and plausible codes: for measuring, where values do not matter but shapes do.
 
     `entry` is the code of the network's own input where that is uint8.
@@ -276,7 +278,7 @@ def random_net(network: Network, seed: int = 0, entry: Scale | None = None) -> Q
         primitive = primitive_of(place.layer.kind)
         folded[place.name] = primitive.random(place.layer, rng)
         ranges[place.name] = primitive.output_range(place.layer)
-    return _with_codes(FoldedNet(network, folded), ranges, 8, entry)
+    return _with_codes(FoldedNet(network, folded), ranges, weight_bits, entry)
 
 
 def encode(images: np.ndarray, scale: Scale) -> np.ndarray:

@@ -19,22 +19,21 @@ def settled(job: Job, path: Path, identity: str, code: Code, training: str = "tr
     """
     if int(os.environ.get("RANK", "0")):
         return _found(job, path, identity)  # torchrun's first process moves files, the others only look
-    aside = None
+    aside, why, unfinished = None, None, False
     if path.exists():
         state = load_state(path)
         old = state if isinstance(state, dict) else {}
         if old.get("identity") == identity:
             return state
         aside = job.set_aside(path, str(old.get("identity", "unknown")))
-        recorded = old.get("code")
-        why = changed(recorded, code) if isinstance(recorded, dict) else "an earlier version, which recorded no code"
+        unfinished = "epoch" in old  # the training loop's own file, which knows no code
+        why = None if unfinished else changed(old.get("code"), code)
     if job.bring_back(path, identity):
         job.note(f"{path.name} of these settings was kept from an earlier run and is used again")
         return load_state(path)
     if aside is not None:
-        job.note(
-            f"{path.name} was trained by {why or 'other settings or data'}: {training}; the old file is kept as {aside}"
-        )
+        by = why or ("other settings, data or code" if unfinished else "other settings or data")
+        job.note(f"{path.name} was trained by {by}: {training}; the old file is kept as {aside}")
     return None
 
 

@@ -55,7 +55,7 @@ SEARCHING = (
 EXPORTING = ("hwnas.export", "hwnas.ops", "hwnas.pipeline.shipping", "hwnas.pipeline.raw_images")
 NOT_EXPORTING = ("hwnas.export.native", "hwnas.export.verify", "hwnas.export.verify_runner")
 # A library besides: its compiler. The kernels and TVM have a digest of their own (`toolchain`).
-COMPILING = ("hwnas.export.native",)
+COMPILING = ("hwnas.export.native", "hwnas.export.recipe")
 # The verdict: what is compared, and the process that runs the file.
 VERIFYING = ("hwnas.export.verify", "hwnas.export.verify_runner", "hwnas.pipeline.verifying")
 

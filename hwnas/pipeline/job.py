@@ -61,6 +61,10 @@ class Job:
         check_facts(self.given_facts, data.facts)
         for text in data.notes:
             self.note(text)
+        if self.config.preprocess == "inside":
+            from hwnas.pipeline.raw_images import require_whole_numbers
+
+            require_whole_numbers(data)
         return data
 
     @cached_property
@@ -90,13 +94,12 @@ class Job:
         return space if self.config.preprocess == "outside" else self._reading_pixels(space)
 
     def _reading_pixels(self, space: SearchSpace) -> SearchSpace:
-        from hwnas.pipeline.raw_images import require_whole_numbers
         from hwnas.spaces.preprocess import reading_pixels
 
         if "image_size" not in self.facts:
-            raise HwnasError("preprocess: inside needs image_size: [height, width] beside in_channels and classes")
-        if "use" in self.config.data:
-            require_whole_numbers(self)
+            raise HwnasError(
+                "preprocess: inside needs image_size beside in_channels and classes", hint="image_size: [height, width]"
+            )
         return reading_pixels(space, self.facts["image_size"])
 
     def space_of(self, precision: str) -> SearchSpace:

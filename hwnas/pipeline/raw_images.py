@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.data import balanced
+from hwnas.data import Data, balanced
 from hwnas.errors import HwnasError
 from hwnas.export.quantise import places
 from hwnas.export.recipe import ELEMENTS, Recipe
@@ -64,11 +64,11 @@ def preprocess_record(job: Job, network: Network) -> dict[str, Any]:
     return Recipe(network.input_shape[1:], mean, std, (height, width), seen, kind).record()  # type: ignore[arg-type]
 
 
-def require_whole_numbers(job: Job) -> None:
+def require_whole_numbers(data: Data) -> None:
     """HwnasError unless the data's pixels are bytes: raw images are what a camera or a decoder gives."""
-    if job.data.pixels.dtype != np.uint8:
+    if data.pixels.dtype != np.uint8:
         raise HwnasError(
-            f"preprocess: inside needs uint8 images, data {job.data.name} holds {job.data.pixels.dtype}",
+            f"preprocess: inside needs uint8 images, data {data.name} holds {data.pixels.dtype}",
             hint="preprocess: outside",
         )
 

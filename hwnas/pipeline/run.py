@@ -12,7 +12,9 @@ from typing import Any
 from hwnas.card import command_line, versions
 from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
+from hwnas.extras import missing_extra
 from hwnas.fidelity import Fidelity
+from hwnas.measure.deployed import require_here
 from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
 from hwnas.pipeline.decision import candidate, decide
 from hwnas.pipeline.job import Job
@@ -59,15 +61,17 @@ def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[tuple[Ship
     for one in listed:
         try:
             made.append((one, shipping.export(job, net, one)))
-        except HwnasError as problem:
-            if one.role == "winner":
+        except (HwnasError, ModuleNotFoundError) as problem:
+            reason = missing_extra(problem) if isinstance(problem, ModuleNotFoundError) else problem
+            if one.role == "winner" or reason is None:
                 raise
-            job.note(f"no fp32 twin of {one.target.name} in {one.engine}: {problem.message}")
+            job.note(f"no fp32 twin of {one.target.name} in {one.engine}: {reason.message}")
     return made
 
 
 def deliver(job: Job, exported: Sequence[tuple[Shipped, dict[str, Any]]], fresh: bool = False) -> list[Delivery]:
     """Verifies and times every exported file; `fresh` verifies also what was verified before."""
+    require_here(job.device)
     verified = [verifying.verify(job, one, manifest, fresh) for one, manifest in exported]
     measured = timing.time_again(job, [one for one, _ in exported], [manifest for _, manifest in exported])
     deliveries = [
@@ -113,6 +117,7 @@ def check_names(job: Job) -> None:
 def run(job: Job, say: Say = lambda text: None) -> report.Results:
     """Every stage in order. A winner over the limit is in the results (`limit_ok`), not an exception."""
     start = time.monotonic()
+    require_here(job.device)
     fidelities = prepare(job, say)
     from hwnas.pipeline import learning
 

@@ -163,7 +163,8 @@ def test_a_wrong_channel_lane_kernel_or_bias_fails_wherever_it_is(
     tried = 0
     for tensor in model.graph.initializer:
         array = numpy_helper.to_array(tensor)
-        fits = {transposed_kernel: array.ndim == 4 and array.shape[-2] == array.shape[-1] > 1, shifted_bias: array.ndim == 1}
+        square = array.ndim == 4 and array.shape[-2] == array.shape[-1] > 1
+        fits = {transposed_kernel: square, shifted_bias: array.ndim == 1}
         if not tensor.name.endswith(("weight", "bias")) or not fits.get(mutation, array.ndim > 1):
             continue
         if "se_" in tensor.name and precision == "w1a1":

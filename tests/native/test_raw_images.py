@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import helper, numpy_helper
 from torch.nn.functional import interpolate
 
 import hwnas
@@ -130,6 +132,64 @@ def test_a_uint8_input_that_nothing_preprocesses_is_refused() -> None:
     model.graph.node[0].op_type = "Identity"
     with pytest.raises(HwnasError):
         read_graph(model)
+
+
+def _tensor(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
+    return next(t for t in model.graph.initializer if t.name == f"preprocess.pixels.{name}")
+
+
+def _change(name: str, edit: Callable[[np.ndarray], np.ndarray]) -> Callable[[onnx.ModelProto], None]:
+    """A mutation of one constant of the preprocessing node."""
+
+    def mutate(model: onnx.ModelProto) -> None:
+        tensor = _tensor(model, name)
+        tensor.CopyFrom(numpy_helper.from_array(edit(numpy_helper.to_array(tensor).copy()), tensor.name))
+
+    return mutate
+
+
+def _float_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+
+
+def _second_reader(model: onnx.ModelProto) -> None:
+    twin = onnx.NodeProto()
+    twin.CopyFrom(model.graph.node[0])
+    twin.output[0] = "twin"
+    model.graph.node.insert(1, twin)
+    model.graph.node[2].input[0] = "twin"
+    model.graph.node.append(helper.make_node("Add", ["output", "preprocess.pixels.pixels"], ["sum"]))
+    model.graph.output[0].name = "sum"
+
+
+def _one_constant_less(model: onnx.ModelProto) -> None:
+    model.graph.node[0].input.pop()
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [
+        _change("rows_first", lambda a: a + 30),
+        _change("rows_first", lambda a: a - 5),
+        _change("rows_first", lambda a: a.astype(np.float32)),
+        _change("rows_first", lambda a: a[:-1]),
+        _change("columns_weights", lambda a: -a),
+        _change("columns_weights", lambda a: a * 2),
+        _change("columns_weights", lambda a: a[None]),
+        _change("mean", lambda a: a[:2]),
+        _change("factor", lambda a: a * np.float32("nan")),
+        _float_input,
+        _second_reader,
+        _one_constant_less,
+    ],
+)
+def test_a_preprocessing_node_that_would_read_or_compute_wrongly_is_refused(
+    mutate: Callable[[onnx.ModelProto], None], tmp_path: Path
+) -> None:
+    model = to_onnx(raw_net(24, 20, 16, 16))
+    mutate(model)
+    with pytest.raises(HwnasError):
+        compile_onnx(model, "host", tmp_path / "native")
 
 
 def compiled(folder: Path, source: str, *more: str) -> Path:

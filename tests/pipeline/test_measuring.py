@@ -180,3 +180,34 @@ def test_rows_of_another_engine_version_stay_on_request(
     assert [line["measured"] for line in kept["lines"]] == [0, 0]
     path = run_file(tmp_path, data=None, space=SPACE, card={"fit": 5, "test": 5})
     assert all(line["measured"] > 0 for line in measure(capsys, path)["lines"])
+
+
+@pytest.mark.slow
+def test_a_board_is_searched_for_from_a_laptop_with_two_things_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The board is this machine; then the very same files are read by a machine whose processor is another."""
+    board = tmp_path / "board.yaml"
+    assert main(["devices", "probe", "--name", "board"]) == 0
+    board.write_text(capsys.readouterr().out)
+    path = run_file(tmp_path, data=None, space=SPACE, card={"fit": 5, "test": 5}, device=str(board))
+    measured = measure(capsys, path)
+    assert (tmp_path / "tables" / "board" / "card.json").exists()
+
+    here = load_device("local")
+    model = here.cpu.model.model_copy(update={"value": "a laptop's processor"})
+    laptop = here.model_copy(update={"cpu": here.cpu.model_copy(update={"model": model})})
+    monkeypatch.setattr("hwnas.probe.probe_local", lambda: laptop)
+    monkeypatch.setattr("hwnas.measure.onnxruntime.OnnxRuntimeBackend", None)
+    again = measure(capsys, path)
+    assert [line["measured"] for line in again["lines"]] == [0, 0]
+    assert again["reachable"] == measured["reachable"]
+    assert [work["rows"] for work in measure(capsys, path, "--dry-run")] == [0, 0]
+    path = run_file(tmp_path, space=SPACE, card={"fit": 5, "test": 5}, device=str(board))
+    assert main(["search", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["scored"] > 0
+
+    wider = run_file(tmp_path, data=None, space=SPACE | {"kernels": [3, 5, 7]}, device=str(board))
+    assert main(["measure", str(wider)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "device board is not this machine, which differs: processor a laptop's processor, not" in said

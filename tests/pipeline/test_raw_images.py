@@ -47,7 +47,7 @@ def expected(folder: Path, precision: str) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_file_takes_raw_bytes_of_the_datas_own_size(inside: Path) -> None:
     folder = inside / "export" / "int8-tvm"
-    entry = read_json(folder / "manifest.json")["int8"]
+    entry = read_json(folder / "manifest.json")["native-int8"]
     assert entry["input"] == {"shape": [1, 8, 8, 1], "type": "uint8", "layout": "NHWC"}
     assert entry["preprocess"]["where"] == "inside" and entry["preprocess"]["resize"] in ([6, 6], [12, 12])
     images, _ = expected(folder, "int8")
@@ -61,7 +61,7 @@ def test_the_library_called_from_python_with_raw_bytes_equals_the_quantised_net(
 
 
 def test_a_one_bit_net_verifies_from_raw_bytes(inside: Path) -> None:
-    entry = read_json(inside / "export" / "w1a1-tvm" / "manifest.json")["w1a1"]
+    entry = read_json(inside / "export" / "w1a1-tvm" / "manifest.json")["native-w1a1"]
     assert entry["verified"]["ok"] and entry["input"]["type"] == "uint8"
 
 
@@ -91,7 +91,7 @@ def test_another_machine_gives_the_same_bits_from_raw_bytes(target: str, inside:
 
 def test_outside_the_manifests_recipe_makes_the_very_inputs_that_were_verified(outside: Path) -> None:
     folder = outside / "export" / "int8-tvm"
-    entry = read_json(folder / "manifest.json")["int8"]
+    entry = read_json(folder / "manifest.json")["native-int8"]
     images, _ = expected(folder, "int8")
     assert entry["input"] == {"shape": [1, *images.shape[1:]], "type": "float32", "layout": "NCHW"}
     assert entry["preprocess"]["image"]["values_seen"] == [0.0, 16.0]
@@ -108,6 +108,18 @@ def test_images_that_are_no_bytes_are_refused_in_one_line(tmp_path: Path, capsys
     path = run_file(tmp_path, preprocess="inside", data={"use": "npz", "path": str(tmp_path / "a.npz")})
     line = refused(capsys, "run", str(path))
     assert "preprocess: inside needs uint8 images" in line and "preprocess: outside" in line
+
+
+def test_measuring_for_raw_images_needs_their_size_and_no_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts, nowhere = {"in_channels": 3, "classes": 5}, {"use": "npz", "path": "nowhere.npz"}
+    path = run_file(tmp_path, preprocess="inside", data=nowhere, space={**SPACE, **facts})
+    assert "preprocess: inside needs image_size" in refused(capsys, "measure", str(path))
+    path = run_file(tmp_path, preprocess="inside", data=nowhere, space={**SPACE, **facts, "image_size": [8, 10]})
+    assert main(["measure", str(path)]) == 0
+    table = (tmp_path / "tables" / "null" / "onnxruntime-fp32.csv").read_text()
+    assert table.count("\npreprocess,") == 2
 
 
 def test_another_word_than_inside_or_outside_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

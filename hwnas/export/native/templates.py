@@ -18,11 +18,12 @@ INPUTS = {
 HEADER = """\
 #ifndef {NAME}_H
 #define {NAME}_H
-/* A model as a library: no runtime, no allocation, no threads. {input_layout}; float32 out, NCHW. */
+/* A model as a library: no runtime, no allocation, no threads. {input_layout}; images out are NCHW.
+   Compiled for {target} */
 #include <stddef.h>
 
 #define {NAME}_INPUT_BYTES {input_bytes}    /* {input_shape} {input_type} */
-#define {NAME}_OUTPUT_BYTES {output_bytes}    /* {output_shape} float32 */
+#define {NAME}_OUTPUT_BYTES {output_bytes}    /* {output_shape} {output_type} */
 #define {NAME}_ARENA_BYTES {arena_bytes}    /* working memory of one run */
 #define {NAME}_ALIGNMENT {alignment}    /* of all three pointers */
 #define {NAME}_STEPS {steps}
@@ -32,10 +33,14 @@ HEADER = """\
 #define {NAME}_MISALIGNED 2
 #define {NAME}_ARENA_TOO_SMALL 3
 #define {NAME}_NO_SUCH_STEP 4
+#define {NAME}_UNSUPPORTED_CPU 5
 
 #ifdef __cplusplus
 extern "C" {{
 #endif
+/* 1 where this CPU has every instruction set that the library uses, else 0: the runs below then return
+   {NAME}_UNSUPPORTED_CPU. */
+int {name}_supported(void);
 /* Runs the model. `arena` holds at least {NAME}_ARENA_BYTES. Returns {NAME}_OK, or an error and writes nothing. */
 int {name}_run(const void *input, void *output, void *arena);
 /* The same, and refuses an arena of fewer bytes than it needs. */
@@ -96,7 +101,9 @@ static int check(const void *input, const void *output, const void *arena)
     size_t bits = (size_t)input | (size_t)output | (size_t)arena;
     if (!input || !output || !arena)
         return {NAME}_NULL_POINTER;
-    return bits % {NAME}_ALIGNMENT ? {NAME}_MISALIGNED : {NAME}_OK;
+    if (bits % {NAME}_ALIGNMENT)
+        return {NAME}_MISALIGNED;
+    return {name}_supported() ? {NAME}_OK : {NAME}_UNSUPPORTED_CPU;
 }}
 
 int {name}_run(const void *input, void *output, void *arena)
@@ -174,8 +181,11 @@ int main(void)
 {{
 {given}
     int error = {name}_run_sized(input, output, arena, sizeof arena);
-    if (error)
+    if (error) {{
+        fprintf(stderr, "{name}_run_sized returned %d%s\\n", error,
+                error == {NAME}_UNSUPPORTED_CPU ? ": this CPU lacks instructions that the library uses" : "");
         return error;
+    }}
     for (size_t i = 0; i < sizeof output / sizeof *output && i < 10; ++i)
         printf("%g\\n", (double)output[i]);
     return 0;
@@ -267,7 +277,8 @@ int main(int argc, char **argv)
     }}
     int error = {name}_run_sized(input, output, arena, sizeof arena);
     if (error) {{
-        fprintf(stderr, "{name}_run returned %d\\n", error);
+        fprintf(stderr, "{name}_run returned %d%s\\n", error,
+                error == {NAME}_UNSUPPORTED_CPU ? ": this CPU lacks instructions that the library uses" : "");
         return 1;
     }}
     printf("{{\\"schema\\": 1, \\"unit\\": \\"ns\\", ");

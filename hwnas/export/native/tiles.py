@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwnas.card import locked
 from hwnas.errors import HwnasError
 from hwnas.export.native import link
 from hwnas.export.native.lower import Candidate
 from hwnas.export.native.memory import aligned
-from hwnas.paths import read_json
-from hwnas.schema import validated
+from hwnas.paths import read_json, write_text
 
 if TYPE_CHECKING:
     from hwnas.kernels.target import Target
@@ -40,46 +40,53 @@ class TileTable:
     path: Path
     target: str
     time_missing: bool = True
-    clock: Callable[[], AbstractContextManager[None]] = nullcontext
-    choices: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    changed: bool = False
+    #: held while tiles are timed, since what is timed on one device takes turns; by default the lock beside the file
+    clock: Callable[[], AbstractContextManager[None]] | None = None
+    choices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    new: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.path.exists():
-            return
-        found = read_json(self.path)
-        if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-            raise HwnasError(f"{self.path} is not a tile table of schema {SCHEMA}", hint="delete it and time again")
-        where, kind = f"{self.path}: choices", dict[str, dict[str, dict[str, Any]]]
-        self.choices = validated(kind, found.get("choices"), where, "delete it and time again")
+        if self.path.exists():
+            self.choices = _read(self.path)
 
     def choose(self, candidate: Candidate) -> int:
         """The index of the tile to use."""
         known = self.choices.setdefault(self.target, {})
         symbols = list(candidate.symbols)
         entry = known.get(candidate.key)
-        if entry is not None and entry.get("tile") in symbols:
+        if entry is not None and entry["tile"] in symbols:
             return symbols.index(entry["tile"])
         from hwnas.kernels.target import parse_target
 
         machine = parse_target(self.target)
         if not self.time_missing or not link.runs_here(machine):
             return 0
-        nanoseconds = time_candidates(candidate, machine, self.clock())
+        clock = locked(self.path.with_name("clock")) if self.clock is None else self.clock()
+        nanoseconds = time_candidates(candidate, machine, clock)
         best = int(np.argmin(nanoseconds))
-        self.changed = True
-        known[candidate.key] = {"tile": symbols[best], "ns": [round(n) for n in nanoseconds]}
+        self.new[candidate.key] = known[candidate.key] = {"tile": symbols[best], "ns": [round(n) for n in nanoseconds]}
         return best
 
     def save(self) -> None:
-        """Writes the file whole, where there is something new."""
-        if not self.changed:
+        """Writes what was timed here into the file, whole, beside what other processes put there meanwhile."""
+        if not self.new:
             return
-        self.changed = False
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps({"schema": SCHEMA, "choices": self.choices}, indent=1, sort_keys=True) + "\n")
-        part.replace(self.path)
+        with locked(self.path):
+            kept = _read(self.path) if self.path.exists() else {}
+            kept.setdefault(self.target, {}).update(self.new)
+            write_text(self.path, json.dumps({"schema": SCHEMA, "choices": kept}, indent=1, sort_keys=True) + "\n")
+        self.choices, self.new = kept, {}
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """The choices in a tile table's file: target -> kernel -> {"tile": symbol, "ns": [...]}."""
+    found = read_json(path)
+    choices = found.get("choices") if isinstance(found, dict) and found.get("schema") == SCHEMA else None
+    entries = [*choices.values()] if isinstance(choices, dict) else [None]
+    kernels = [entry for kept in entries for entry in (kept.values() if isinstance(kept, dict) else [None])]
+    if choices is None or not all(isinstance(entry, dict) and isinstance(entry.get("tile"), str) for entry in kernels):
+        raise HwnasError(f"{path} is not a tile table of schema {SCHEMA}", hint="delete it and time again")
+    return dict(choices)
 
 
 def time_candidates(
