@@ -51,9 +51,7 @@ def _tensor(rng: random.Random, graph: GraphProto) -> TensorProto:
 
 def _listed(rng: random.Random, model: ModelProto) -> Any:
     graph = model.graph
-    return rng.choice(
-        (graph.initializer, graph.node, graph.input, graph.output, model.opset_import, model.functions)
-    )
+    return rng.choice((graph.initializer, graph.node, graph.input, graph.output, model.opset_import, model.functions))
 
 
 def _node(rng: random.Random, graph: GraphProto) -> NodeProto:
