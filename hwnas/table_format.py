@@ -44,6 +44,7 @@ COLUMNS = (
 _TITLE = "# hwnas latency table"
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _TOKEN = re.compile(r'([A-Za-z_][A-Za-z0-9_.]*)=("(?:[^"\\]|\\.)*"|[^\s"]+)(?: |\Z)')
+_COUNT = re.compile(r"[0-9]{1,18}\Z")  # int() refuses numbers of thousands of digits, and str.isdigit takes '²'
 _NOT_BARE = {"true", "false", "nan", "inf", "infinity"}
 
 
@@ -227,7 +228,7 @@ def _parse_header(path: Path, line: str) -> TableHeader:
         raise HwnasError(f"{path}:1: the header must give {missing[0]}=", hint=_KEPT)
     if fields["precision"] not in PRECISIONS:
         _unknown_precision(path, 1, fields["precision"])
-    if not fields["threads"].isdigit() or int(fields["threads"]) < 1:
+    if not _COUNT.match(fields["threads"]) or int(fields["threads"]) < 1:
         raise HwnasError(f"{path}:1: threads must be a whole number above 0, got {fields['threads']!r}", hint=_KEPT)
     return TableHeader(
         fields["device"], fields["digest"], fields["engine"], fields["precision"], int(fields["threads"])
@@ -303,15 +304,16 @@ class _Line:
             output_shape = parse_shape(cells[column])
             column = "attributes"
             attributes = parse_attributes(cells[column])
-        except ValueError as problem:
-            self.refuse(column, f"is unreadable: {problem}")
+        except (ValueError, RecursionError) as problem:
+            self.refuse(column, f"is unreadable: {str(problem)[:200]}")
         return Operator(cells["kind"], input_shape, output_shape, cells["precision"], attributes)  # type: ignore[arg-type]
 
     def _float(self, column: str, text: str, zero: bool) -> float:
         try:
-            number = float(text)
+            # float() also reads 1_0 and the digits of other scripts, which no table of ours holds
+            number = float(text) if text.isascii() and "_" not in text else float("")
         except ValueError:
-            self.refuse(column, f"must be a number, got {text!r}")
+            self.refuse(column, f"must be a number, got {text[:60]!r}")
         if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
             self.refuse(column, f"must be a finite number above 0, got {text!r}")
         return number
@@ -324,7 +326,7 @@ class _Line:
 
     def _count(self, column: str, least: int) -> int:
         text = self.cells[column]
-        if not text.isdigit() or int(text) < least:
+        if not _COUNT.match(text) or int(text) < least:
             self.refuse(column, f"must be a whole number of at least {least}, got {text!r}")
         return int(text)
 

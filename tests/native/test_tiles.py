@@ -40,7 +40,15 @@ def test_every_tile_gives_the_same_bits(position: int, tmp_path: Path, kernel_ca
         assert np.array_equal(load_native(tmp_path / net.__name__)(batch), nets.run_onnx(model, batch))
 
 
-def test_a_broken_tile_table_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "tiles.json").write_text("{")
-    with pytest.raises(HwnasError, match="is not a tile table"):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{", "", "[]", '{"schema": 2}', '{"schema": 1}', '{"schema": 1, "choices": []}', "[" * 100_000,
+        '{"schema": 1, "choices": {"host": []}}', '{"schema": 1, "choices": {"host": {"k": {"tile": 1}}}}',
+    ],
+)  # fmt: skip
+def test_a_broken_tile_table_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tiles.json").write_text(text)
+    with pytest.raises(HwnasError, match=r"is not a tile table|choices must give"):
         TileTable(tmp_path / "tiles.json", "host")
+    assert (tmp_path / "tiles.json").read_text() == text

@@ -27,6 +27,19 @@ SAMPLE_SECONDS = 2e-4
 ROUNDS = 7
 
 
+_AGAIN = "move it away: tiles are timed again"
+
+
+def _are_choices(value: object) -> bool:
+    """{target: {kernel: {"tile": its symbol, ...}}}."""
+    if not isinstance(value, dict):
+        return False
+    entries = [entry for known in value.values() if isinstance(known, dict) for entry in known.values()]
+    return all(isinstance(known, dict) for known in value.values()) and all(
+        isinstance(entry, dict) and isinstance(entry.get("tile"), str) for entry in entries
+    )
+
+
 @dataclass
 class TileTable:
     """Tile choices by target and kernel, kept in a JSON file; `choose` times a kernel that the table lacks.
@@ -46,11 +59,15 @@ class TileTable:
         if not self.path.exists():
             return
         try:
-            found = json.loads(self.path.read_text())
-        except ValueError as error:
-            raise HwnasError(f"{self.path} is not a tile table: {error}", hint="delete it and time again") from error
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise HwnasError(
+                f"{self.path} is not a tile table: {' '.join(str(error).split())[:200]}", hint=_AGAIN
+            ) from error
         if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-            raise HwnasError(f"{self.path} is not a tile table of schema {SCHEMA}", hint="delete it and time again")
+            raise HwnasError(f"{self.path} is not a tile table of schema {SCHEMA}", hint=_AGAIN)
+        if not _are_choices(found.get("choices")):
+            raise HwnasError(f"{self.path}: choices must give each kernel of a target its tile", hint=_AGAIN)
         self.choices = found["choices"]
 
     def choose(self, candidate: Candidate) -> int:
