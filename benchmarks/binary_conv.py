@@ -18,19 +18,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from bars import Bar, not_run, report  # type: ignore[import-not-found]  # the file beside this one
 from binary_conv_chain import chained  # type: ignore[import-not-found]  # the file beside this one
 from tvm import tirx
 
@@ -57,8 +56,13 @@ def spec_of(size: int, channels: int, mode: str) -> BinaryConv:
     packed, image = Image(size, size, words, around), Image(size, size, channels)
     output = {"node": "int32", "chain": "bits", "residual": "float+bits"}[mode]
     return BinaryConv(
-        x=packed, in_channels=channels, out_channels=channels, window=Window((3, 3), (1, 1), (1, 1, 1, 1)),
-        output=output, y=None if mode == "chain" else image, bits=None if mode == "node" else packed,
+        x=packed,
+        in_channels=channels,
+        out_channels=channels,
+        window=Window((3, 3), (1, 1), (1, 1, 1, 1)),
+        output=output,
+        y=None if mode == "chain" else image,
+        bits=None if mode == "node" else packed,
         residual=image if mode == "residual" else None,
     )
 
@@ -183,8 +187,12 @@ class Peer:
     """A peer engine in its own process and environment, asked for one timing at a time."""
 
     def __init__(self, python: str, script: str) -> None:
+        self.version = ""  # told with every timing
         self._process = subprocess.Popen(
-            [python, str(FOLDER / script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [python, str(FOLDER / script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
         )
 
@@ -194,7 +202,9 @@ class Peer:
         line = self._process.stdout.readline()
         if not line:
             raise SystemExit("a peer process ended; run its script by hand to see why")
-        return float(json.loads(line)["ms"])
+        answer = json.loads(line)
+        self.version = str(answer["version"])
+        return float(answer["ms"])
 
     def close(self) -> None:
         self._process.terminate()
@@ -220,14 +230,15 @@ class Row:
 def measure(rounds: int, openvino: Peer | None, larq: Peer | None) -> list[Row]:
     """Every engine on every shape, `rounds` times over."""
     host, avx2 = parse_target("host"), parse_target("x86-avx2")
-    limits = {"limit": limit_runs(host), "avx2 limit": limit_runs(avx2)}
     runs = {
-        shape: {
-            **{mode: fastest_tile(spec_of(*shape, mode), host, 1 if mode == "node" else CHAIN) for mode in MODES},
-            "avx2 node": fastest_tile(spec_of(*shape, "node"), avx2, 1),
-        }
+        shape: {mode: fastest_tile(spec_of(*shape, mode), host, 1 if mode == "node" else CHAIN) for mode in MODES}
         for shape in SHAPES
     }
+    limits = {"limit": limit_runs(host)} if host.has_vpopcntdq else {}
+    if avx2.arch == host.arch and avx2.features <= host.features:
+        limits["avx2 limit"] = limit_runs(avx2)
+        for shape in SHAPES:
+            runs[shape]["avx2 node"] = fastest_tile(spec_of(*shape, "node"), avx2, 1)
     # Products with padding are skipped: the limit is that of the rest, so that skipping does not count as speed.
     rows = [Row(shape, float(computed_macs(spec_of(*shape, "node"), host)), {}) for shape in SHAPES]
     for _ in range(rounds):
@@ -245,38 +256,43 @@ def measure(rounds: int, openvino: Peer | None, larq: Peer | None) -> list[Row]:
     return rows
 
 
-def bars(rows: Sequence[Row], openvino: bool, larq: bool) -> list[dict[str, Any]]:
-    """What must hold, shape by shape."""
-    found: list[dict[str, Any]] = []
+LARQ_NOTE = "larq-compute-engine has no optimised x86 path: its 1-bit GEMM is its portable reference there"
 
-    def bar(name: str, value: float, limit_: float, ok: bool) -> None:
-        found.append({"bar": name, "value": round(value, 3), "limit": limit_, "ok": ok})
 
+def bars(rows: Sequence[Row], peers: Mapping[str, str]) -> list[Bar]:
+    """What must hold, shape by shape; what this machine or environment cannot try is a row that says why."""
+    found = []
     for row in rows:
-        size, channels = row.shape
-        name = f"{size}x{size}x{channels}"
-        share = row.ratio("limit", "node")
-        bar(f"{name}: share of the xor + popcount + add limit", share, 0.85, share >= 0.85)
-        share = row.ratio("avx2 limit", "avx2 node")
-        bar(f"{name}: AVX2, share of the nibble-table limit", share, 0.60, share >= 0.60)
-        if openvino:
-            for mode, most in (("node", 1.05), ("chain", 0.95), ("residual", 0.85)):
-                ratio = row.ratio(mode, f"openvino {mode}")
-                bar(f"{name}: {mode}, time over OpenVINO's", ratio, most, ratio <= most)
-        if larq:
+        name = "{0}x{0}x{1}".format(*row.shape)
+        found += _limits(row, name)
+        for mode, most in (("node", 1.05), ("chain", 0.95), ("residual", 0.85)):
+            bar = f"{name}: {mode}, time over OpenVINO's"
+            if "openvino" in peers:
+                found.append(Bar(bar, row.ratio(mode, f"openvino {mode}"), most, "at most"))
+            else:
+                found.append(not_run(bar, "no interpreter with OpenVINO was named (--openvino)", most, "at most"))
+        bar = f"{name}: times faster than larq-compute-engine's faster flag"
+        if "larq-compute-engine" in peers:
             # Its layers give floats and quantise them again: the kernel that writes both is the like of that.
             faster = min(row.ratio("larq default", "residual"), row.ratio("larq indirect", "residual"))
-            bar(f"{name}: times faster than larq-compute-engine's faster flag", faster, 10.0, faster >= 10.0)
+            found.append(Bar(bar, faster, note=LARQ_NOTE))
+        else:
+            found.append(not_run(bar, "no interpreter with larq-compute-engine was named (--larq)"))
     return found
 
 
-def machine() -> str:
-    """The processor and how busy it is."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.machine()
-    return f"{model}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}"
+def _limits(row: Row, name: str) -> list[Bar]:
+    """The shares of what this core's counting instructions alone would take."""
+    popcount = f"{name}: share of the xor + popcount + add limit"
+    nibbles = f"{name}: AVX2, share of the nibble-table limit"
+    return [
+        Bar(popcount, row.ratio("limit", "node"), 0.85)
+        if "limit" in row.times
+        else not_run(popcount, "this machine has no VPOPCNTDQ", 0.85),
+        Bar(nibbles, row.ratio("avx2 limit", "avx2 node"), 0.60)
+        if "avx2 limit" in row.times
+        else not_run(nibbles, "this machine has no AVX2", 0.60),
+    ]
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -285,10 +301,11 @@ def table(rows: Sequence[Row]) -> str:
     head = ["engine (median ms)", *(f"{size}x{size}x{channels}" for size, channels in SHAPES)]
     body = [[name, *(f"{row.median(name):.4f}" for row in rows)] for name in names]
     body.append(["G multiply-accumulates / s, node", *(f"{row.macs / row.median('node') / 1e6:.0f}" for row in rows)])
-    body.append(["G multiply-accumulates / s, limit", *(f"{row.macs / row.median('limit') / 1e6:.0f}" for row in rows)])
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-                     for line in [head, *body])
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [head, *body]
+    )
 
 
 def main() -> int:
@@ -298,27 +315,19 @@ def main() -> int:
     parser.add_argument("--openvino", default=os.environ.get("HWNAS_BENCH_OPENVINO"), metavar="PYTHON")
     parser.add_argument("--larq", default=os.environ.get("HWNAS_BENCH_LARQ"), metavar="PYTHON")
     options = parser.parse_args()
-    if not parse_target("host").has_vpopcntdq:
-        print("this machine has no VPOPCNTDQ: the limit's bar does not apply to it", file=sys.stderr)
     openvino = Peer(options.openvino, "binary_conv_openvino.py") if options.openvino else None
     larq = Peer(options.larq, "binary_conv_larq.py") if options.larq else None
+    peers = {"openvino": openvino, "larq-compute-engine": larq}
     try:
         rows = measure(options.rounds, openvino, larq)
     finally:
-        for peer in (openvino, larq):
+        for peer in peers.values():
             if peer is not None:
                 peer.close()
-    found = bars(rows, openvino is not None, larq is not None)
-    if options.json:
-        print(json.dumps({"name": "binary_conv", "machine": machine(), "bars": found}))
-    else:
-        print(machine(), table(rows), sep="\n")
-        for each in found:
-            print(f"{'ok  ' if each['ok'] else 'MISS'} {each['bar']}: {each['value']} (limit {each['limit']})")
-        for name, peer in (("OpenVINO", openvino), ("larq-compute-engine", larq)):
-            if peer is None:
-                print(f"without {name}: no interpreter was named")
-    return 0 if all(each["ok"] for each in found) else 1
+    if not options.json:
+        print(table(rows))
+    named = {name: peer.version for name, peer in peers.items() if peer is not None}
+    return int(report("binary_conv", bars(rows, named), options.json, named))
 
 
 if __name__ == "__main__":

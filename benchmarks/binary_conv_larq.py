@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from importlib import metadata
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 answers = os.fdopen(os.dup(1), "w")  # the converter writes to standard output itself
@@ -31,8 +32,14 @@ def flatbuffer(size: int, channels: int, layers: int) -> bytes:
     for _ in range(layers):
         net.add(
             larq.layers.QuantConv2D(
-                channels, 3, padding="same", pad_values=1.0, use_bias=False,
-                input_quantizer="ste_sign", kernel_quantizer="ste_sign", kernel_constraint="weight_clip",
+                channels,
+                3,
+                padding="same",
+                pad_values=1.0,
+                use_bias=False,
+                input_quantizer="ste_sign",
+                kernel_quantizer="ste_sign",
+                kernel_constraint="weight_clip",
             )
         )
         net.add(tensorflow.keras.layers.BatchNormalization())
@@ -65,7 +72,7 @@ def main() -> None:
             ]
         short, long = prepared[size, channels, mode]
         ms = (best(long, x) - best(short, x)) / (LONG - SHORT)
-        answers.write(json.dumps({"ms": ms, "version": "0.16"}) + "\n")
+        answers.write(json.dumps({"ms": ms, "version": metadata.version("larq-compute-engine")}) + "\n")
         answers.flush()
 
 

@@ -12,21 +12,19 @@ anything is timed. The fp32 rows have no bar: they show how comparable a native 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import onnxruntime
+from bars import integer_bar, report, versions, weight_bits  # type: ignore[import-not-found]  # the file beside this one
 from onnx import TensorProto, helper, numpy_helper
 
 from hwnas.kernels import fp32_conv, fp32_depthwise, int8_conv, int8_depthwise
@@ -106,7 +104,8 @@ def random_data(layer: Layer, rng: np.random.Generator) -> Data:
         return Data(rng.standard_normal(image).astype(np.float32), weight, np.zeros(c, np.float32), np.ones(c))
     scale = (rng.uniform(0.5, 1, c) / (128 * np.sqrt(depth * layer.kernel**2))).astype(np.float32)
     bias = rng.integers(-2000, 2000, c).astype(np.int32)
-    weight = rng.integers(-127, 128, shape).astype(np.int8)
+    most = 2 ** (weight_bits() - 1) - 1
+    weight = rng.integers(-most, most + 1, shape).astype(np.int8)
     return Data(rng.integers(0, 256, image).astype(np.uint8), weight, bias, scale)
 
 
@@ -237,41 +236,18 @@ def compare(layer: Layer) -> tuple[float, float]:
     return statistics.median(ours_us), statistics.median(theirs_us)
 
 
-def machine() -> str:
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
-    return (
-        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, load {load}, "
-        f"onnxruntime {onnxruntime.__version__}"
-    )
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    parser.add_argument("--json", action="store_true", help="print the bars as JSON")
+    parser.add_argument("--only", default="", help="only layers whose name contains this")
+    options = parser.parse_args()
     bars = []
-    for layer in [*LAYERS, *FLOAT_LAYERS]:
+    for layer in (one for one in [*LAYERS, *FLOAT_LAYERS] if options.only in one.name):
         ours, theirs = compare(layer)
-        ratio = ours / theirs
-        note = f"{layer.name:28} kernel {ours:8.1f} us   onnxruntime {theirs:8.1f} us   ratio {ratio:.2f}"
-        print(note, file=sys.stderr if arguments.json else sys.stdout, flush=True)
-        if not layer.fp32:
-            bars.append(
-                {
-                    "bar": f"{layer.name}: time over ONNX Runtime's",
-                    "value": round(ratio, 3),
-                    "limit": 1.0,
-                    "ok": ratio <= 1.0,
-                }
-            )
-    result = {"name": "int8_conv", "machine": machine(), "bars": bars}
-    print(json.dumps(result) if arguments.json else result["machine"])
-    return 0 if all(bar["ok"] for bar in bars) else 1
+        print(f"{layer.name:28} kernel {ours:8.1f} us   onnxruntime {theirs:8.1f} us", file=sys.stderr, flush=True)
+        limit = None if layer.fp32 else 1.0
+        bars.append(integer_bar(f"{layer.name}: time over ONNX Runtime's", ours / theirs, limit))
+    return int(report("int8_conv", bars, options.json, versions("onnxruntime")))
 
 
 if __name__ == "__main__":

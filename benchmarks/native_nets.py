@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import onnx
 import onnxruntime
-from bars import Bar, report  # type: ignore[import-not-found]  # the file beside this one
+from bars import Bar, integer_bar, not_run, report, versions, weight_bits  # type: ignore[import-not-found]  # the file beside this one
 
 from hwnas.export.native import NativeModel, compile_onnx
 from hwnas.export.onnx import network_model
@@ -135,14 +135,14 @@ def residual_net(
 def contests() -> Iterator[Contest]:
     """The nets of the bars, then some that are only shown."""
     for width, size in ((0.35, 96), (1.0, 224)):
-        model = network_model(mobilenet_v2(width, size, "int8"))
+        model = network_model(mobilenet_v2(width, size, "int8"), weight_bits=weight_bits())
         yield Contest(f"MobileNetV2 {width} at {size}, INT8", model, model, 0.9, True)
     quick = {"resolution": 16, "stem": 32, "widths": (64, 128), "depth": 2, "classes": 10, "channels": 1}
-    nets = {p: network_model(residual_net(p, **quick)) for p in ("fp32", "int8", "w1a1")}  # type: ignore[arg-type]
+    nets = {p: network_model(residual_net(p, **quick), 0, weight_bits()) for p in ("fp32", "int8", "w1a1")}  # type: ignore[arg-type]
     yield Contest("quickstart space, 64-128 x 2, INT8", nets["int8"], nets["int8"], 0.9, True)
     yield Contest("quickstart space, 64-128 x 2, 1-bit / its fp32 twin", nets["w1a1"], nets["fp32"], 0.5, False)
     large = {"resolution": 224, "stem": 64, "widths": (64, 128, 256, 512), "depth": 2, "classes": 1000}
-    nets = {p: network_model(residual_net(p, **large)) for p in ("fp32", "int8", "w1a1")}  # type: ignore[arg-type]
+    nets = {p: network_model(residual_net(p, **large), 0, weight_bits()) for p in ("fp32", "int8", "w1a1")}  # type: ignore[arg-type]
     yield Contest("ResNet-18-like at 224, INT8", nets["int8"], nets["int8"], 0.9, True)
     yield Contest("ResNet-18-like at 224, 1-bit / its fp32 twin", nets["w1a1"], nets["fp32"], 0.5, False)
     yield Contest("ResNet-18-like at 224, fp32", nets["fp32"], nets["fp32"], None, False)
@@ -227,9 +227,12 @@ def main() -> int:
                 f"{os.getloadavg()[0]:.1f}",
                 file=sys.stderr,
             )
-            bars.append(Bar(f"{contest.name}: native / ONNX Runtime, latency", ours / theirs, contest.limit, "at most"))
+            bars.append(integer_bar(f"{contest.name}: native / ONNX Runtime, latency", ours / theirs, contest.limit))
             bars.append(Bar(f"{contest.name}: arena / lower bound", 1 + manifest["arena_overhead"], None, "at most"))
-    return report("native_nets", bars, options.json)
+    if not options.run.is_dir() and not options.only:
+        why = f"no {options.run}: make quickstart writes it"
+        bars.append(not_run("winners of the quickstart: native / ONNX Runtime, latency", why, 0.9, "at most"))
+    return int(report("native_nets", bars, options.json, versions("onnxruntime")))
 
 
 if __name__ == "__main__":

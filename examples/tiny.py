@@ -9,10 +9,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from hwnas.cost import Costing
-from hwnas.data import load_data
+from hwnas.data import balanced, load_data
 from hwnas.device import load_device
 from hwnas.export.onnx import save, to_onnx
 from hwnas.export.quantise import calibrate, fold
@@ -24,14 +23,14 @@ from hwnas.search import search
 from hwnas.spaces.resnet_binary import resnet_binary
 from hwnas.supernet import WeightSharing, extract, recalibrate, resize
 from hwnas.table import latency_cost, open_table
-from hwnas.train import Schedule, accuracy, train
+from hwnas.train import Schedule, evaluate, train
 
 
 def main(folder: Path) -> None:
     # 1. Data, a device, and a space of networks for that data.
     data, device = load_data({"use": "digits"}), load_device("null")
     space = resnet_binary(
-        data.channels, len(data.classes), resolutions=[8], stem_width=16, stem_stride=1,
+        data.facts["in_channels"], len(data.classes), resolutions=[8], stem_width=16, stem_stride=1,
         widths=[[16, 32]], depths=[1, 2, 3], strides=[2], kernels=[3, 5], precisions=["int8"],
     )  # fmt: skip
 
@@ -43,27 +42,28 @@ def main(folder: Path) -> None:
     print(f"{space.size} architectures, {bounds.low:.2f} to {bounds.high:.2f} us")
 
     # 3. Train all of them at once, sharing weights.
-    images, labels = torch.from_numpy(data.train.images), torch.from_numpy(data.train.labels)
     net = WeightSharing(space)
-    train(net, Sandwich(space), images, labels, Schedule(epochs=6, batch_size=64, learning_rate=4e-3))
+    train(net, Sandwich(space), data, Schedule(epochs=6, batch_size=64, learning_rate=4e-3))
 
     # 4. Search the most accurate one in the lower half of the range.
-    held_out = torch.from_numpy(data.validation.images), torch.from_numpy(data.validation.labels)
+    some = data.batch("train", balanced(data, "train", 512, seed=0)).images
 
     def score(architectures):  # type: ignore[no-untyped-def]
-        return np.array([accuracy(recalibrate(extract(net, a), [images[:512]]), *held_out) for a in architectures])
+        nets = [recalibrate(extract(net, a), [some]) for a in architectures]
+        return np.array([evaluate(one, data, "validation").accuracy for one in nets])
 
     limit = (bounds.low + bounds.high) / 2
     result = search(space, RegularizedEvolution(space), score, {"latency": costing}, {"latency": limit}, budget=12)
     print(f"pick: {result.pick.accuracy:.1%} at {result.pick.costs['latency']:.2f} us (limit {limit:.2f} us)")
 
     # 5. Export it as INT8, and let a fresh process without this package check the file on the test images.
-    winner = recalibrate(extract(net, result.pick.architecture), [images[:512]])
-    resolution = winner.network.resolution
-    quantised = calibrate(fold(winner.network, winner.arrays()), resize(images[:256], resolution).numpy())
-    test = resize(torch.from_numpy(data.test.images), resolution).numpy()
+    winner = recalibrate(extract(net, result.pick.architecture), [some])
+    shape = winner.network.input_shape
+    quantised = calibrate(fold(winner.network, winner.arrays()), resize(some[:256], shape).numpy(), weight_bits=7)
+    held_out = data.batch("test", slice(None))
+    test, labels = resize(held_out.images, shape).numpy(), held_out.labels.numpy()
     save(to_onnx(quantised), folder / "model.int8.onnx")
-    checked = verify(folder / "model.int8.onnx", test, data.test.labels, quantised(test), tolerance_for(quantised))
+    checked = verify(folder / "model.int8.onnx", test, labels, quantised(test), tolerance_for(quantised))
     print(f"{checked.accuracy:.1%} on the test images, {checked}")
 
 

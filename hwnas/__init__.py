@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hwnas.export.native import load_native
+    from hwnas.export.recipe import preprocess
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_native"]
+__all__ = ["__version__", "load_native", "preprocess"]
 
 
 def __getattr__(name: str) -> Any:
-    """`hwnas.load_native(folder)`, loaded on first use: importing hwnas loads no engine."""
+    """`hwnas.load_native` and `hwnas.preprocess`, loaded on first use: importing hwnas loads no engine."""
     if name == "load_native":
         from hwnas.export.native import load_native
 
         return load_native
+    if name == "preprocess":
+        from hwnas.export.recipe import preprocess
+
+        return preprocess
     raise AttributeError(f"module 'hwnas' has no attribute {name!r}")

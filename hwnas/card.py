@@ -69,7 +69,8 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock file beside `path`; HwnasError when the folder is unwritable or the holder never lets go."""
     import filelock
 
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    # one object a file: who holds it already may take it again (grading, while it times a net's tiles)
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), is_singleton=True)
     try:
         _acquire(lock, path, LOCK_SECONDS)
     except filelock.Timeout:

@@ -20,6 +20,9 @@ from hwnas.space import Architecture, SearchSpace, Slot, Value
 MAX_ARRAY = 20_000_000  # entries of one elimination array: 160 MB; beyond it the bounds are refused, not guessed
 
 
+Factor = tuple[tuple[int, ...], np.ndarray]
+
+
 @dataclass(frozen=True)
 class OperatorCost:
     """`slope * combine(cost of every operator) + intercept`, in `unit`.
@@ -44,7 +47,10 @@ class OperatorCost:
 
 @dataclass(frozen=True)
 class Bounds:
-    """The exact range of a cost over a space, with an architecture at either end."""
+    """The exact range of a cost over a space, with an architecture at either end.
+
+    Options that cost infinity (a block that cannot be measured) are outside of it: `high` is the largest finite cost.
+    """
 
     low: float
     smallest: Architecture
@@ -56,8 +62,7 @@ class Costing:
     """`cost` over every architecture of `space`, from one dense array a slot (filled once, on construction).
 
     An architecture with an operator that costs infinitely much (its row failed) costs as much itself, and is outside
-    of the bounds. Raises HwnasError where an operator has no cost (a missing table row) or every architecture costs
-    infinitely much, before any search starts.
+    of the bounds. Raises HwnasError where an operator has no cost (a missing table row), before any search starts.
     """
 
     def __init__(self, space: SearchSpace, cost: OperatorCost) -> None:
@@ -73,6 +78,8 @@ class Costing:
         for index in np.ndindex(*shape):
             operator = slot.build({n: v[i] for n, v, i in zip(slot.depends, options, index, strict=True)})
             array[index] = empty if operator is None else self.cost.of(operator)
+            if math.isnan(array[index]):
+                raise HwnasError(f"{self.cost.name} of {operator} is not a number")
         return tuple(self._position[name] for name in slot.depends), array
 
     def of_codes(self, codes: np.ndarray) -> np.ndarray:
@@ -97,9 +104,17 @@ class Costing:
         """Costs float64 (n,) of architectures."""
         return self.of_codes(self.space.encode(architectures))
 
+    @property
+    def factors(self) -> list[Factor]:
+        """One (positions of the choices it reads, array indexed by their options) a slot."""
+        return list(self._factors)
+
     def bounds(self) -> Bounds:
-        """The exact smallest and largest cost, by eliminating one choice after another (bucket elimination)."""
-        ends = [self._extreme(sign) for sign in (1.0, -1.0)]
+        """The exact smallest and largest cost, by eliminating one choice after another (bucket elimination).
+
+        HwnasError where every architecture contains an operator of infinite cost.
+        """
+        ends = [self._smallest(), self._largest()]
         if self.cost.slope < 0:
             ends.reverse()
         codes = np.asarray(ends, dtype=np.int64)
@@ -112,32 +127,48 @@ class Costing:
         first, last = self.space.decode(codes)
         return Bounds(float(low), first, float(high), last)
 
-    def _extreme(self, sign: float) -> list[int]:
-        """Option indices that minimise (sign=1) or maximise (sign=-1) the combined cost."""
-        join = _adder if self.cost.combine == "sum" else _maximum
-        factors = list(self._factors)
-        if sign < 0:  # what costs infinitely much is out of reach, so it must not look like the largest
-            factors = [(axes, np.where(np.isposinf(array), -np.inf, array)) for axes, array in factors]
-        order: list[tuple[int, tuple[int, ...], np.ndarray]] = []
-        left = {axis for axes, _ in factors for axis in axes}
-        while left:
-            axis = min(left, key=lambda a: _joined_size(a, factors, self.space))
-            left.remove(axis)
-            touching = [factor for factor in factors if axis in factor[0]]
-            factors = [factor for factor in factors if axis not in factor[0]]
-            axes, array = join(touching, self.space)
-            where = axes.index(axis)
-            best = array.argmin(axis=where) if sign > 0 else array.argmax(axis=where)
-            rest = axes[:where] + axes[where + 1 :]
-            order.append((axis, rest, best))
-            factors.append((rest, array.min(axis=where) if sign > 0 else array.max(axis=where)))
-        picked = [0] * len(self.space.choices)
-        for axis, rest, best in reversed(order):
-            picked[axis] = int(best[tuple(picked[other] for other in rest)])
-        return picked
+    def _smallest(self) -> list[int]:
+        return eliminate(self.space, self._factors, np.add if self.cost.combine == "sum" else np.maximum)
+
+    def _largest(self) -> list[int]:
+        """Option indices of the largest finite cost. For a sum it is the smallest of its negative; a maximum is
+        attained in one slot, so each slot in turn gives its values while the others only have to be finite."""
+        barred = [(axes, np.where(np.isposinf(array), np.inf, 0.0)) for axes, array in self._factors]
+        if self.cost.combine == "sum":
+            negated = [(axes, np.where(np.isposinf(array), np.inf, -array)) for axes, array in self._factors]
+            return eliminate(self.space, negated, np.add)
+        found = []
+        for i, (axes, array) in enumerate(self._factors):
+            # -inf stands for an empty slot, which attains nothing: as costly to the minimum as what is barred
+            mine = (axes, np.where(np.isfinite(array), -array, np.inf))
+            found.append(eliminate(self.space, [*barred[:i], mine, *barred[i + 1 :]], np.add))
+        costs = self.of_codes(np.asarray(found, dtype=np.int64))
+        return found[int(np.where(np.isfinite(costs), costs, -np.inf).argmax())]
 
 
-Factor = tuple[tuple[int, ...], np.ndarray]
+def eliminate(space: SearchSpace, factors: Sequence[Factor], join: np.ufunc) -> list[int]:
+    """Option indices that minimise the factors' combination (np.add or np.maximum): bucket elimination.
+
+    One choice after another, the one whose factors together are smallest first: all factors that read it are joined,
+    its best option is noted for every combination of the other choices they read, and the minimum takes their place.
+    """
+    factors = list(factors)
+    order: list[tuple[int, tuple[int, ...], np.ndarray]] = []
+    left = {axis for axes, _ in factors for axis in axes}
+    while left:
+        axis = min(left, key=lambda a: _joined_size(a, factors, space))
+        left.remove(axis)
+        touching = [factor for factor in factors if axis in factor[0]]
+        factors = [factor for factor in factors if axis not in factor[0]]
+        axes, array = _joined(touching, space, join)
+        where = axes.index(axis)
+        rest = axes[:where] + axes[where + 1 :]
+        order.append((axis, rest, array.argmin(axis=where)))
+        factors.append((rest, array.min(axis=where)))
+    picked = [0] * len(space.choices)
+    for axis, rest, best in reversed(order):  # the last eliminated depends on nothing: walk back from it
+        picked[axis] = int(best[tuple(picked[other] for other in rest)])
+    return picked
 
 
 def _scope(factors: Sequence[Factor]) -> tuple[int, ...]:
@@ -169,11 +200,3 @@ def _joined(factors: Sequence[Factor], space: SearchSpace, join: np.ufunc) -> Fa
     for factor in factors:
         join(result, _aligned(factor, scope), out=result)
     return scope, result
-
-
-def _adder(factors: Sequence[Factor], space: SearchSpace) -> Factor:
-    return _joined(factors, space, np.add)
-
-
-def _maximum(factors: Sequence[Factor], space: SearchSpace) -> Factor:
-    return _joined(factors, space, np.maximum)

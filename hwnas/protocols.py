@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch. `images` float32 (N, C, H, W), `labels` int64 (N,), `step` counts optimiser batches from 0.
+    """One batch. `images` float32 (N, C, H, W), `labels` int64 (N,); `step`, which the training loop sets, counts
+    optimiser batches from 0.
 
     A rule draws its randomness from (its seed, `step`), never from a running generator: a resumed run repeats an
     undisturbed one exactly.
@@ -28,7 +29,7 @@ class Batch:
 
     images: Tensor
     labels: Tensor
-    step: int
+    step: int = 0
 
 
 @runtime_checkable
@@ -53,6 +54,13 @@ class TrainingRule(Protocol):
 
 
 @runtime_checkable
+class Examples(Protocol):
+    """A data set as torch has it: (image, label) by index. Law: it has a length, and an index past it is IndexError."""
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+@runtime_checkable
 class Sampler(Protocol):
     """Proposes architectures. Law: `ask(n)` returns at most n architectures of the space and, with the same seed and
     the same scores told, the same ones; `tell` takes scores (n,) or (n, objectives), higher is better."""
@@ -63,9 +71,17 @@ class Sampler(Protocol):
 
 
 class Scorer(Protocol):
-    """Scores architectures, float64 (n,), higher is better. A plain function is a scorer."""
+    """Scores architectures: float64 (n,) accuracies, or (n, 2) accuracies and validation losses, which tell near ties
+    apart. A plain function is a scorer."""
 
     def __call__(self, architectures: Sequence[Architecture], /) -> np.ndarray: ...
+
+
+class Exact(Protocol):
+    """What one network will be measured at, for a cost that is not the sum of its parts (the arena of a compiled
+    program). Law: it is never below the `Costing` of the same name, which is then a lower bound that prunes."""
+
+    def __call__(self, network: Network, /) -> float: ...
 
 
 class CostModel(Protocol):

@@ -159,7 +159,7 @@ class SearchSpace:
         nodes = [node for slot in self.slots for node in lower_slot(slot, selection)]
         if not nodes:
             raise HwnasError(f"space {self.name!r} lowers to no operator at all")
-        return Network(tuple(nodes), nodes[0].operator.input_shape, nodes[0].operator.input_shape[-1])
+        return Network(tuple(nodes), nodes[0].operator.input_shape, min(nodes[0].operator.input_shape[-2:]))
 
     def operators_of(self, slot: Slot) -> list[Operator]:
         """Every distinct operator that can stand in `slot`."""

@@ -102,9 +102,10 @@ class WeightSharing(nn.Module):
         self.stages = nn.ModuleList(SharedSlot(space, slot, generator) for slot in space.slots)
 
     def forward(self, inputs: Tensor, selection: Selection) -> Tensor:
-        """Logits (N, classes) of images (N, C, H, W), resized to the selection's resolution."""
-        resolution = selection.get("resolution")
-        x = resize(inputs, int(resolution)) if isinstance(resolution, int) else inputs
+        """Logits (N, classes) of images (N, C, H, W), resized to what the selection's first operator reads."""
+        slots = (stage.slot for stage in self.stages)  # type: ignore[union-attr]
+        first = next(node for slot in slots for node in lower_slot(slot, selection))  # type: ignore[arg-type]
+        x = fitted(inputs, first.operator)
         for stage in self.stages:
             x = stage(x, selection)
         return x
@@ -132,8 +133,8 @@ class Net(nn.Module):
         ]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, C, H, W), resized to the net's resolution."""
-        x = resize(inputs, self.network.resolution)
+        """Logits (N, classes) of images (N, C, H, W), resized to the net's input shape."""
+        x = fitted(inputs, self.network.nodes[0].operator)
         for node, parameters, buffers in self._names:
             held = {name: self.own[key(f"{node.name}.{name}")] for name in parameters}
             held |= {name: self.get_buffer(key(f"{node.name}.{name}")) for name in buffers}
@@ -146,13 +147,16 @@ class Net(nn.Module):
         return {name.replace("/", "."): value.detach().cpu().numpy() for name, value in state.items()}
 
 
-def resize(images: Tensor, resolution: int) -> Tensor:
-    """Images (N, C, H, W) as (N, C, resolution, resolution): bilinear, antialiased, or as they are."""
-    if images.shape[-2:] == (resolution, resolution):
+def fitted(images: Tensor, first: Operator) -> Tensor:
+    """Images at the size that a net's first operator reads; one that preprocesses does the resizing itself."""
+    return images if ops.reads_pixels(first) else resize(images, first.input_shape)
+
+
+def resize(images: Tensor, shape: Shape) -> Tensor:
+    """Images (N, C, H, W) at the height and width of `shape` (..., H, W): bilinear, antialiased, or as they are."""
+    if images.shape[-2:] == tuple(shape[-2:]):
         return images
-    return nn.functional.interpolate(
-        images, (resolution, resolution), mode="bilinear", antialias=True, align_corners=False
-    )
+    return nn.functional.interpolate(images, tuple(shape[-2:]), mode="bilinear", antialias=True, align_corners=False)
 
 
 def extract(net: WeightSharing, architecture: Mapping[str, Any]) -> Net:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Callable, Iterator
+import pickletools
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +21,17 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from hwnas.data import Data, balanced
+from hwnas.data.augmentation import Augmentation, drawn
+from hwnas.data.pixels import IN_MEMORY
 from hwnas.errors import HwnasError
-from hwnas.paths import write_bytes
+from hwnas.paths import read_bytes, write_bytes
 from hwnas.protocols import Batch, TrainingRule
 
+CHECKPOINT_LIMIT = 64 << 30  # what a machine may hold; more is no supernet of ours
+_NAMED = re.compile(r"(torch|torch\._utils|collections) \w{1,60}")  # what torch.save names in tensors and dicts
 Progress = Callable[[int, int, str], None]  # (steps done, steps in all, what is shown beside them)
 
 
@@ -38,6 +47,7 @@ class Schedule:
     shift: int = 0  # augmentation: random shifts of up to this many pixels, zero filled
     flip: bool = False  # augmentation: random horizontal flips
     clip: float = 5.0  # largest gradient norm
+    bf16: bool = False  # forward passes in bfloat16 (torch.autocast): for GPUs and CPUs that have it in hardware
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,38 +86,79 @@ def device() -> torch.device:
     )
 
 
-def batches(images: Tensor, labels: Tensor, schedule: Schedule, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """This rank's share of every shuffled, augmented batch of an epoch; a smaller last one is dropped."""
-    rng = np.random.default_rng((schedule.seed, epoch))
-    order = rng.permutation(len(images))
-    size = min(schedule.batch_size, len(images))
+@dataclass(frozen=True)
+class Draw:
+    """This rank's share of one batch: which training images, and how they are augmented."""
+
+    step: int
+    indices: np.ndarray
+    augment: Augmentation | None
+
+
+def draws(count: int, schedule: Schedule, first_epoch: int = 0) -> Iterator[Draw]:
+    """Every batch of `count` images from `first_epoch` on, shuffled by (seed, epoch); a smaller last one is dropped."""
+    size = min(schedule.batch_size, count)
     rank, ranks = world()
     if size % ranks:
         raise HwnasError(f"batch_size {size} cannot be shared by {ranks} processes", hint="make it a multiple of them")
-    for start in range(0, len(order) - size + 1, size):
-        picked = torch.from_numpy(order[start : start + size])
-        batch = augmented(images[picked], schedule, rng)
-        share = slice(rank * size // ranks, (rank + 1) * size // ranks)
-        yield batch[share], labels[picked][share]
+    share = slice(rank * size // ranks, (rank + 1) * size // ranks)
+    per_epoch = steps_per_epoch(count, schedule)
+    for epoch in range(first_epoch, schedule.epochs):
+        order = np.random.default_rng((schedule.seed, epoch)).permutation(count)
+        for i in range(per_epoch):
+            augment = drawn(size, schedule.shift, schedule.flip, (schedule.seed, epoch, i))
+            picked = order[i * size : (i + 1) * size][share]
+            yield Draw(epoch * per_epoch + i, picked, augment.share(share) if augment else None)
 
 
-def augmented(images: Tensor, schedule: Schedule, rng: np.random.Generator) -> Tensor:
-    """Random shifts and flips of images (N, C, H, W)."""
-    n, reach = len(images), schedule.shift
-    if reach:
-        height, width = images.shape[-2:]
-        padded = nn.functional.pad(images, (reach,) * 4)
-        tops, lefts = rng.integers(0, 2 * reach + 1, (2, n))
-        images = torch.stack(
-            [padded[i, :, t : t + height, x : x + width] for i, (t, x) in enumerate(zip(tops, lefts, strict=True))]
-        )
-    if schedule.flip:
-        mirrored = torch.from_numpy(rng.random(n) < 0.5)
-        images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
-    return images
+class _Fetch:
+    """Makes the batch of a draw, in this process or in a worker of torch's DataLoader."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, int]:
+        batch = self.data.batch("train", draw.indices, draw.augment)
+        return batch.images, batch.labels, draw.step
+
+
+def batches(data: Data, listed: Iterable[Draw], workers: int = 0) -> Iterator[Batch]:
+    """The batches of some draws, on this process's device. `workers` processes load ahead; with 0 this one does."""
+    fetch = _Fetch(data)
+    loaded: Iterable[tuple[Tensor, Tensor, int]] = (fetch[draw] for draw in listed)
+    if workers:
+        # fork: a worker shares the mapped pixels, where another start would send it a copy of them.
+        loaded = DataLoader(
+            fetch, batch_size=None, sampler=listed, num_workers=workers, multiprocessing_context="fork",  # type: ignore[arg-type]
+            pin_memory=device().type == "cuda", collate_fn=_as_it_is,
+        )  # fmt: skip
+    for images, labels, step in loaded:
+        yield Batch(images.to(device(), non_blocking=True), labels.to(device(), non_blocking=True), step)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+HELD_BYTES = 8 << 20  # a batch of floats below this is made in under a millisecond: no process pays for itself
+
+
+def workers_for(data: Data, schedule: Schedule) -> int:
+    """Loading processes that pay: none for small batches or on a CPU that trains from memory; else up to four.
+
+    What a worker hides is waiting for the disk and, beside a GPU, the making of floats. Beside a CPU that trains it
+    can hide the disk alone, and one is enough.
+    """
+    height, width = data.facts["image_size"]
+    if schedule.batch_size * height * width * data.facts["in_channels"] * 4 < HELD_BYTES:
+        return 0
+    if device().type == "cuda":
+        return max(1, min(4, (os.cpu_count() or 1) - 1))
+    return int(data.pixels.nbytes > IN_MEMORY)
 
 
 def steps_per_epoch(count: int, schedule: Schedule) -> int:
+    """Whole batches in `count` images, at least one."""
     return max(1, count // min(schedule.batch_size, count))
 
 
@@ -125,46 +176,46 @@ def rate(schedule: Schedule, step: int, total: int) -> float:
 def train(
     net: nn.Module,
     rule: TrainingRule,
-    images: Tensor,
-    labels: Tensor,
+    data: Data,
     schedule: Schedule,
     checkpoint: Path | None = None,
     identity: str = "",
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> nn.Module:
-    """Trains `net` in place on images float32 (N, C, H, W) and labels int64 (N,), and returns it.
+    """Trains `net` in place on the training split, and returns it.
 
     With `checkpoint` the state is saved whole after every epoch and taken up again by the next call of the same
-    `identity` (a digest of data and settings). HwnasError when the loss stops being a number.
+    `identity` (a digest of data and settings). `workers` load batches ahead; None: as many as pay. HwnasError when the
+    loss stops being a number.
     """
     net.to(device()).train()
-    optimisers = {
-        group: torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-        for group, parameters in rule.groups(net).items()  # type: ignore[arg-type]
-    }
-    per_epoch = steps_per_epoch(len(images), schedule)
+    optimisers = optimisers_of(net, rule, schedule)
+    count = data.sizes()["train"]
+    per_epoch = steps_per_epoch(count, schedule)
     total = per_epoch * schedule.epochs
     first = _resume(checkpoint, identity, net, optimisers)
-    for epoch in range(first, schedule.epochs):
-        for i, (x, y) in enumerate(batches(images, labels, schedule, epoch)):
-            step = epoch * per_epoch + i
-            loss = _step(
-                net,
-                rule,
-                Batch(x.to(device()), y.to(device()), step),
-                optimisers,
-                rate(schedule, step, total),
-                schedule,
-            )
-            if progress:
-                progress(step + 1, total, f"epoch {epoch + 1}/{schedule.epochs} loss {loss:.3f}")
-        if checkpoint and world()[0] == 0:
-            state = {"identity": identity, "epoch": epoch + 1, "net": net.state_dict()}
+    used = workers_for(data, schedule) if workers is None else workers
+    for batch in batches(data, draws(count, schedule, first), used):
+        loss = step(net, rule, batch, optimisers, rate(schedule, batch.step, total), schedule)
+        epoch, done = batch.step // per_epoch + 1, batch.step + 1
+        if progress:
+            progress(done, total, f"epoch {epoch}/{schedule.epochs} loss {loss:.3f}")
+        if checkpoint and done % per_epoch == 0 and world()[0] == 0:
+            state = {"identity": identity, "epoch": epoch, "net": net.state_dict()}
             save_state(checkpoint, state | {"optimisers": {g: o.state_dict() for g, o in optimisers.items()}})
     return net
 
 
-def _step(
+def optimisers_of(net: nn.Module, rule: TrainingRule, schedule: Schedule) -> dict[str, torch.optim.AdamW]:
+    """One AdamW a group of the rule's."""
+    return {
+        group: torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        for group, parameters in rule.groups(net).items()  # type: ignore[arg-type]
+    }
+
+
+def step(
     net: nn.Module,
     rule: TrainingRule,
     batch: Batch,
@@ -177,7 +228,7 @@ def _step(
     for group, losses in rule.steps(net, batch):  # type: ignore[arg-type]
         optimiser = optimisers[group]
         optimiser.zero_grad(set_to_none=True)
-        for loss in losses:
+        for loss in _computed(losses, schedule.bf16):
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise HwnasError(f"the training loss became {value} at step {batch.step}", hint="lower learning_rate")
@@ -189,6 +240,17 @@ def _step(
             g["lr"] = lr
         optimiser.step()
     return value
+
+
+def _computed(losses: Iterable[Tensor], bf16: bool) -> Iterator[Tensor]:
+    """The losses one by one; each forward pass, not what is done with it, runs in bfloat16 where that is asked for."""
+    waiting = iter(losses)
+    while True:
+        with torch.autocast(device().type, torch.bfloat16, enabled=bf16):
+            loss = next(waiting, None)
+        if loss is None:
+            return
+        yield loss
 
 
 def _average_gradients(parameters: list[nn.Parameter]) -> None:
@@ -209,14 +271,53 @@ def save_state(path: Path, state: Any) -> None:
 
 def load_state(path: Path) -> Any:
     """What `save_state` wrote (no code is run from the file); HwnasError when it is truncated or something else."""
+    if not Path(path).exists():
+        raise HwnasError(f"checkpoint {path} does not exist")
+    data = read_bytes(path, CHECKPOINT_LIMIT)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise HwnasError(f"checkpoint {path} does not exist") from None
-    except Exception as problem:  # torch raises many kinds for a damaged archive
-        reason = str(problem).splitlines()[0][:120]
+        _check_archive(data)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as problem:  # torch and zipfile raise many kinds for a damaged archive
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0][:120]
         raise HwnasError(
-            f"checkpoint {path} is truncated or not a checkpoint ({reason})", hint="delete it and train again"
+            f"checkpoint {path} is truncated or not a checkpoint ({reason})", hint="move it away and train again"
+        ) from None
+
+
+def _check_archive(data: bytes) -> None:
+    """Raises where the archive is not as it was written: torch would read tensors with flipped bits without a word.
+
+    torch.save stores every tensor as it is, so an archive that would unpack to more than its own size is not ours.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > len(data):
+            raise ValueError("it holds more than its size")
+        torn = archive.testzip()
+        if torn is not None:
+            raise ValueError(f"{torn} does not have the checksum it was written with")
+        for name in archive.namelist():
+            if name.endswith("data.pkl"):
+                _check_names(archive.read(name))
+
+
+def _check_names(pickled: bytes) -> None:
+    """Raises where the pickle names anything but tensors: torch refuses it too, but takes minutes to say so where the
+    name is a page of brackets (it searches its own message with a regular expression)."""
+    for opcode, value, _ in pickletools.genops(pickled):
+        if opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):
+            raise ValueError(f"torch.save writes no {opcode.name}")
+        if opcode.name == "GLOBAL" and not _NAMED.fullmatch(str(value)):
+            raise ValueError(f"it names {str(value)[:60]!r}")
+
+
+def take_up(module: nn.Module, state: Any, path: Path) -> None:
+    """Loads a checkpoint's `net` into the module; HwnasError where its tensors are not this net's."""
+    try:
+        module.load_state_dict(state["net"])
+    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise HwnasError(
+            f"checkpoint {path} does not hold this net: {' '.join(str(problem).split())[:200]}",
+            hint="move it away and train again",
         ) from None
 
 
@@ -227,20 +328,54 @@ def _resume(checkpoint: Path | None, identity: str, net: nn.Module, optimisers: 
     state = load_state(checkpoint)
     if not isinstance(state, dict) or state.get("identity") != identity:
         return 0
-    net.load_state_dict(state["net"])
-    for group, optimiser in optimisers.items():
-        optimiser.load_state_dict(state["optimisers"][group])
-    return int(state["epoch"])
+    take_up(net, state, checkpoint)
+    try:
+        for group, optimiser in optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][group])
+        return int(state["epoch"])
+    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise HwnasError(
+            f"checkpoint {checkpoint} does not hold this net's optimisers: {problem!r}",
+            hint="move it away and train again",
+        ) from None
 
 
-def predict(net: nn.Module, images: Tensor, batch_size: int = 512) -> Tensor:
-    """Logits (N, classes) in evaluation mode, on the CPU."""
+@dataclass(frozen=True)
+class Evaluation:
+    """Share of images whose largest logit is the label, mean cross-entropy, and the number of images."""
+
+    accuracy: float
+    loss: float
+    count: int
+
+
+EVALUATED_PIXELS = 1 << 22  # of one channel, at once: 64 images of 224x224 keep a net's largest layer in 300 MB
+
+
+def portions(data: Data, indices: np.ndarray) -> Iterator[np.ndarray]:
+    """Indices in portions of at most 512 images that a net takes at once without a gigabyte of activations."""
+    height, width = data.facts["image_size"]
+    size = max(1, min(512, EVALUATED_PIXELS // (height * width)))
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
+
+
+def evaluate(net: nn.Module, data: Data, split: str, indices: np.ndarray | None = None) -> Evaluation:
+    """The net on a whole split, or on some of its images, in evaluation mode."""
     net.eval()
     where = next(net.parameters()).device
+    chosen = np.arange(data.sizes()[split]) if indices is None else indices
+    count, right, lost = len(chosen), 0, 0.0
     with torch.no_grad():
-        return torch.cat([net(part.to(where)).cpu() for part in images.split(batch_size)])
+        for some in portions(data, chosen):
+            batch = data.batch(split, some)
+            logits, labels = net(batch.images.to(where)).float().cpu(), batch.labels
+            right += int((logits.argmax(1) == labels).sum())
+            lost += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
+    return Evaluation(right / count, lost / count, count)
 
 
-def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of images whose largest logit is the label."""
-    return float((predict(net, images).argmax(1) == labels).float().mean())
+def some_images(data: Data, count: int, seed: int) -> Iterator[Tensor]:
+    """`count` training images, drawn class by class, in portions: for batch-norm recalibration."""
+    for some in portions(data, balanced(data, "train", count, seed)):
+        yield data.batch("train", some).images

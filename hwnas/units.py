@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 from hwnas.errors import HwnasError
 
@@ -13,7 +13,7 @@ def positive(value: object, name: str) -> float:
     """`value` as a finite number above zero; HwnasError names `name` otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise HwnasError(f"{name} must be a number, got {value!r}")
-    if not math.isfinite(value) or value <= 0:
+    if not 0 < value <= sys.float_info.max:  # NaN as well; an int may be larger than any float
         raise HwnasError(f"{name} must be a finite number above 0, got {value!r}")
     return float(value)
 
@@ -35,7 +35,9 @@ def readable_us(latency_us: float) -> str:
 
 
 def readable_seconds(seconds: float) -> str:
-    """90 -> '2 min': how long something takes, to the accuracy of an estimate."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    """75 -> '1 min 15 s'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{max(1, whole)} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"

@@ -193,6 +193,16 @@ class KernelBuilder:
         return f"{prefix}{self._names}"
 
 
+def pointers(function: tirx.PrimFunc) -> list[tuple[str, int]]:
+    """(element type, elements) of every pointer that a finished function takes, in order."""
+    declared = {}
+    for statement in function.body.seq if isinstance(function.body, tirx.SeqStmt) else [function.body]:
+        if isinstance(statement, tirx.DeclBuffer):
+            declared[statement.data.name] = statement.buffer
+    buffers = [declared[parameter.name] for parameter in function.params]
+    return [(str(buffer.dtype), int(buffer.shape[0])) for buffer in buffers]
+
+
 def _scalar(offset: Value) -> Value:
     return tirx.const(offset, "int32") if isinstance(offset, int) else offset
 

@@ -1,6 +1,7 @@
 """INT8 addition of two images with their own scales (QLinearAdd), bit-equal to ONNX Runtime on x86-64 and Arm.
 
-    y = saturate(round(fma(a, s_a / s_y, fma(b, s_b / s_y, fixed)))),  fixed = z_y - (s_a / s_y * z_a + s_b / s_y * z_b)
+    y = saturate(round(fma(a, s_a / s_y, fma(b, s_b / s_y, fixed))))
+    fixed = z_y - fma(s_a / s_y, z_a, s_b / s_y * z_b)
 
 The two fused multiply-adds are ONNX Runtime's; where a target has none the same value comes from float64: a product
 of 8 by 24 bits and its sum are exact there (for scale ratios above 2^-20), so only the final rounding remains.
@@ -42,10 +43,14 @@ class Int8Add:
 
 
 def ratios(scales: tuple[float, float, float], zero_points: tuple[int, int, int]) -> np.ndarray:
-    """(s_a / s_y, s_b / s_y, fixed) in float32 from the scales and zero points of a, b and y."""
+    """(s_a / s_y, s_b / s_y, fixed) in float32 from the scales and zero points of a, b and y.
+
+    ONNX Runtime's compiler fuses the first product of `fixed` with the sum; float64 holds both exactly.
+    """
     s_a, s_b, s_y = (np.float32(scale) for scale in scales)
     ratio_a, ratio_b = np.float32(s_a / s_y), np.float32(s_b / s_y)
-    offset = np.float32(ratio_a * np.float32(zero_points[0]) + ratio_b * np.float32(zero_points[1]))
+    second = np.float32(ratio_b * np.float32(zero_points[1]))
+    offset = np.float32(np.float64(ratio_a) * zero_points[0] + np.float64(second))
     return np.array([ratio_a, ratio_b, np.float32(zero_points[2]) - offset], np.float32)
 
 

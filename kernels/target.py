@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import functools
 import platform
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hwnas.errors import HwnasError, nearest_names, unknown
+from hwnas.kernels.instructions import X86, host_flags
 
 if TYPE_CHECKING:
     import tvm
 
-_AVX2_FEATURES = "sse2,sse3,ssse3,sse4.1,sse4.2,popcnt,avx,avx2,fma,bmi,bmi2"
+_AVX2_FEATURES = "sse2,sse3,ssse3,sse4.1,sse4.2,popcnt,avx,avx2,fma,f16c,bmi,bmi2,lzcnt,movbe"
 _AVX512_FEATURES = f"{_AVX2_FEATURES},avx512f,avx512bw,avx512cd,avx512dq,avx512vl"
 
 # alias -> the full text it stands for. `-prefer-256-bit`: Intel's tuning would otherwise split every 512-bit
 # vector in two; the feature lists are spelled out so that parsing needs no LLVM.
+# `x86` is what a library for strangers' machines is built for: the level x86-64-v3 (AVX2, FMA, BMI2), which Intel's
+# processors have since 2013 and AMD's since 2015; the library itself says where it is missing.
 ALIASES: dict[str, str] = {
+    "x86": "x86_64-linux-gnu -mcpu=x86-64-v3",
     "x86-avx512-vnni": "x86_64-linux-gnu -mcpu=icelake-server -mattr=-prefer-256-bit",
     "x86-avx512": "x86_64-linux-gnu -mcpu=skylake-avx512 -mattr=-prefer-256-bit",
     "x86-avx2": "x86_64-linux-gnu -mcpu=haswell",
@@ -34,30 +38,44 @@ ALIASES: dict[str, str] = {
     "cortex-m7": "thumbv7em-none-eabihf -mcpu=cortex-m7 -mfloat-abi=hard",
 }
 
-# What the kernels look at, for the CPUs the aliases name; any other CPU's features are asked of LLVM.
+# What kernels and the library's own check look at, for the CPUs the aliases name; a test holds it to what LLVM says.
+# Any other target's features are asked of LLVM.
 _CPU_FEATURES: dict[str, str] = {
-    "icelake-server": f"{_AVX512_FEATURES},avx512vbmi,avx512vbmi2,avx512vnni,avx512bitalg,avx512vpopcntdq",
+    "icelake-server": f"{_AVX512_FEATURES},avx512ifma,avx512vbmi,avx512vbmi2,avx512vnni,avx512bitalg,avx512vpopcntdq,"
+    "gfni,vpclmulqdq",
     "skylake-avx512": _AVX512_FEATURES,
     "haswell": _AVX2_FEATURES,
+    "x86-64-v3": _AVX2_FEATURES,
     "core2": "sse2,sse3,ssse3",
     "cortex-a53": "neon,fp-armv8",
-    "cortex-a76": "neon,fp-armv8,dotprod,fullfp16",
-    "cortex-a7": "neon,vfp4",
+    "cortex-a76": "neon,fp-armv8,dotprod,fullfp16,rdm",
+    "cortex-a7": "neon,vfp3,vfp4,hwdiv,hwdiv-arm",
     "generic-rv64": "i",
     "cortex-m4": "dsp,vfp4d16sp",
     "cortex-m7": "dsp,fp-armv8d16",
     "generic": "",
 }
 
-_ARCHES = {
-    "x86_64": "x86_64",
-    "aarch64": "aarch64",
-    "arm64": "aarch64",
-    "thumb": "thumb",
-    "arm": "arm",
-    "riscv32": "riscv32",
-    "riscv64": "riscv64",
-    "wasm32": "wasm32",
+# The triples that something here links for. Other ABIs and object formats would end in a linker's complaint.
+_TRIPLES: dict[str, str] = {
+    "x86_64": r"x86_64(-\w+)?-linux(-gnu|-musl)?",
+    "aarch64": r"(aarch64|arm64)(-\w+)?-linux(-gnu|-musl)?",
+    "arm": r"armv[78][a-z]*(-\w+)?-linux-(gnu|musl)eabihf",
+    "riscv64": r"riscv64(-\w+)?-linux(-gnu|-musl)?",
+    "wasm32": r"wasm32(-\w+)?-(unknown|wasi)",
+    "thumb": r"thumbv(7em|8m\.main|8\.1m\.main)-none-eabihf",
+}
+
+# `arm64` before `arm`; what only resembles one (armeb, aarch64_be, wasm64) fails at the triple
+_PREFIXES = {"arm64": "aarch64", **{arch: arch for arch in _TRIPLES}}
+
+# What the C of a library, its C library and the calling convention need, whatever the kernels do.
+_NEEDED: dict[str, tuple[str, str]] = {
+    "x86_64": ("64bit,sse2", "a 64-bit CPU"),
+    "aarch64": ("neon,fp-armv8", "NEON"),
+    "arm": ("vfp3d16sp", "a VFPv3 unit"),
+    "riscv64": ("m,a,f,d,c", "rv64gc"),
+    "thumb": ("dsp,vfp2sp", "DSP instructions and a float unit (Cortex-M4F, M7, M33F, M55): requantising is float32"),
 }
 
 
@@ -177,26 +195,56 @@ def _tvm_target(target: Target) -> tvm.target.Target:
 def parse_target(text: str) -> Target:
     """Parse an alias (`x86-avx2`), `host`, or `TRIPLE [-mcpu=CPU] [-mattr=+a,-b] [-mfloat-abi=hard] [-mabi=lp64d]`.
 
-    Raises HwnasError that lists the known aliases where the text is neither.
+    A target that is no alias is tried in a process of its own, once, and the answer is kept: which features LLVM turns
+    on (those that others imply too), and whether it compiles kernels for it. HwnasError where the text is malformed,
+    names what LLVM does not know, or is a machine that no kernel or linker is for.
     """
-    words = (_host_text() if text == "host" else ALIASES.get(text, text)).split()
-    if not words or "-" not in words[0]:
-        raise _unknown_target(text)
-    arch = _arch_of(words[0])
+    full = _host_text() if text == "host" else ALIASES.get(text, text)
+    target = _split(text, full)
+    if full in ALIASES.values():
+        return target
+    from hwnas.kernels.target_check import checked_features_of
+
+    return replace(target, features=checked_features_of(target))
+
+
+def refuse_lacking(target: Target) -> None:
+    """HwnasError where a target lacks what every library of its architecture needs."""
+    needed, what = _NEEDED.get(target.arch, ("", ""))
+    missing = sorted(set(filter(None, needed.split(","))) - target.features)
+    if missing:
+        raise HwnasError(
+            f"it lacks {', '.join(missing)}: {target.arch} libraries need {what}; name the CPU with -mcpu, or take one of "
+            f"{', '.join(ALIASES)}"
+        )
+
+
+def _split(text: str, full: str) -> Target:
+    """The parts of a target string, and of its features those that the table here knows."""
+    words = full.split()
+    arch = _arch_of(words[0]) if words and "-" in words[0] else None
     if arch is None:
         raise _unknown_target(text)
+    if not re.fullmatch(_TRIPLES[arch], words[0]):
+        needs = f"; {arch} libraries need {_NEEDED[arch][1]}" if arch in _NEEDED else ""
+        raise HwnasError(
+            f"target {text!r}: nothing here links for {words[0]}{needs}",
+            nearest=tuple(a for a, known in ALIASES.items() if _arch_of(known) == arch),
+            hint="triples end in linux-gnu (x86_64, aarch64, riscv64), linux-gnueabihf (armv7a) or none-eabihf (thumb)",
+        )
     options = {"-mcpu": "", "-mattr": "", "-mfloat-abi": "", "-mabi": ""}
     for word in words[1:]:
         key, _, value = word.partition("=")
-        if key not in options or not value:
+        if key not in options or not re.fullmatch(r"[\w.,+-]+", value):
             raise HwnasError(
                 f"target {text!r}: option {word!r} is not one of {', '.join(sorted(options))} with a value",
                 nearest=nearest_names(key, options),
             )
         options[key] = value
+    _check_abi(text, arch, options)
     attributes = tuple(part for part in options["-mattr"].split(",") if part)
     for attribute in attributes:
-        if attribute[0] not in "+-":
+        if attribute[0] not in "+-" or len(attribute) == 1:
             raise HwnasError(f"target {text!r}: feature {attribute!r} must start with + or -")
     cpu = options["-mcpu"] or "generic"
     return Target(
@@ -205,10 +253,19 @@ def parse_target(text: str) -> Target:
         triple=words[0],
         cpu=cpu,
         attributes=attributes,
-        features=_features(words[0], cpu, attributes),
+        features=_listed_features(cpu, attributes),
         float_abi=options["-mfloat-abi"],
-        abi=options["-mabi"],
+        abi=options["-mabi"] or ("lp64d" if arch == "riscv64" else ""),
     )
+
+
+def _check_abi(text: str, arch: str, options: dict[str, str]) -> None:
+    """The calling conventions that what links the libraries uses."""
+    only = {"-mfloat-abi": "hard" if arch in ("arm", "thumb") else "", "-mabi": "lp64d" if arch == "riscv64" else ""}
+    for key, allowed in only.items():
+        if options[key] not in ("", allowed):
+            what = f"must be {allowed}" if allowed else "has no meaning"
+            raise HwnasError(f"target {text!r}: {key}={options[key]} {what} on {arch}")
 
 
 def known_targets() -> tuple[str, ...]:
@@ -221,49 +278,21 @@ def _unknown_target(text: str) -> HwnasError:
 
 
 def _arch_of(triple: str) -> str | None:
-    name = triple.partition("-")[0]
-    for prefix, arch in _ARCHES.items():
-        if name.startswith(prefix):
-            return arch
-    return None
+    name = triple.split()[0].partition("-")[0] if triple.split() else ""
+    return next((arch for prefix, arch in _PREFIXES.items() if name.startswith(prefix)), None)
 
 
-def _features(triple: str, cpu: str, attributes: tuple[str, ...]) -> frozenset[str]:
-    on = set(_cpu_features(triple, cpu))
-    for attribute in attributes:
-        (on.add if attribute[0] == "+" else on.discard)(attribute[1:])
-    if "v" in on:
-        on.add("zvl128b")
-    return frozenset(on)
-
-
-def _cpu_features(triple: str, cpu: str) -> frozenset[str]:
-    if cpu == "generic" and triple.startswith(("aarch64", "arm64")):
-        return frozenset({"neon", "fp-armv8"})
-    if cpu == "generic" and triple.startswith("x86_64"):
-        return frozenset({"sse2"})
-    if cpu in _CPU_FEATURES:
-        return frozenset(_CPU_FEATURES[cpu].split(",")) - {""}
-    from tvm.target import Target as TvmTarget
-    from tvm.target import codegen
-
-    if not codegen.llvm_is_valid_cpu(cpu, triple):
-        known = sorted(str(name) for name in codegen.llvm_get_cpu_archlist(_probe(triple)))
-        raise HwnasError(f"LLVM has no CPU {cpu!r} for {triple}", nearest=nearest_names(cpu, known))
-    found = codegen.llvm_get_cpu_features(TvmTarget({"kind": "llvm", "mtriple": triple, "mcpu": cpu}))
-    return frozenset(str(name) for name in found)
-
-
-def _probe(triple: str) -> tvm.target.Target:
-    from tvm.target import Target as TvmTarget
-
-    return TvmTarget({"kind": "llvm", "mtriple": triple, "mcpu": "generic"})
+def _listed_features(cpu: str, attributes: tuple[str, ...]) -> frozenset[str]:
+    """An alias's features: its CPU's in the table, and what it adds; `v` implies vectors of 128 bits."""
+    on = {name for name in _CPU_FEATURES.get(cpu, "").split(",") if name}
+    on |= {attribute[1:] for attribute in attributes if attribute[0] == "+"}
+    return frozenset(on | {"zvl128b"} if "v" in on else on)
 
 
 def _host_text() -> str:
     """The best alias for the machine this runs on, from the features its kernel reports."""
     machine = platform.machine().lower()
-    flags = _host_flags()
+    flags = host_flags()
     if machine in ("x86_64", "amd64"):
         return ALIASES[_host_x86(flags)]
     if machine in ("aarch64", "arm64"):
@@ -273,25 +302,13 @@ def _host_text() -> str:
         return ALIASES["armv7-neon"]
     if machine == "riscv64":
         return ALIASES["riscv64"]
-    raise HwnasError(
-        f"no kernel target is known for a {machine!r} host", hint=f"name one of: {', '.join(ALIASES)}"
-    )
+    raise HwnasError(f"no kernel target is known for a {machine!r} host", hint=f"name one of: {', '.join(ALIASES)}")
 
 
 def _host_x86(flags: frozenset[str]) -> str:
-    if {"avx512bw", "avx512vl", "avx512dq", "avx512cd"} <= flags:
-        return "x86-avx512-vnni" if {"avx512_vnni", "avx512_vpopcntdq", "avx512_bitalg"} <= flags else "x86-avx512"
-    if {"avx2", "fma", "bmi2"} <= flags:
-        return "x86-avx2"
+    """The widest alias whose every instruction set this machine lists."""
+    for alias in ("x86-avx512-vnni", "x86-avx512", "x86-avx2"):
+        wanted = _split(alias, ALIASES[alias]).features & X86.keys()
+        if {X86[feature][0] for feature in wanted} <= flags:
+            return alias
     return "x86-ssse3"
-
-
-def _host_flags() -> frozenset[str]:
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return frozenset()
-    for line in path.read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name.strip().lower() in ("flags", "features"):
-            return frozenset(value.split())
-    return frozenset()

@@ -10,6 +10,7 @@ import torch
 
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import HwnasError
+from hwnas.feasible import nearest
 from hwnas.network import Operator, elements
 from hwnas.space import Mix, SearchSpace
 from hwnas.spaces.resnet_binary import resnet_binary
@@ -82,3 +83,44 @@ def test_an_operator_without_a_cost_is_named_before_any_search() -> None:
 
     with pytest.raises(HwnasError, match="no row for"):
         Costing(SPACE, OperatorCost("latency", "us", missing))
+
+
+@pytest.mark.parametrize("combine", ["sum", "max"])
+def test_blocks_without_a_finite_cost_are_outside_the_reachable_range(combine: str) -> None:
+    def unmeasured(operator: Operator) -> float:
+        return float("inf") if operator.precision == "w1a1" or operator.output_shape[0] == 32 else price(operator)
+
+    costing = Costing(SPACE, OperatorCost("latency", "us", unmeasured, combine))  # type: ignore[arg-type]
+    everything = costing.of_codes(all_codes(SPACE))
+    finite = everything[np.isfinite(everything)]
+    bounds = costing.bounds()
+    assert len(finite) < len(everything)
+    assert (bounds.low, bounds.high) == (pytest.approx(finite.min()), pytest.approx(finite.max()))
+    assert costing([bounds.smallest, bounds.largest]) == pytest.approx([bounds.low, bounds.high])
+
+
+def test_a_cost_that_is_not_a_number_is_refused() -> None:
+    with pytest.raises(HwnasError, match="is not a number"):
+        Costing(SPACE, OperatorCost("latency", "us", lambda operator: float("nan")))
+
+
+def test_limits_that_can_be_kept_together_are_told_from_those_that_cannot() -> None:
+    """Against brute force, for pairs and triples of limits from very tight to loose."""
+    costings = {
+        "latency": Costing(SPACE, OperatorCost("latency", "us", price)),
+        "size": Costing(SPACE, OperatorCost("size", "bytes", lambda o: 1e6 / (elements(o.input_shape) + 7), "sum")),
+        "peak": Costing(SPACE, OperatorCost("peak", "bytes", lambda o: float(elements(o.input_shape)), "max")),
+    }
+    everything = {name: costing.of_codes(all_codes(SPACE)) for name, costing in costings.items()}
+    rng, unsure = np.random.default_rng(0), 0
+    for _ in range(150):
+        names = list(rng.choice(list(costings), size=rng.integers(2, 4), replace=False))
+        limits = {name: float(np.quantile(everything[name], rng.uniform(0, 0.6))) for name in names}
+        possible = bool(np.all([everything[name] <= limits[name] for name in names], axis=0).any())
+        found = nearest(costings, limits)
+        keeps = all(float(costings[name]([found.architecture])[0]) <= limits[name] for name in names)
+        assert keeps == (found.excess <= 0)
+        assert not (found.proven and possible), "what can be kept must never be called impossible"
+        assert not keeps or possible
+        unsure += not keeps and not found.proven
+    assert unsure < 15, "the answer is exact in nine of ten cases"

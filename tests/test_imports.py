@@ -16,12 +16,12 @@ TIERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "extras network paths plug progress samples units",
+        "confidence extras network paths plug progress samples schema units yaml_text",
         "device probe space table_format",
         "calibrate card cost protocols",
         "blocks data ops table",
         "export",
-        "measure search supernet train",
+        "feasible measure search supernet train",
         "fidelity methods report spaces testing",
         "pipeline recipes",
         "__main__ cli",

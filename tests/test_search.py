@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import CheckFailed, HwnasError
-from hwnas.network import Operator
+from hwnas.network import Network, Operator
 from hwnas.plug import available, resolve
-from hwnas.search import Trial, pareto_front, search
+from hwnas.search import Trial, pareto_front, pick_of, search
 from hwnas.space import Architecture
 from hwnas.spaces.resnet_binary import resnet_binary
 
@@ -87,9 +87,6 @@ def test_evolution_beats_random_search_on_the_same_budget() -> None:
 
 
 def test_an_unreachable_limit_is_refused_at_once_and_names_the_smallest_architecture() -> None:
-    def never(architectures: list[Architecture]) -> np.ndarray:
-        raise AssertionError("nothing may be scored")
-
     with pytest.raises(HwnasError, match=r"the smallest reachable is .* us, by resolution=8 ") as caught:
         search(SPACE, resolve("search.random_search", "methods")(SPACE), never, {"latency": LATENCY}, {"latency": 1.0})
     assert caught.value.exit_code == 2
@@ -97,18 +94,96 @@ def test_an_unreachable_limit_is_refused_at_once_and_names_the_smallest_architec
     assert smallest == pytest.approx(LATENCY.bounds().low, rel=1e-5)
 
 
-def test_limits_that_exclude_each_other_end_the_search_with_a_failed_check() -> None:
+def never(architectures: Sequence[Architecture]) -> np.ndarray:
+    raise AssertionError("nothing may be scored")
+
+
+def test_limits_that_exclude_each_other_are_refused_at_once_with_the_nearest_architecture() -> None:
     opposed = Costing(SPACE, OperatorCost("size", "bytes", lambda o: 1e6 / float(np.prod(o.input_shape))))
+    costings = {"latency": LATENCY, "size": opposed}
     limits = {"latency": LATENCY.bounds().low * 1.001, "size": opposed.bounds().low * 1.001}
-    with pytest.raises(CheckFailed, match="each limit alone is reachable"):
-        search(
-            SPACE,
-            resolve("search.random_search", "methods")(SPACE),
-            toy_score,
-            {"latency": LATENCY, "size": opposed},
-            limits,
-            20,
-        )
+    with pytest.raises(HwnasError, match="each limit alone is reachable") as caught:
+        search(SPACE, resolve("search.random_search", "methods")(SPACE), never, costings, limits, 20)
+    assert caught.value.exit_code == 2
+    assert re.search(r"the nearest found has latency = \S+ us, size = \S+ bytes, by resolution=", str(caught.value))
+
+
+def test_an_exact_cost_above_its_bound_decides_and_is_what_a_trial_holds() -> None:
+    asked: list[Network] = []
+
+    def exact(network: Network) -> float:
+        asked.append(network)
+        return 1.25 * float(SIZE.cost(network))
+
+    limits = {"latency": 9000.0, "size": 3000.0}
+    sampler = resolve("search.regularized_evolution", "methods")(SPACE, seed=0)
+    costings = {"latency": LATENCY, "size": SIZE}
+    result = search(SPACE, sampler, toy_score, costings, limits, 40, 4, exact={"size": exact})
+    assert len(result.trials) == 40
+    for trial in result.trials:
+        assert trial.costs["size"] == 1.25 * float(SIZE.cost(SPACE.lower(trial.architecture))) <= 3000.0
+    assert len(asked) == len(set(asked)), "a network is priced once"
+    assert all(SIZE.cost(network) <= 3000.0 for network in asked), "what the bound excludes is not priced"
+
+
+def test_a_search_whose_exact_costs_never_fit_ends_and_names_the_nearest() -> None:
+    count = 0
+
+    def exact(network: Network) -> float:
+        nonlocal count
+        count += 1
+        return 4000.0
+
+    sampler = resolve("search.random_search", "methods")(SPACE)
+    costings = {"latency": LATENCY, "size": SIZE}
+    with pytest.raises(CheckFailed, match=r"the nearest has latency = \S+ us, size = 4000 bytes"):
+        search(SPACE, sampler, never, costings, {"latency": 9e4, "size": 3000.0}, 10, 4, exact={"size": exact})
+    assert count < 150
+
+
+@pytest.mark.parametrize("limits", [{"latency": 30000.0}, {}])
+def test_what_contains_a_block_without_a_cost_is_never_scored(limits: dict[str, float]) -> None:
+    def unmeasured(o: Operator) -> float:
+        return float("inf") if o.precision == "w1a1" else LATENCY.cost.of(o)
+
+    costing = Costing(SPACE, OperatorCost("latency", "us", unmeasured))
+    for name in available("methods.search"):
+        sampler = resolve(f"search.{name}", "methods")(SPACE, seed=1)
+        result = search(SPACE, sampler, toy_score, {"latency": costing}, limits, 20, 4)
+        assert result.trials and all(np.isfinite(t.costs["latency"]) for t in result.trials)
+
+
+def test_near_ties_are_told_apart_by_validation_loss() -> None:
+    def trial(accuracy: float, loss: float | None, cost: float) -> Trial:
+        return Trial(SPACE.smallest(), accuracy, {"latency": cost}, loss)
+
+    best, calm, cheap, far = (
+        trial(0.98, 0.9, 5.0),
+        trial(0.975, 0.1, 4.0),
+        trial(0.98, None, 1.0),
+        trial(0.90, 0.0, 1.0),
+    )
+    assert pick_of([best, calm, far], "latency", 360) is calm, "one standard error is 1.1 points of 360 images"
+    assert pick_of([best, calm, far], "latency", 100_000) is best, "and 0.07 of 100,000"
+    assert pick_of([best, calm, far], "latency", None) is best
+    assert pick_of([best, cheap], "latency", 360) is cheap, "without a loss a tie goes to the cheaper"
+
+
+def test_a_search_with_losses_picks_by_them_and_keeps_them() -> None:
+    def scores(architectures: Sequence[Architecture]) -> np.ndarray:
+        accuracy = np.full(len(architectures), 0.9)
+        return np.stack([accuracy, LATENCY(architectures) / 1e4], axis=1)
+
+    sampler = resolve("search.random_search", "methods")(SPACE)
+    result = search(SPACE, sampler, scores, {"latency": LATENCY}, {"latency": 2e4}, 30, images=360)
+    assert result.pick.loss == min(t.loss for t in result.trials if t.loss is not None)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((3, 3)), np.zeros(1), np.full(100, np.nan)])
+def test_a_scorer_that_returns_something_else_is_refused(wrong: np.ndarray) -> None:
+    sampler = resolve("search.random_search", "methods")(SPACE)
+    with pytest.raises(HwnasError, match="a scorer must return"):
+        search(SPACE, sampler, lambda a: wrong[: len(a)], {"latency": LATENCY}, {"latency": 2e4}, 30)
 
 
 def test_a_space_smaller_than_the_budget_ends_the_search() -> None:

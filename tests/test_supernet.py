@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -81,3 +83,33 @@ def test_recalibrated_statistics_are_those_of_the_images(space: SearchSpace) -> 
     torch.testing.assert_close(net(IMAGES), net.train()(IMAGES), rtol=0.2, atol=0.2)
     with pytest.raises(HwnasError, match="at least one batch"):
         recalibrate(net, [])
+
+
+@pytest.mark.parametrize("make", [mobile, resnet_binary])
+def test_images_that_are_not_square_keep_their_shape_from_supernet_to_stand_alone_net(
+    make: Callable[..., SearchSpace],
+) -> None:
+    space = make(1, 4, (8, 12), 8, 2, ((8,), (16,)), (1, 2), (2, 1), (3,), image_size=(12, 20))
+    images = torch.randn(3, 1, 12, 20, generator=torch.Generator().manual_seed(1))
+    for resolution, size in ((8, (8, 13)), (12, (12, 20))):
+        path = space.architecture({**space.smallest(), "resolution": resolution})
+        network = space.lower(path)
+        assert network.input_shape == (1, *size) and network.resolution == resolution
+        stem = next(node.operator for node in network if node.name == "stem")
+        assert stem.output_shape == (8, -(-size[0] // 2), -(-size[1] // 2))
+        net = WeightSharing(space)
+        torch.testing.assert_close(extract(net, path).train()(images), net(images, path), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "expected"),
+    [((8, 8), (6, 7, 8)), ((32, 32), (24, 28, 32)), ((96, 128), (64, 80, 96)), ((500, 400), (160, 192, 224))],
+)
+def test_a_space_takes_its_resolutions_from_the_data(image_size: tuple[int, int], expected: tuple[int, ...]) -> None:
+    assert mobile(3, 2, image_size=image_size).by_name["resolution"].options == expected
+
+
+@pytest.mark.parametrize("resolution", [16, 23, 193])
+def test_a_resolution_far_from_the_data_s_is_refused_with_those_of_the_data(resolution: int) -> None:
+    with pytest.raises(HwnasError, match=rf"got {resolution}; hint: leave resolutions out to take \[64, 80, 96\]"):
+        mobile(3, 2, (96, resolution), image_size=(96, 96))

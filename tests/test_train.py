@@ -10,16 +10,22 @@ import numpy as np
 import pytest
 import torch
 
+from hwnas.data import Raw, prepare
 from hwnas.errors import HwnasError
 from hwnas.plug import available, resolve
 from hwnas.protocols import Batch, TrainingRule
 from hwnas.spaces.resnet_binary import resnet_binary
 from hwnas.supernet import WeightSharing
-from hwnas.train import Schedule, batches, load_state, rate, train
+from hwnas.train import Schedule, batches, draws, load_state, rate, train
 
 SPACE = resnet_binary(1, 10, (8,), 8, 2, ((8, 16),), (1, 2), (2,), (3,))
 IMAGES = torch.randn(96, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(96) % 10
+# All 96 train; six more make up the splits that training never looks at.
+DATA = prepare(
+    Raw("noise", torch.cat([IMAGES, IMAGES[:6]]).numpy(), torch.cat([LABELS, LABELS[:6]]).numpy(),
+        tuple("0123456789"), np.repeat([0, 1, 2], [96, 3, 3]))
+)  # fmt: skip
 RULES = [name for name in available("methods.rule") if name != "plain"]
 
 
@@ -53,8 +59,9 @@ def test_a_rule_yields_steps_of_its_groups_and_repeats_itself_at_the_same_step(n
     assert first and all(np.isfinite(first)) and first == losses()
 
 
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("name", RULES)
-def test_training_fits_the_largest_path(name: str) -> None:
+def test_training_fits_the_largest_path(name: str, bf16: bool) -> None:
     net = WeightSharing(SPACE)
 
     def loss() -> float:
@@ -62,7 +69,7 @@ def test_training_fits_the_largest_path(name: str) -> None:
             return torch.nn.functional.cross_entropy(net(IMAGES, SPACE.largest()), LABELS).item()
 
     before = loss()
-    train(net, rule_named(name), IMAGES, LABELS, Schedule(epochs=8, batch_size=32, warmup=2))
+    train(net, rule_named(name), DATA, Schedule(epochs=8, batch_size=32, warmup=2, bf16=bf16))
     assert loss() < before
 
 
@@ -77,20 +84,19 @@ def test_the_sandwich_trains_the_largest_and_the_smallest_of_every_precision_in_
 
 def test_a_run_cut_off_after_an_epoch_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     schedule, checkpoint = Schedule(epochs=3, batch_size=32, shift=1, flip=True), tmp_path / "checkpoint.pt"
-    whole = train(WeightSharing(SPACE), rule_named("sandwich"), IMAGES, LABELS, schedule).state_dict()
+    whole = train(WeightSharing(SPACE), rule_named("sandwich"), DATA, schedule).state_dict()
 
     def cut(done: int, total: int, note: str) -> None:
         if done == 5:  # in the second of three epochs
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(WeightSharing(SPACE), rule_named("sandwich"), IMAGES, LABELS, schedule, checkpoint, "a", cut)
+        train(WeightSharing(SPACE), rule_named("sandwich"), DATA, schedule, checkpoint, "a", cut)
     steps: list[int] = []
     resumed = train(
         WeightSharing(SPACE),
         rule_named("sandwich"),
-        IMAGES,
-        LABELS,
+        DATA,
         schedule,
         checkpoint,
         "a",
@@ -106,7 +112,7 @@ def test_a_checkpoint_of_something_else_is_not_taken_up(tmp_path: Path) -> None:
         steps: list[int] = []
         once = Schedule(epochs=1, batch_size=32)
         seen = _Steps(steps)
-        train(WeightSharing(SPACE), rule_named("single_path"), IMAGES, LABELS, once, checkpoint, identity, seen)
+        train(WeightSharing(SPACE), rule_named("single_path"), DATA, once, checkpoint, identity, seen)
         assert steps[0] == 1
 
 
@@ -115,8 +121,7 @@ def test_a_truncated_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
     train(
         WeightSharing(SPACE),
         rule_named("single_path"),
-        IMAGES,
-        LABELS,
+        DATA,
         Schedule(epochs=1, batch_size=32),
         checkpoint,
         "a",
@@ -127,14 +132,11 @@ def test_a_truncated_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_a_number_stops_training_in_one_line() -> None:
+    net = WeightSharing(SPACE)
+    with torch.no_grad():
+        next(net.parameters()).fill_(torch.nan)
     with pytest.raises(HwnasError, match="the training loss became nan at step 0"):
-        train(
-            WeightSharing(SPACE),
-            rule_named("single_path"),
-            IMAGES * torch.nan,
-            LABELS,
-            Schedule(epochs=1, batch_size=32),
-        )
+        train(net, rule_named("single_path"), DATA, Schedule(epochs=1, batch_size=32))
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
@@ -144,13 +146,20 @@ def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
 
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_that_the_seed_decides() -> None:
-    images = torch.arange(96.0)[:, None, None, None]
     orders = [
-        torch.cat([x.flatten() for x, _ in batches(images, LABELS, Schedule(batch_size=32, seed=seed), 0)])
+        np.concatenate([draw.indices for draw in draws(96, Schedule(epochs=1, batch_size=32, seed=seed))])
         for seed in (0, 0, 1)
     ]
-    assert torch.equal(orders[0], orders[1]) and not torch.equal(orders[0], orders[2])
-    assert torch.equal(orders[0].sort().values, torch.arange(96.0))
+    assert np.array_equal(orders[0], orders[1]) and not np.array_equal(orders[0], orders[2])
+    assert np.array_equal(np.sort(orders[0]), np.arange(96))
+
+
+def test_workers_load_the_batches_that_this_process_would() -> None:
+    schedule = Schedule(epochs=2, batch_size=32, shift=2, flip=True)
+    alone, loaded = (list(batches(DATA, draws(96, schedule), workers)) for workers in (0, 2))
+    assert [batch.step for batch in loaded] == [batch.step for batch in alone] == list(range(6))
+    for one, other in zip(alone, loaded, strict=True):
+        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
 
 
 def test_two_processes_by_torchrun_give_the_single_process_result(tmp_path: Path) -> None:
@@ -178,7 +187,9 @@ def test_two_processes_by_torchrun_give_the_single_process_result(tmp_path: Path
 
 _JOB = """
 import sys
+import numpy as np
 import torch
+from hwnas.data import Raw, prepare
 from hwnas.methods.rule.sandwich import Sandwich
 from hwnas.spaces.resnet_binary import resnet_binary
 from hwnas.supernet import WeightSharing
@@ -186,9 +197,11 @@ from hwnas.train import Schedule, join_processes, save_state, train, world
 torch.set_num_threads(1)
 join_processes()
 space = resnet_binary(1, 10, (8,), 8, 2, ((8, 16),), (1, 2), (2,), (3,), ("fp32",))
-images = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-schedule = Schedule(epochs=2, batch_size=32, learning_rate=2e-4)
-net = train(WeightSharing(space), Sandwich(space), images, torch.arange(64) % 10, schedule)
+images = torch.randn(70, 1, 8, 8, generator=torch.Generator().manual_seed(0)).numpy()
+parts = np.repeat([0, 1, 2], [64, 3, 3])
+data = prepare(Raw("noise", images, np.arange(70) % 10, tuple("0123456789"), parts))
+schedule = Schedule(epochs=2, batch_size=32, learning_rate=2e-4, shift=1, flip=True)
+net = train(WeightSharing(space), Sandwich(space), data, schedule)
 if world()[0] == 0:
     save_state(sys.argv[1], net.state_dict())
 """

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
-from hwnas.errors import HwnasError
+from hwnas.errors import CheckFailed, HwnasError
+from hwnas.pipeline.job import Job
 from hwnas.units import readable_bytes
 
 Format = Annotated[
@@ -17,7 +18,11 @@ Format = Annotated[
 ]
 TargetName = Annotated[
     str | None,
-    typer.Option("--target", help="native: a device profile or compiler target; default: the run's device, or host."),
+    typer.Option(
+        "--target",
+        help="native: a device profile or compiler target. Default: the run's device; for an ONNX file any x86 with "
+        "AVX2 where this is one, else host, this machine.",
+    ),
 ]
 Fallback = Annotated[
     bool, typer.Option("--fallback", help="native: where no kernel covers the model, keep it for ONNX Runtime.")
@@ -32,6 +37,7 @@ def export(
     format_: Format = "onnx",
     target: TargetName = None,
     fallback: Fallback = False,
+    trust: Trusted = None,
     json_output: Json = False,
 ) -> None:
     """Examples:
@@ -43,16 +49,18 @@ def export(
 
     Does whatever the export needs and is missing. Files: model.int8.onnx (QDQ), model.binary.onnx (1-bit weights,
     packed), model.fp32.onnx, and with --format native a folder with model.h, libmodel.a, example.c, bench and
-    manifest.json for the target. Given an .onnx file, --out is the folder to write.
+    manifest.json for the target. Given an .onnx file, --out is the folder to write: new, empty, or an earlier export
+    that nobody has changed. Every library runs on random inputs beside ONNX Runtime before it is put in place (under
+    an emulator for another machine); a disagreement ends with exit 1 and changes nothing.
     """
     if target is not None and format_ == "onnx":
         raise HwnasError("--target goes with --format native")
     if run_file.suffix == ".onnx":
         if format_ != "native":
             raise HwnasError(f"{run_file} is an ONNX file already", hint="--format native compiles it")
-        made = [_native(run_file, target or "host", out or Path(f"{run_file.stem}-native"), fallback)]
+        made = [_native(run_file, target or _portable(), out or Path(f"{run_file.stem}-native"), fallback)]
     else:
-        made = _winners(run_file, out, limit, device, format_, target)
+        made = _winners(job_of(run_file, out, limit, device, trust), format_, target)
     if json_output:
         print_json(made)
         return
@@ -65,29 +73,38 @@ def export(
         results_console().print(f"{one['file']}  {readable_bytes(one['size_bytes'])}  {facts}")
 
 
-def _winners(
-    run_file: Path, out: Path | None, limit: list[str] | None, device: str | None, format_: str, target: str | None
-) -> list[dict[str, Any]]:
+def _winners(job: Job, format_: str, target: str | None) -> list[dict[str, Any]]:
     """Exports a run's winners and twins; with `native` each winner's library for the target too."""
     from hwnas.pipeline import learning
     from hwnas.pipeline.run import export_all, prepare, search_all
-    from hwnas.pipeline.shipping import shipments
+    from hwnas.pipeline.shipping import entry_for_target, shipments, write_entry
 
-    job = job_of(run_file, out, limit, device)
     with keeping(f"everything finished so far, in {job.config.folder}"):
         fidelities = prepare(job, progress_lines())
         net = learning.train_supernet(job)
         listed = shipments(job, search_all(job, fidelities, net), fidelities)
-        manifests = export_all(job, net, listed)
-        made = [{**manifest, "file": str(one.model)} for one, manifest in zip(listed, manifests, strict=True)]
+        exported = export_all(job, net, listed)
+        made = [{**manifest, "file": str(one.artefact)} for one, manifest in exported]
         if format_ == "native":
             name = target or job.device.target
-            made += [
-                _native(one.model, name, one.folder / f"native-{one.precision}-{name}")
-                for one in listed
-                if one.role == "winner"
-            ]
+            for one, manifest in exported:
+                if one.role == "winner":
+                    folder = one.folder / f"native-{one.precision}-{name}"
+                    made.append(_native(one.model, name, folder))
+                    write_entry(one.folder, folder.name, entry_for_target(manifest, folder, name))
     return made
+
+
+def _portable() -> str:
+    """The target of an ONNX file where none is named: what strangers' machines have, where this one has it too."""
+    from hwnas.kernels.instructions import missing_features
+    from hwnas.kernels.target import parse_target
+
+    host, portable = parse_target("host"), parse_target("x86")
+    if host.arch != portable.arch or missing_features(portable.arch, portable.features):
+        return "host"
+    progress_lines()("note: compiled for any x86 with AVX2, FMA, BMI2; --target host takes all that this machine has")
+    return "x86"
 
 
 def _native(model: Path, target: str, folder: Path, fallback: bool = False) -> dict[str, Any]:
@@ -101,12 +118,17 @@ def _native(model: Path, target: str, folder: Path, fallback: bool = False) -> d
     machine = parse_target(text)  # a wrong name is refused before anything is compiled
     try:
         artefact = compile_onnx(model, text, folder)
+    except CheckFailed:
+        raise
     except HwnasError as refusal:
         if not fallback:
             raise
         kept = keep_for_onnxruntime(model, folder, refusal)
         progress_lines()(f"note: kept for ONNX Runtime: {refusal}")
         return {**kept, "file": str(folder), "size_bytes": model.stat().st_size, "arena_bytes": 0}
+    agreement = artefact.manifest["agreement"]
+    if not agreement["ran"]:
+        progress_lines()(f"note: the outputs were not compared with ONNX Runtime's: {agreement['reason']}")
     said = advice(machine)
     if said and any(call["kind"].startswith("binary") for call in artefact.manifest["steps"]):
         progress_lines()(f"note: {said}")

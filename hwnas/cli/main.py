@@ -26,6 +26,7 @@ from hwnas.extras import missing_extra
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a defect of hwnas, neither a failed check (1) nor a user's mistake (2)
 INTERRUPTED = 130  # what typer returns for Ctrl-C
+LONGEST_LINE = 1200
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 # The order of the pipeline; a verb that is not named here comes after these, in alphabetical order.
@@ -126,7 +127,10 @@ def _add(app: typer.Typer, name: str, summary: str, module: ModuleType) -> None:
 def _fail(line: str, exit_code: int) -> int:
     if os.environ.get("HWNAS_DEBUG"):
         traceback.print_exc()
-    print(f"error: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    line = " ".join(line.split())
+    if len(line) > LONGEST_LINE:  # a message quotes what it got, which may be a page of brackets
+        line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
+    print(f"error: {line}", file=sys.stderr, flush=True)
     return exit_code
 
 

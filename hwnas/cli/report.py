@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli._output import Json, print_json, results_console
+from hwnas.report.earlier import with_earlier
 from hwnas.report.page import FILE_NAME, write_page
 from hwnas.report.results import load_results
 from hwnas.report.terminal import print_results
@@ -28,14 +29,16 @@ def report(
         hwnas report runs/quickstart --out my-report.html
         hwnas report runs/quickstart --json
 
-    Everything is drawn from results.json alone: nothing is measured or trained again.
+    Everything is drawn from results.json, and from the manifests of files that earlier runs left in the same folder:
+    nothing is measured or trained again.
     """
-    results = load_results(run)
-    page = out or (run if run.is_dir() else run.parent) / FILE_NAME
+    folder = run if run.is_dir() else run.parent
+    results = with_earlier(load_results(run), folder)
+    page = out or folder / FILE_NAME
     write_page(results, page)
     if json_output:
         print_json(asdict(results) | {"report": str(page)})
         return
     console = results_console()
-    print_results(results, console)
     console.print(f"wrote {page}")
+    print_results(results, console)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from hwnas.cli._job import Device, KeepStale, Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, KeepStale, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 
 
@@ -13,6 +13,7 @@ def run(
     out: Out = None,
     limit: Limits = None,
     device: Device = None,
+    trust: Trusted = None,
     keep_stale: KeepStale = False,
     json_output: Json = False,
 ) -> None:
@@ -25,15 +26,16 @@ def run(
 
     Every finished row, epoch and stage is kept: after a kill the same command goes on, and a run that changes only
     the limit measures and trains nothing again. Rows of another engine version are measured again unless --keep-stale;
-    hwnas measure has --refresh for every row and --retry-failed for failed ones. Exit 1 when a winner's measured
-    latency is above the limit.
+    hwnas measure has --refresh for every row and --retry-failed for failed ones. The last line is the answer: which
+    file to ship, and why. Exit 1 when a winner is over any of its limits as measured.
     """
     from hwnas.measure.fill import Renewal
+    from hwnas.pipeline.limits import fail_over_limit
     from hwnas.pipeline.run import run as run_all
-    from hwnas.pipeline.shipping import above_limit, fail_over_limit
+    from hwnas.report.findings import breaches
     from hwnas.report.terminal import print_results
 
-    job = job_of(run_file, out, limit, device)
+    job = job_of(run_file, out, limit, device, trust)
     job.renew(Renewal(stale=job.renewal.stale and not keep_stale))
     with keeping(f"everything finished so far, in {job.config.tables} and {job.config.folder}"):
         results = run_all(job, say=progress_lines())
@@ -41,13 +43,6 @@ def run(
         print_json(asdict(results))
     else:
         console = results_console()
-        print_results(results, console)
         console.print(f"wrote {job.path('report.html')}")
-    limits = {one.name: one.value for one in results.limits}
-    over = [
-        above_limit(f"{target.precision}-{target.engine}", row.measured_us, limits["latency"])
-        for target in results.targets
-        for row in target.rows
-        if row.limit_ok is False and row.measured_us is not None
-    ]
-    fail_over_limit(over)
+        print_results(results, console)  # the file to ship comes last
+    fail_over_limit(breaches(results))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 
-from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, results_console
 
 
 def train(
-    run_file: RunPath, out: Out = None, limit: Limits = None, device: Device = None, json_output: Json = False
+    run_file: RunPath,
+    out: Out = None,
+    limit: Limits = None,
+    device: Device = None,
+    trust: Trusted = None,
+    json_output: Json = False,
 ) -> None:
     """Examples:
 
@@ -21,17 +26,17 @@ def train(
     """
     from hwnas.pipeline import learning
 
-    job = job_of(run_file, out, limit, device)
+    job = job_of(run_file, out, limit, device, trust)
     with keeping(f"the last finished epoch, in {job.path('checkpoint.pt')}"):
         net = learning.train_supernet(job)
     if int(os.environ.get("RANK", "0")):
         return  # another process of torchrun's speaks for all
-    images, labels = learning.tensors(job, "validation")
     scores = {}
     for precision in dict.fromkeys(t.precision for t in job.config.targets):
         space = job.space_of(precision)
         for name, architecture in (("largest", space.largest()), ("smallest", space.smallest())):
-            scores[f"{precision} {name}"] = learning.accuracy(learning.alone(job, net, architecture), images, labels)
+            alone = learning.alone(job, net, architecture)
+            scores[f"{precision} {name}"] = learning.evaluate(alone, job.data, "validation").accuracy
     if json_output:
         print_json(
             {

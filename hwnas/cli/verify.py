@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
-from hwnas.errors import CheckFailed, HwnasError
-from hwnas.paths import read_json
+from hwnas.errors import CheckFailed
 from hwnas.units import readable_us
 
 Samples = Annotated[Path | None, typer.Option(help="Images, labels and expected outputs (.npz), to verify one file.")]
@@ -22,6 +21,7 @@ def verify(
     limit: Limits = None,
     device: Device = None,
     samples: Samples = None,
+    trust: Trusted = None,
     json_output: Json = False,
 ) -> None:
     """Examples:
@@ -36,53 +36,36 @@ def verify(
     .npz of images, labels, expected), by default the expected.*.npz that the export left beside it.
     Exit 1 when a file's outputs differ from the quantised module's, or a winner's measured latency is above the limit.
     """
-    from hwnas.pipeline import learning
-    from hwnas.pipeline.run import breaches, deliver, export_all, prepare, search_all
-    from hwnas.pipeline.shipping import fail_over_limit, shipments
-
     if run_file.suffix == ".onnx" or run_file.is_dir():
         _one_file(run_file, samples, json_output)
         return
-    job = job_of(run_file, out, limit, device)
+    from hwnas.pipeline import learning
+    from hwnas.pipeline.limits import fail_over_limit
+    from hwnas.pipeline.run import breaches, deliver, export_all, prepare, search_all
+    from hwnas.pipeline.shipping import shipments
+
+    job = job_of(run_file, out, limit, device, trust)
     with keeping(f"everything finished so far, in {job.config.folder}"):
         fidelities = prepare(job, progress_lines())
         net = learning.train_supernet(job)
         listed = shipments(job, search_all(job, fidelities, net), fidelities)
-        deliveries = deliver(job, listed, export_all(job, net, listed))
+        deliveries = deliver(job, export_all(job, net, listed), fresh=True)
     if json_output:
         print_json(
-            [{"file": str(d.shipped.artefact), **d.verified, "measured_us": d.timing.latency_us} for d in deliveries]
+            [{"file": str(d.shipped.artefact), **d.verified, **d.measured.record(), **d.verdicts} for d in deliveries]
         )
     else:
         for d in deliveries:
-            results_console().print(
-                f"{d.shipped.artefact}  {readable_us(d.timing.latency_us)}  {d.verified['summary']}"
-            )
+            took = ", ".join(f"{name} {readable_us(value)}" for name, value in d.measured.latencies_us.items())
+            results_console().print(f"{d.shipped.artefact}  {took}  {d.verified['summary']}", soft_wrap=True)
     fail_over_limit(breaches(job, deliveries))
 
 
 def _one_file(artefact: Path, samples: Path | None, json_output: bool) -> None:
     """One exported file against expected outputs."""
-    import numpy as np
+    from hwnas.pipeline.verifying import verify_alone
 
-    from hwnas.export.verify import EXACT, Tolerance
-    from hwnas.export.verify import verify as verify_file
-
-    precision = (
-        artefact.name.removeprefix("model.").removeprefix("native-").removesuffix(".onnx").replace("binary", "w1a1")
-    )
-    samples = samples or artefact.parent / f"expected.{precision}.npz"
-    try:
-        with np.load(samples) as held:
-            images, labels, expected = (held[name] for name in ("images", "labels", "expected"))
-    except (OSError, ValueError, KeyError) as problem:
-        raise HwnasError(
-            f"{samples} does not hold images, labels and expected: {problem}", hint="--samples FILE.npz"
-        ) from None
-    manifest = artefact.parent / "manifest.json"
-    entry = read_json(manifest).get(precision, {}) if manifest.exists() else {}
-    tolerance = Tolerance(**entry["tolerance"]) if "tolerance" in entry else EXACT
-    result = verify_file(artefact, images, labels, expected, tolerance)
+    result = verify_alone(artefact, samples)
     if json_output:
         print_json(result.record())
     else:

@@ -1,174 +1,174 @@
-"""Data sets: images float32 and labels, split in three and checked before anything runs."""
+"""Data sets: pixels kept as they were given (uint8, memory-mapped where they are many), floats made a batch at a time.
+
+A source (one file of `sources/`) gives a `Raw`; `prepare` checks and splits it. The training loop owns order, epoch and
+step: `Data.batch(split, indices, augment)` gives the images it asks for and remembers nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from hwnas.data.pixels import checked, content_digest, statistics
+from hwnas.data.splits import SPLITS, balanced, stratified
 from hwnas.errors import HwnasError
 from hwnas.paths import digest
-from hwnas.plug import bind, resolve
+from hwnas.plug import HWNAS_ALONE, Trust, bind, resolve
+from hwnas.protocols import Batch, Examples
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-@dataclass(frozen=True)
-class Split:
-    """Images float32 (N, C, H, W) and labels int64 (N,)."""
+__all__ = ["Augment", "Data", "Raw", "balanced", "linear_baseline", "load_data", "prepare"]
 
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclass(frozen=True)
-class Data:
-    """A checked data set, normalised by the training split's mean and standard deviation per channel.
-
-    `mean` and `std` (C,) are in the units of the original pixels; they travel into the manifest, because the exported
-    model takes normalised images.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    train: Split
-    validation: Split
-    test: Split
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @property
-    def channels(self) -> int:
-        return int(self.train.images.shape[1])
-
-    @property
-    def digest(self) -> str:
-        parts = [a for s in (self.train, self.validation, self.test) for a in (s.images, s.labels)]
-        return digest("".join(digest(np.ascontiguousarray(a).tobytes()) for a in parts))
-
-
-def load_data(settings: Mapping[str, Any]) -> Data:
-    """The data set a run file's `data:` section names: `use: digits | npz | folder | torch_dataset` and its keys.
-
-    `use` may also be `package.module:function` returning (images, labels) or a torch Dataset. Raises HwnasError with
-    the offending file or fact: a missing path, fewer than two classes, NaN pixels, too few images a class.
-    """
-    settings = dict(settings)
-    use = settings.pop("use", None)
-    if use is None:
-        raise HwnasError("data: 'use' must name a data set", hint="digits, npz, folder or package.module:Dataset")
-    seed = settings.pop("split_seed", 0)
-    shares = settings.pop("shares", (0.6, 0.2, 0.2))
-    source = resolve(use, "data.sources")
-    loaded = bind(source, settings, {}, f"data ({use})")
-    raw = loaded if isinstance(loaded, Raw) else _as_raw(loaded, use)
-    return prepare(raw, seed, shares)
+Augment = Callable[["Tensor"], "Tensor"]  # normalised images float32 (n, C, H, W) to images of the same shape
 
 
 @dataclass(frozen=True)
 class Raw:
-    """What a source gives: all images (N, C, H, W), labels (N,), class names; `parts` marks splits 0, 1, 2, or None."""
+    """What a source gives: images (N, C, H, W), (N, H, W, C) or (N, H, W) of any number type, labels (N,), class names.
+
+    `parts` marks each image 0, 1, 2 (training, validation, test), or is None. `layout` is read from the shape unless
+    given. Arrays may be memory-mapped; they are never copied whole. `notes` are lines for the person who runs this.
+    """
 
     name: str
     images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
     parts: np.ndarray | None = None
+    layout: Literal["NCHW", "NHWC"] | None = None
+    notes: tuple[str, ...] = ()
 
 
-def _as_raw(loaded: Any, use: str) -> Raw:
-    """(images, labels), or anything with __len__ and __getitem__ giving (image, label), such as a torch Dataset."""
-    if isinstance(loaded, tuple) and len(loaded) == 2:
-        images, labels = np.asarray(loaded[0]), np.asarray(loaded[1])
-    else:
-        try:
-            pairs = [loaded[i] for i in range(len(loaded))]
-            images = np.stack([np.asarray(pair[0]) for pair in pairs])
-            labels = np.asarray([int(pair[1]) for pair in pairs])
-        except (TypeError, IndexError, ValueError, KeyError, AttributeError) as problem:
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A checked data set. `pixels` (N, H, W, C) and `labels` int64 (N,) hold all of it; `places` says which are whose.
+
+    `mean` and `std` (C,) are the training split's, in the units of the original pixels; they travel into the manifest,
+    because a model without preprocessing takes normalised images.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    pixels: np.ndarray
+    labels: np.ndarray
+    places: Mapping[str, np.ndarray]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a search space needs to know: in_channels, classes, image_size (H, W)."""
+        height, width, channels = self.pixels.shape[1:]
+        return {"in_channels": channels, "classes": len(self.classes), "image_size": (height, width)}
+
+    def sizes(self) -> dict[str, int]:
+        """Images a split: train, validation, test."""
+        return {split: len(where) for split, where in self.places.items()}
+
+    def targets(self, split: str) -> np.ndarray:
+        """The labels of a split, int64 (n,)."""
+        return self.labels[self._places(split)]
+
+    def batch(self, split: str, indices: np.ndarray | slice, augment: Augment | None = None) -> Batch:
+        """Images `indices` of a split as normalised float32 (n, C, H, W) with their labels, `augment` applied last."""
+        import torch
+
+        where = self._places(split)[indices]
+        # Pixels lie (H, W, C), so what torch sees as (C, H, W) is in its channels-last order without a copy.
+        images = torch.from_numpy(np.ascontiguousarray(self.pixels[where])).permute(0, 3, 1, 2).to(torch.float32)
+        mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (self.mean, self.std))
+        images.sub_(mean).div_(std)  # in place: picking by index has made a copy
+        return Batch(images if augment is None else augment(images), torch.from_numpy(self.labels[where]))
+
+    def raw(self, split: str, indices: np.ndarray | slice) -> np.ndarray:
+        """The same images as they were given, uint8 (n, H, W, C). HwnasError where the pixels are real numbers."""
+        if self.pixels.dtype != np.uint8:
             raise HwnasError(
-                f"data ({use}) must give (images, labels) or a Dataset of (image, label): {problem}"
-            ) from None
-    return Raw(use, images, labels, tuple(str(c) for c in np.unique(labels)))
+                f"data {self.name} holds {self.pixels.dtype} values, and raw images are whole numbers from 0 to 255",
+                hint="give uint8 images",
+            )
+        return np.ascontiguousarray(self.pixels[self._places(split)[indices]])
+
+    @cached_property
+    def digest(self) -> str:
+        """16 digits over every pixel, label and split; computed once, for a large file once and for all."""
+        marks = [digest(np.ascontiguousarray(self.places[split]).tobytes()) for split in SPLITS]
+        return digest([content_digest(self.pixels), digest(self.labels.tobytes()), marks, list(self.classes)])
+
+    def _places(self, split: str) -> np.ndarray:
+        if split not in self.places:
+            raise HwnasError(f"data has no split {split!r}", hint=f"it has {', '.join(self.places)}")
+        return self.places[split]
+
+
+def load_data(settings: Mapping[str, Any], trust: Trust = HWNAS_ALONE) -> Data:
+    """The data set a run file's `data:` section names: `use: digits | npz | folder` and its keys.
+
+    `use` may also lead where `trust` allows (see hwnas/plug.py), to a torch Dataset or a function annotated to return
+    one or (images, labels). Raises HwnasError with the offending file or fact: a missing path, fewer than two classes,
+    NaN pixels, too few images a class.
+    """
+    from hwnas.data.foreign import as_raw
+
+    settings = dict(settings)
+    use = settings.pop("use", None)
+    if use is None:
+        raise HwnasError("data: 'use' must name a data set", hint="digits, npz, folder or package.module:Dataset")
+    seed = settings.pop("split_seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise HwnasError(f"data: split_seed must be a whole number of at least 0, got {seed!r}")
+    shares = settings.pop("shares", (0.6, 0.2, 0.2))
+    loaded = bind(resolve(use, "data.sources", trust, (Raw, tuple, Examples)), settings, {}, f"data ({use})")
+    return prepare(loaded if isinstance(loaded, Raw) else as_raw(loaded, use), seed, shares)
 
 
 def prepare(raw: Raw, seed: int = 0, shares: Any = (0.6, 0.2, 0.2)) -> Data:
-    """Checks, splits (stratified by class, or as given) and normalises. Raises HwnasError naming what is wrong."""
-    images, labels = checked(raw)
-    parts = raw.parts if raw.parts is not None else _stratified(labels, seed, shares)
-    splits = [(images[parts == i], labels[parts == i]) for i in range(3)]
-    for (_, y), name in zip(splits, ("training", "validation", "test"), strict=True):
-        if len(y) == 0:
+    """Checks, splits (stratified by class, or as given) and takes the statistics. HwnasError names what is wrong."""
+    pixels, labels = checked(raw.name, raw.images, raw.labels, raw.layout)
+    parts = raw.parts if raw.parts is not None else stratified(labels, seed, shares)
+    places = {split: np.flatnonzero(parts == i) for i, split in enumerate(SPLITS)}
+    for split, where in places.items():
+        if len(where) == 0:
             raise HwnasError(
-                f"data {raw.name}: the {name} split is empty ({len(labels)} images in all)", hint="give more images"
+                f"data {raw.name}: the {split} split is empty ({len(labels)} images in all)", hint="give more images"
             )
-    train = splits[0][0]
-    if len(np.unique(splits[0][1])) < 2:
+    if len(np.unique(labels[places["train"]])) < 2:
         raise HwnasError(f"data {raw.name}: the training split has one class", hint="a classifier needs at least two")
-    mean = train.mean(axis=(0, 2, 3), dtype=np.float64)
-    std = np.maximum(train.std(axis=(0, 2, 3), dtype=np.float64), 1e-6)
-    scale, offset = std.astype(np.float32)[None, :, None, None], mean.astype(np.float32)[None, :, None, None]
-    ready = [Split(np.ascontiguousarray((x - offset) / scale), y) for x, y in splits]
-    return Data(raw.name, raw.classes, ready[0], ready[1], ready[2], tuple(map(float, mean)), tuple(map(float, std)))
+    mean, std = statistics(pixels, places["train"])
+    return Data(raw.name, raw.classes, pixels, labels, places, mean, std, raw.notes)
 
 
-def checked(raw: Raw) -> tuple[np.ndarray, np.ndarray]:
-    """Images float32 (N, C, H, W) and labels int64 0..classes-1, or HwnasError."""
-    images, labels = np.asarray(raw.images), np.asarray(raw.labels)
-    where = f"data {raw.name}"
-    if images.dtype.kind not in "fiub" or labels.dtype.kind not in "iu":
-        raise HwnasError(
-            f"{where}: images must be numbers and labels whole numbers, got {images.dtype} and {labels.dtype}"
-        )
-    if images.ndim == 3:
-        images = images[:, None]
-    if images.ndim != 4 or len(images) != len(labels):
-        raise HwnasError(f"{where}: images must be (N, C, H, W) with N labels, got {images.shape} and {labels.shape}")
-    if images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3):
-        images = images.transpose(0, 3, 1, 2)
-    images = images.astype(np.float32)
-    bad = ~np.isfinite(images.reshape(len(images), -1)).all(axis=1)
-    if bad.any():
-        raise HwnasError(
-            f"{where}: {int(bad.sum())} images have NaN or infinite pixels, the first at index {int(bad.argmax())}",
-            hint="remove or repair them",
-        )
-    kinds, codes = np.unique(labels, return_inverse=True)
-    if len(kinds) < 2:
-        raise HwnasError(f"{where}: one class only ({len(labels)} images)", hint="a classifier needs at least two")
-    return images, codes.astype(np.int64)
-
-
-def _stratified(labels: np.ndarray, seed: int, shares: Any) -> np.ndarray:
-    """Part 0, 1 or 2 of every image, each class shared out alike."""
-    if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
-        raise HwnasError(f"data: shares must be three positive numbers that sum to 1, got {list(shares)}")
-    rng = np.random.default_rng(seed)
-    parts = np.zeros(len(labels), dtype=np.int64)
-    for kind in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == kind))
-        if len(members) < 3:
-            raise HwnasError(
-                f"data: class {kind} has {len(members)} images",
-                hint="each class needs at least three: one to train, validate, test",
-            )
-        first = max(1, min(len(members) - 2, round(shares[0] * len(members))))
-        second = max(first + 1, min(len(members) - 1, round((shares[0] + shares[1]) * len(members))))
-        parts[members[first:second]] = 1
-        parts[members[second:]] = 2
-    return parts
+BASELINE_IMAGES, BASELINE_SIDE = 5000, 32  # logistic regression on more or larger images takes minutes and gigabytes
 
 
 def linear_baseline(data: Data) -> float:
-    """Test accuracy of multinomial logistic regression on the same pixels: what a net must clearly beat."""
+    """Test accuracy of multinomial logistic regression on the pixels: what a net must clearly beat.
+
+    At most 5,000 images a split, averaged down to about 32 pixels on the shorter side.
+    """
     import warnings
 
     from sklearn.linear_model import LogisticRegression
 
+    (x, y), (test, labels) = (_baseline_pixels(data, split) for split in ("train", "test"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # convergence: a baseline may stop at its iteration limit
-        model = LogisticRegression(max_iter=300).fit(data.train.images.reshape(len(data.train), -1), data.train.labels)
-    return float(model.score(data.test.images.reshape(len(data.test), -1), data.test.labels))
+        return float(LogisticRegression(max_iter=300).fit(x, y).score(test, labels))
+
+
+def _baseline_pixels(data: Data, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised images of a split as vectors, and labels."""
+    from torch.nn.functional import avg_pool2d
+
+    chosen = np.sort(balanced(data, split, BASELINE_IMAGES, 0))
+    factor = max(1, min(data.facts["image_size"]) // BASELINE_SIDE)
+    parts = [data.batch(split, chosen[i : i + 100]).images for i in range(0, len(chosen), 100)]
+    vectors = [avg_pool2d(images, factor).flatten(1).numpy() for images in parts]
+    return np.concatenate(vectors), data.targets(split)[chosen]

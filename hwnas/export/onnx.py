@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hwnas.errors import HwnasError
 from hwnas.export.quantise import QuantisedNet, places, random_net
 from hwnas.network import Network, Node, Operator
-from hwnas.ops import primitive_of
+from hwnas.ops import primitive_of, reads_pixels
 from hwnas.ops.numeric.scales import Scale
 from hwnas.paths import write_bytes
 
@@ -41,7 +41,8 @@ def to_onnx(net: QuantisedNet, batch: int | None = 1) -> onnx.ModelProto:
     if not graph.nodes:
         raise HwnasError("a network without a layer cannot be exported")
     final = net.network.nodes[-1].operator
-    kinds = (UINT8 if "input" in net.codes else FLOAT, UINT8 if final.precision == "int8" else FLOAT)
+    bytes_in = "input" in net.codes or reads_pixels(net.network.nodes[0].operator)
+    kinds = (UINT8 if bytes_in else FLOAT, UINT8 if final.precision == "int8" else FLOAT)
     return graph.model("input", last, (net.network.input_shape, final.output_shape), kinds, batch)
 
 
@@ -58,9 +59,9 @@ def block_model(operator: Operator, seed: int = 0) -> onnx.ModelProto:
     return to_onnx(block_net(operator, seed))
 
 
-def network_model(network: Network, seed: int = 0) -> onnx.ModelProto:
+def network_model(network: Network, seed: int = 0, weight_bits: int = 8) -> onnx.ModelProto:
     """The ONNX model of a whole network with random constants, batch 1: what an additive table is graded against."""
-    return to_onnx(random_net(network, seed))
+    return to_onnx(random_net(network, seed, weight_bits=weight_bits))
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:

@@ -11,11 +11,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hwnas import __version__
 from hwnas.export.onnx_binary import DOMAIN, binary_conv_function
+from hwnas.export.onnx_preprocess import normalize_function, preprocess_function
 from hwnas.network import Layer, Shape
 from hwnas.ops.numeric.scales import Scale
 from hwnas.ops.primitive import Codes
 
 OPSET = 21
+#: model-local functions, which a model that calls them carries
+FUNCTIONS = {"BinaryConv": binary_conv_function, "Normalize": normalize_function, "Preprocess": preprocess_function}
 IR_VERSION = 10  # the one that came with opset 21: older runtimes refuse a newer number for no reason
 
 
@@ -97,12 +100,13 @@ class Graph:
             for name, kind, shape in zip(("input", "output"), kinds, shapes, strict=True)
         ]
         graph = helper.make_graph(self.nodes, "network", ends[:1], ends[1:], list(self.initializers.values()))
-        binary = any(node.domain == DOMAIN for node in self.nodes)
-        opsets = [helper.make_opsetid("", OPSET)] + ([helper.make_opsetid(DOMAIN, 1)] if binary else [])
+        called = sorted({node.op_type for node in self.nodes if node.domain == DOMAIN})
+        functions = [FUNCTIONS[name]() for name in called]
+        opsets = [helper.make_opsetid("", OPSET)] + ([helper.make_opsetid(DOMAIN, 1)] if functions else [])
         return helper.make_model(
             graph,
             opset_imports=opsets,
-            functions=[binary_conv_function()] if binary else [],
+            functions=functions,
             ir_version=IR_VERSION,
             producer_name="hwnas",
             producer_version=__version__,

@@ -18,13 +18,15 @@ import numpy as np
 
 from hwnas.errors import HwnasError
 from hwnas.export.ranges import ClipRule, Observer
-from hwnas.network import Layer, Network
+from hwnas.network import Layer, Network, elements
 from hwnas.ops import primitive_of
 from hwnas.ops.numeric.scales import Scale, dequantise, quantise
 from hwnas.ops.primitive import Codes
 
 Tensors = Mapping[str, Mapping[str, np.ndarray]]
-BATCH = 50  # images run at once: im2col of one layer stays within tens of megabytes
+BATCH = 50  # images run at once where they are small
+VALUES = 1 << 24  # of a layer's largest tensor at once, where they are not: 64 MiB, of which a layer holds a few
+CORRECTION = 32  # images whose mean error corrects the biases, at least
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ def check_chain(network: Network, reads_codes: bool = False) -> None:
         shape, integer = operator.output_shape, operator.precision == "int8"
 
 
+def images_at_once(network: Network) -> int:
+    """How many images run together: a batch of them stays within some hundreds of megabytes at any resolution."""
+    largest = max(elements(place.layer.out_shape) for place in places(network))
+    return max(1, min(BATCH, VALUES // max(largest, elements(network.input_shape))))
+
+
 @dataclass(frozen=True)
 class FoldedNet:
     """A network with float constants: what inference needs, batch norm folded away. Keys of `tensors` are layers."""
@@ -82,9 +90,9 @@ class FoldedNet:
 
     def run(self, images: np.ndarray, watch: Callable[[Place, np.ndarray], None]) -> np.ndarray:
         """As `()`, showing `watch` every layer's output."""
-        parts = []
-        for start in range(0, len(images), BATCH):
-            values = {"input": np.ascontiguousarray(images[start : start + BATCH], dtype=np.float32)}
+        parts, step = [], images_at_once(self.network)
+        for start in range(0, len(images), step):
+            values = {"input": np.ascontiguousarray(images[start : start + step], dtype=np.float32)}
             plan = list(places(self.network))
             for i, place in enumerate(plan):
                 inputs = [values[source] for source in place.inputs]
@@ -126,8 +134,12 @@ class QuantisedNet:
         return all(place.layer.precision == "int8" or place.layer.kind not in sums for place in places(self.network))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Outputs (N, ...) of images (N, C, H, W): float32 in and out unless the network's ends are uint8."""
-        parts = [self._batch(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+        """Outputs (N, ...) of images (N, C, H, W): float32 in and out unless the network's ends are uint8.
+
+        Where preprocessing is inside, images are raw uint8 (N, H, W, C).
+        """
+        step = images_at_once(self.network)
+        parts = [self._batch(images[start : start + step]) for start in range(0, len(images), step)]
         return np.concatenate(parts)
 
     def _batch(self, images: np.ndarray) -> np.ndarray:
@@ -155,12 +167,13 @@ def _forget(values: dict[str, np.ndarray], rest: Sequence[Place]) -> None:
 
 
 def fold(network: Network, params: Mapping[str, np.ndarray]) -> FoldedNet:
-    """The inference form of trained parameters and buffers keyed "<node>.<layer>.<parameter>"."""
+    """The inference form of trained parameters, buffers and data constants keyed "<node>.<layer>.<parameter>"."""
     check_chain(network)
     tensors: dict[str, Mapping[str, np.ndarray]] = {}
     for place in places(network):
         primitive = primitive_of(place.layer.kind)
-        names = {**primitive.parameters(place.layer), **primitive.buffers(place.layer)}
+        layer = place.layer
+        names = {**primitive.parameters(layer), **primitive.buffers(layer), **primitive.constants(layer)}
         mine = {}
         for name, shape in names.items():
             full = f"{place.name}.{name}"
@@ -178,7 +191,8 @@ def fold(network: Network, params: Mapping[str, np.ndarray]) -> FoldedNet:
 def calibrate(
     folded: FoldedNet, images: np.ndarray, *, clip: ClipRule = "mse", weight_bits: int = 8, correct_bias: bool = True
 ) -> QuantisedNet:
-    """The integer form of a folded network; images (N, C, H, W) float32 are typical inputs, a hundred or more.
+    """The integer form of a folded network; images (N, C, H, W) float32 are typical inputs, a hundred or more, in an
+    order of which every beginning is typical too (`hwnas.data.balanced`): the first 32 to 50 correct the biases.
 
     `clip` decides each tensor's range from what the images give it. `weight_bits=7` is for x86 without VNNI: its
     u8 x s8 multiply-add saturates at 16 bits when two products of 255 * 127 meet, and 7-bit weights cannot reach it
@@ -194,7 +208,8 @@ def calibrate(
     observer = Observer(clip)
     folded.run(images, lambda place, value: observer.see(place.name, place.layer, value))
     net = _with_codes(folded, observer.ranges(), weight_bits)
-    return _corrected(folded, net, images[:BATCH]) if correct_bias else net
+    some = images[: max(CORRECTION, images_at_once(folded.network))]
+    return _corrected(folded, net, some) if correct_bias else net
 
 
 def _with_codes(
@@ -248,7 +263,9 @@ def _shifted(folded: FoldedNet, net: QuantisedNet, place: Place, x: np.ndarray) 
     return dict(tensors, bias=(tensors["bias"] + np.rint(mean / unit)).astype(np.int32))
 
 
-def random_net(network: Network, seed: int = 0, entry: Scale | None = None) -> QuantisedNet:
+def random_net(
+    network: Network, seed: int = 0, entry: Scale | None = None, weight_bits: int = 8
+) -> QuantisedNet:
     """The network with random constants and plausible codes: for measuring, where values do not matter but shapes do.
 
     `entry` is the code of the network's own input where that is uint8.
@@ -261,7 +278,7 @@ def random_net(network: Network, seed: int = 0, entry: Scale | None = None) -> Q
         primitive = primitive_of(place.layer.kind)
         folded[place.name] = primitive.random(place.layer, rng)
         ranges[place.name] = primitive.output_range(place.layer)
-    return _with_codes(FoldedNet(network, folded), ranges, 8, entry)
+    return _with_codes(FoldedNet(network, folded), ranges, weight_bits, entry)
 
 
 def encode(images: np.ndarray, scale: Scale) -> np.ndarray:

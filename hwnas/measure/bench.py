@@ -237,23 +237,12 @@ def _tvm(job: Bench, scratch: Path) -> _Candidate:
     folder = scratch / "native"
     compile_onnx(_with_weights(ready, job.path), job.device.target, folder, tiles=tiles)
 
-    class Calls:
-        """Whole calls from Python, as the other engine's are."""
-
-        def __init__(self) -> None:
-            self.run = LibraryRunner(folder).model.run
-
-        def run_us(self, repeats: int) -> float:
-            from hwnas.measure.tvm import loop_us
-
-            return loop_us(self.run, repeats)
-
     def layers() -> list[Layer]:
         steps = backend.steps(_with_weights(ready, job.path))
         with device_clock(job.tables_dir, job.device):
             return [Layer(f"{i}", kind, measure(step).p50_us) for i, (kind, step) in enumerate(steps)]
 
-    return _Candidate(backend.version, Calls, layers, cold_us("tvm", folder, 1, {}))
+    return _Candidate(backend.version, lambda: LibraryRunner(folder), layers, cold_us("tvm", folder, 1, {}))
 
 
 def _with_weights(model: ModelProto, path: Path) -> ModelProto:

@@ -6,9 +6,19 @@ from pathlib import Path
 
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
-from hwnas.measure.backend import backend_for
+from hwnas.measure.backend import backend_for, why_not_here
 from hwnas.measure.harness import Runner
 from hwnas.network import Network
+
+
+def require_here(device: DeviceProfile) -> None:
+    """HwnasError unless exported files can be timed on the device from here: another machine's figures are not its."""
+    elsewhere = why_not_here(device)
+    if elsewhere is not None:
+        raise HwnasError(
+            elsewhere,
+            hint="hwnas search and hwnas export work from here by its copied tables; hwnas run and verify work on it",
+        )
 
 
 def deployed_runner(engine: str, artefact: Path, network: Network, device: DeviceProfile, threads: int = 1) -> Runner:
@@ -28,3 +38,12 @@ def deployed_runner(engine: str, artefact: Path, network: Network, device: Devic
         return SessionRunner(Path(artefact).read_bytes(), threads)
     except Exception as problem:  # ONNX Runtime raises many kinds for a damaged file
         raise HwnasError(f"{artefact} does not load in ONNX Runtime: {' '.join(str(problem).split())[:200]}") from None
+
+
+def deployed_energy(engine: str, runner: Runner, latency_us: float, device: DeviceProfile) -> tuple[float, str] | None:
+    """Microjoules of one run of an exported file and where the figure comes from; None where nothing can tell."""
+    if device.connection == "made-up":
+        return backend_for(engine, device).energy_uj(runner, latency_us)
+    from hwnas.measure.energy import rapl_energy_uj
+
+    return rapl_energy_uj(runner, latency_us)

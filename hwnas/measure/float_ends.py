@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hwnas.errors import HwnasError
 from hwnas.measure.neighbour import MOST_IMAGE_CHANNELS
 from hwnas.network import Operator
+from hwnas.ops import reads_pixels
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -25,7 +26,8 @@ def with_float_ends(model: ModelProto, operator: Operator) -> ModelProto:
     edited.CopyFrom(model)
     graph = edited.graph
     given, result = graph.input[0], graph.output[0]
-    if given.type.tensor_type.elem_type == TensorProto.UINT8:
+    # raw pixels are a network's own input, not codes that a neighbour gives
+    if given.type.tensor_type.elem_type == TensorProto.UINT8 and not reads_pixels(operator):
         reader = next((n for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] == given.name), None)
         scale = _scale(reader, graph, operator)
         name = given.name

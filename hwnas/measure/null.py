@@ -64,4 +64,5 @@ class NullBackend:
 def bytes_moved(operator: Operator) -> int:
     """Weights read, input read and output written, bytes."""
     width = _ACTIVATION_BYTES[operator.precision]
-    return ops.weight_bytes(operator) + width * (elements(operator.input_shape) + elements(operator.output_shape))
+    given = 1 if ops.reads_pixels(operator) else width
+    return ops.weight_bytes(operator) + given * elements(operator.input_shape) + width * elements(operator.output_shape)

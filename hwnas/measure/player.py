@@ -101,9 +101,9 @@ def load_program(
     steps [first, last). `objects` define the kernels; `compiler` links them."""
     library = _linked(objects, compiler)
     rng = np.random.default_rng(0)
-    values = rng.standard_normal(int(np.prod(program.input_shape))).astype(np.float32)
+    values = random_input(rng, program.input_shape, program.input_type).reshape(-1)
     given = aligned(values.nbytes, program.alignment)
-    given.view(np.float32)[:] = values
+    given.view(values.dtype)[:] = values
     constants = aligned(len(program.constants), program.alignment)
     constants[:] = np.frombuffer(program.constants, np.uint8)
     memory = {
@@ -118,6 +118,13 @@ def load_program(
     whole = StepsRunner(_player(tuple(compiler)), steps, kept, 0, len(program.calls))
     whole.run_us(1)
     return StepsRunner(whole.play, steps, kept, first, last)
+
+
+def random_input(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndarray:
+    """Plausible values of a model's input: normal ones, or pixels."""
+    if kind == "uint8":
+        return rng.integers(0, 256, shape).astype(np.uint8)
+    return rng.standard_normal(shape).astype(np.float32)
 
 
 def _step(call: Call, base: dict[str, int], library: ctypes.CDLL) -> _Step:

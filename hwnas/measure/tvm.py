@@ -10,8 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,11 +25,12 @@ from hwnas.export.native.load import NativeModel
 from hwnas.export.native.objects import default_cache, kernel_objects, sources_digest
 from hwnas.export.native.tiles import TileTable
 from hwnas.export.onnx import block_model, network_model
+from hwnas.measure.calls import least_call_us, loop_us, without_calls
 from hwnas.measure.canary import Canary
 from hwnas.measure.energy import rapl_energy_uj
 from hwnas.measure.float_ends import with_float_ends
 from hwnas.measure.harness import Runner
-from hwnas.measure.player import StepsRunner, load_program
+from hwnas.measure.player import StepsRunner, load_program, random_input
 from hwnas.network import Network, Operator
 
 if TYPE_CHECKING:
@@ -146,26 +146,17 @@ class LibraryRunner:
     def __init__(self, folder: str | Path) -> None:
         self.model = NativeModel(folder)
         rng = np.random.default_rng(0)
-        self.model(rng.standard_normal((1, *self.model.input_shape[1:])).astype(np.float32))
+        self.model(random_input(rng, (1, *self.model.input_shape[1:]), self.model.input_type.name))
         self.call_us = empty_call_us()
 
     def run_us(self, repeats: int) -> float:
-        """Never below 2 % of the calls themselves, which is what their own timing resolves."""
-        return max(loop_us(self.model.run, repeats) - repeats * self.call_us, 0.02 * repeats * self.call_us)
+        return without_calls(loop_us(self.model.run, repeats), repeats, self.call_us)
 
 
 @functools.cache
 def empty_call_us() -> float:
-    """What calling a library from Python costs, once a process: the least of many loops.
-
-    Each loop is short enough to slip between two interrupts, and the bursts lie apart in time: a figure taken while the
-    machine was disturbed would be taken off every run, and make the library look faster than it is.
-    """
-    nothing, best = _Nothing(), float("inf")
-    for _ in range(10):
-        best = min(best, *(loop_us(nothing.run, 50) / 50 for _ in range(100)))
-        time.sleep(0.01)
-    return best
+    """What calling a library by ctypes costs, once a process."""
+    return least_call_us(_Nothing().run)
 
 
 class _Nothing:
@@ -181,10 +172,3 @@ class _Nothing:
     def run(self) -> None:
         if self._run(*self._pointers, self._size.size):
             raise HwnasError("abs(0) was not 0")
-
-
-def loop_us(call: Callable[[], None], repeats: int) -> float:
-    start = time.perf_counter_ns()
-    for _ in range(repeats):
-        call()
-    return (time.perf_counter_ns() - start) / 1e3

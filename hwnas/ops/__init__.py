@@ -6,13 +6,11 @@ and nothing here loads torch until one of those two is called.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from hwnas.errors import HwnasError
-from hwnas.network import Layer, Operator, Shape, elements
+from hwnas.network import Layer, Operator, Shape, defined, elements
 from hwnas.ops.primitive import Primitive, output_bytes
 
 if TYPE_CHECKING:
@@ -27,6 +25,7 @@ __all__ = [
     "parameters",
     "peak_bytes",
     "primitive_of",
+    "reads_pixels",
     "weight_bytes",
 ]
 
@@ -34,14 +33,7 @@ __all__ = [
 @cache
 def primitive_of(kind: str) -> Primitive:
     """The primitive of a layer kind: a file of this folder, or an import path that holds `primitive`."""
-    module_name = kind if "." in kind else f"hwnas.ops.{kind}"
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as problem:
-        if problem.name != module_name:
-            raise
-        raise HwnasError(f"no layer named {kind!r}", hint="a layer is a file in hwnas/ops/ or an import path") from None
-    found: Primitive = module.primitive
+    found: Primitive = defined(kind, "ops", "primitive")
     return found
 
 
@@ -123,8 +115,15 @@ def peak_bytes(operator: Operator) -> int:
     return peak
 
 
+def reads_pixels(operator: Operator) -> bool:
+    """Whether the block takes raw uint8 pixels (H, W, C)."""
+    return primitive_of(operator.layers[0].kind).reads_pixels
+
+
 def _input_width(operator: Operator) -> int:
     """Bytes of one input value: convert reads the other precision than the one it gives."""
+    if reads_pixels(operator):
+        return 1
     first = operator.layers[0].kind
     if first in ("quantize", "dequantize"):
         return 4 if first == "quantize" else 1

@@ -52,12 +52,19 @@ class Codes:
 class Primitive(ABC):
     """One kind of layer. Parameters are keyed by their short name ("weight"); shapes leave the batch out."""
 
+    #: the layer's input is raw uint8 pixels (H, W, C), not a tensor of the network
+    reads_pixels: bool = False
+
     def parameters(self, layer: Layer) -> dict[str, Shape]:
         """Shapes of what is trained."""
         return {}
 
     def buffers(self, layer: Layer) -> dict[str, Shape]:
         """Shapes of what training keeps track of: batch norm's running statistics."""
+        return {}
+
+    def constants(self, layer: Layer) -> dict[str, Shape]:
+        """Shapes of what the data give and `fold` needs: neither trained nor tracked."""
         return {}
 
     def initial(self, layer: Layer, name: str, shape: Shape, generator: torch.Generator) -> torch.Tensor:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from hwnas.errors import HwnasError, nearest_names
+from hwnas.plug import HWNAS_ALONE, Trust
+from hwnas.samples import STATISTICS
 from hwnas.units import positive
+from hwnas.yaml_text import read_yaml
 
 # limit name -> (cost it bounds, factor to the cost's own unit)
+# `latency_us` is the minimum; the other statistics are named (`latency_p90_ms`), since each has a noise of its own.
 LIMITS: Mapping[str, tuple[str, float]] = {
     "latency_us": ("latency", 1.0),
     "latency_ms": ("latency", 1e3),
+    **{
+        f"latency_{statistic}_{unit}": ("latency", factor)
+        for statistic in STATISTICS[1:]
+        for unit, factor in (("us", 1.0), ("ms", 1e3))
+    },
     "energy_uj": ("energy", 1.0),
     "energy_mj": ("energy", 1e3),
     "size_bytes": ("size", 1.0),
@@ -25,6 +33,9 @@ LIMITS: Mapping[str, tuple[str, float]] = {
     "peak_memory_kb": ("peak_memory", 1e3),
     "peak_memory_mb": ("peak_memory", 1e6),
 }
+
+
+DEFAULT_SAMPLER = "search.regularized_evolution:RegularizedEvolution"  # measured best: docs/results/samplers.md
 
 
 class Strict(BaseModel):
@@ -43,8 +54,9 @@ class Target(Strict):
 
 
 class TrainSettings(Strict):
-    """`rule` names a training rule; `finetune_epochs` trains each winner further; `threads` are torch's, all cores by
-    default; the rest is hwnas.train.Schedule."""
+    """`rule` names a training rule; `finetune_epochs` trains each winner further (absent: while it pays, no longer than
+    the supernet; 0: not at all); `threads` are torch's, all cores by default; `workers` load batches ahead (absent: as
+    many as pay); the rest is hwnas.train.Schedule."""
 
     rule: dict[str, Any] = Field(default_factory=lambda: {"use": "rule.sandwich:Sandwich"})
     epochs: int = Field(default=30, ge=1)
@@ -54,14 +66,16 @@ class TrainSettings(Strict):
     warmup: int = Field(default=20, ge=0)
     shift: int = Field(default=0, ge=0)
     flip: bool = False
-    finetune_epochs: int = Field(default=0, ge=0)
+    bf16: bool = False
+    finetune_epochs: int | None = Field(default=None, ge=0)
     threads: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=0)
 
 
 class SearchSettings(Strict):
-    sampler: dict[str, Any] = Field(default_factory=lambda: {"use": "search.nsga2:NSGA2"})
+    sampler: dict[str, Any] = Field(default_factory=lambda: {"use": DEFAULT_SAMPLER})
     budget: int = Field(default=150, ge=1)
-    batch: int = Field(default=16, ge=1)
+    batch: int = Field(default=4, ge=1)  # told more often, a sampler needs fewer: docs/results/samplers.md
     recalibration_images: int = Field(default=512, ge=2)
 
 
@@ -72,8 +86,11 @@ class CardSettings(Strict):
     test: int = Field(default=20, ge=5)
 
 
+Package = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
 class RunFile(Strict):
-    """Everything one run needs."""
+    """Everything one run needs. `preprocess: inside` makes resizing and normalising part of the exported model."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     device: str = "local"
@@ -84,11 +101,14 @@ class RunFile(Strict):
     keep_stale: bool = False  # rows of another engine version stay instead of being measured again
     data: dict[str, Any] = Field(default_factory=dict)
     space: dict[str, Any]
+    preprocess: Literal["inside", "outside"] = "outside"
     train: TrainSettings = TrainSettings()
     search: SearchSettings = SearchSettings()
     limits: dict[str, float]
     targets: list[Target] = Field(min_length=1)
     card: CardSettings = CardSettings()
+    plugins: list[Package] = []
+    _trust: Trust = PrivateAttr(default=HWNAS_ALONE)  # no key of the file: who runs it decides
 
     @field_validator("limits", mode="before")
     @classmethod
@@ -118,27 +138,36 @@ class RunFile(Strict):
         return self.out / self.name
 
     @property
+    def trust(self) -> Trust:
+        """Where names in this file may lead."""
+        return self._trust
+
+    @property
+    def statistic(self) -> str:
+        """Which statistic of the latency is limited, predicted and judged: "min" unless a limit names another."""
+        named = (name.split("_")[1] for name in self.limits if LIMITS[name][0] == "latency")
+        return next((part for part in named if part in STATISTICS), "min")
+
+    @property
     def cost_limits(self) -> dict[str, float]:
         """Limits by cost name, in the cost's own unit (us, uJ, bytes)."""
         return {LIMITS[name][0]: value * LIMITS[name][1] for name, value in self.limits.items()}
 
 
 def read_run_file(
-    path: Path, out: Path | None = None, limits: Mapping[str, float] | None = None, device: str | None = None
+    path: Path,
+    out: Path | None = None,
+    limits: Mapping[str, float] | None = None,
+    device: str | None = None,
+    trust: Sequence[str] = (),
 ) -> RunFile:
-    """The checked run file. HwnasError names the file, the key and the nearest known key."""
-    try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise HwnasError(
-            f"run file {path} does not exist", hint="examples/quickstart.yaml is one to start from"
-        ) from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise HwnasError(f"run file {path} cannot be read: {problem}") from None
-    except yaml.YAMLError as problem:
-        mark = getattr(problem, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise HwnasError(f"{path} is not valid YAML{where}: {getattr(problem, 'problem', None) or problem}") from None
+    """The checked run file; `trust` are packages that it may name besides those it lists itself (--trust).
+
+    HwnasError names the file, the key and the nearest known key.
+    """
+    if not Path(path).exists():
+        raise HwnasError(f"run file {path} does not exist", hint="examples/quickstart.yaml is one to start from")
+    loaded = read_yaml(Path(path))
     if not isinstance(loaded, dict):
         raise HwnasError(f"{path} must hold keys such as name, data, space and limits")
     if out is not None:
@@ -148,11 +177,13 @@ def read_run_file(
     if device is not None:
         loaded["device"] = device
     try:
-        return RunFile.model_validate(loaded)
+        config = RunFile.model_validate(loaded)
     except HwnasError as problem:
         raise HwnasError(f"{path}: {problem.message}", nearest=problem.nearest, hint=problem.hint) from None
     except ValidationError as problem:
         raise _refused(path, problem) from None
+    config._trust = Trust(Path(path).resolve().parent, tuple(config.plugins), tuple(trust))
+    return config
 
 
 def _refused(path: Path, problem: ValidationError) -> HwnasError:

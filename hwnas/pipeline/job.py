@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -26,18 +27,22 @@ TWIN = "fp32"  # every winner is shipped beside its fp32 twin, timed in the engi
 TWIN_ENGINE = "onnxruntime"
 
 
-def facts_of(data: Data) -> dict[str, Any]:
-    """What a data set says of itself."""
-    return {"in_channels": data.channels, "classes": len(data.classes)}
-
-
 class Job:
     """One run file on one device. Cheap to make: data, torch and engines are loaded by the stages that need them."""
 
-    def __init__(self, config: RunFile, progress: bool = True) -> None:
-        self.config, self.progress = config, progress
+    def __init__(self, config: RunFile, progress: bool = True, say: Callable[[str], object] | None = None) -> None:
+        """`say` takes one line for a person; what a run must not forget to tell is in `notes` as well."""
+        self.config, self.progress, self.say = config, progress, say
         self.seconds: dict[str, float] = {}
+        self.notes: list[str] = []
         self.renewal = Renewal(stale=not config.keep_stale)  # which rows of the tables are measured again
+
+    def note(self, text: str) -> None:
+        """Something a person should know, now and in the report."""
+        if text not in self.notes:
+            self.notes.append(text)
+            if self.say is not None:
+                self.say(f"note: {text}")
 
     def renew(self, renewal: Renewal) -> None:
         """Which rows of the tables are measured although they are there."""
@@ -51,8 +56,15 @@ class Job:
     def data(self) -> Data:
         from hwnas.data import load_data
 
-        data = load_data({name: value for name, value in self.config.data.items() if name != "facts"})
-        check_facts(self.given_facts, facts_of(data))
+        settings = {name: value for name, value in self.config.data.items() if name != "facts"}
+        data = load_data(settings, self.config.trust)
+        check_facts(self.given_facts, data.facts)
+        for text in data.notes:
+            self.note(text)
+        if self.config.preprocess == "inside":
+            from hwnas.pipeline.raw_images import require_whole_numbers
+
+            require_whole_numbers(data)
         return data
 
     @cached_property
@@ -64,7 +76,7 @@ class Job:
         """What a space is bound with: `in_channels`, `classes`, `image_size`; of the run file where it gives both
         counts, so that measuring needs no data set, else of the data."""
         given = self.given_facts
-        return given if {"in_channels", "classes"} <= set(given) else facts_of(self.data)
+        return given if {"in_channels", "classes"} <= set(given) else self.data.facts
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -75,10 +87,20 @@ class Job:
             raise HwnasError(
                 "space: 'use' must name a search space", hint="mobile, resnet_binary or package.module:function"
             )
-        space = bind(resolve(use, "spaces"), settings, self.facts, f"space ({use})")
+        build = resolve(use, "spaces", self.config.trust, (SearchSpace,))
+        space = bind(build, settings, self.facts, f"space ({use})")
         if not isinstance(space, SearchSpace):
             raise HwnasError(f"space ({use}) must give a SearchSpace, got {type(space).__name__}")
-        return space
+        return space if self.config.preprocess == "outside" else self._reading_pixels(space)
+
+    def _reading_pixels(self, space: SearchSpace) -> SearchSpace:
+        from hwnas.spaces.preprocess import reading_pixels
+
+        if "image_size" not in self.facts:
+            raise HwnasError(
+                "preprocess: inside needs image_size beside in_channels and classes", hint="image_size: [height, width]"
+            )
+        return reading_pixels(space, self.facts["image_size"])
 
     def space_of(self, precision: str) -> SearchSpace:
         """The space of a target: every block of that precision where it can have it; `mixed` is the whole space."""
@@ -121,18 +143,56 @@ class Job:
     def path(self, *parts: str) -> Path:
         return self.config.folder.joinpath(*parts)
 
-    def kept(self, name: str, identity: Any) -> Any | None:
-        """What an earlier run of the same identity wrote to `<run>/<name>.json`, or None."""
-        path = self.path(f"{name}.json")
-        if not path.exists():
-            return None
-        stored = read_json(path)
-        fits = isinstance(stored, dict) and stored.get("identity") == digest(identity)
-        return stored["value"] if fits else None
+    def kept(self, name: str, identity: Any, code: Mapping[str, str] | None = None) -> Any | None:
+        """What an earlier run of the same identity and code wrote for the stage `name`, set aside or not; or None.
 
-    def keep(self, name: str, identity: Any, value: Any) -> None:
-        """Writes a finished stage, whole or not at all."""
-        write_json(self.path(f"{name}.json"), {"identity": digest(identity), "value": value})
+        `code` are digests of the source files that decide the stage (hwnas/pipeline/identity.py).
+        """
+        path = self.path(f"{name}.json")
+        wanted = identity_digest(identity, code)
+        for candidate in (path, self.earlier(path, wanted)):
+            stored = read_json(candidate) if candidate.exists() else None
+            if isinstance(stored, dict) and stored.get("identity") == wanted and "digest" in stored:
+                if stored["digest"] != digest(stored.get("value")):
+                    raise HwnasError(f"{candidate} was changed since it was written", hint="move it away and run again")
+                return stored["value"]
+        return None
+
+    def keep(
+        self, name: str, identity: Any, value: Any, code: Mapping[str, str] | None = None, replace: bool = False
+    ) -> None:
+        """Writes a finished stage, whole or not at all. One of another identity is set aside, not overwritten, unless
+        `replace` says that it costs nothing to make again."""
+        path, wanted = self.path(f"{name}.json"), identity_digest(identity, code)
+        if not replace and path.exists():
+            stored = read_json(path)
+            old = str(stored.get("identity")) if isinstance(stored, dict) else digest(path.read_bytes())
+            if old != wanted:
+                self.set_aside(path, old)
+        value = json.loads(json.dumps(value, allow_nan=False, default=str))  # as it will be read back
+        write_json(path, {"identity": wanted, "code": dict(code or {}), "digest": digest(value), "value": value})
+
+    def earlier(self, path: Path, identity: str) -> Path:
+        """Where a result of another identity is kept, so that going back to its settings finds it."""
+        inside = path.relative_to(self.config.folder)
+        if not identity.isalnum():  # read from a file: it must not lead to another folder
+            identity = digest(identity)
+        return self.path("earlier", *inside.parts[:-1], f"{path.stem}-{identity}{path.suffix}")
+
+    def set_aside(self, path: Path, identity: str) -> Path:
+        """Moves a result out of the way of one of another identity."""
+        place = self.earlier(path, identity)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+        return place
+
+    def bring_back(self, path: Path, identity: str) -> bool:
+        """Puts the result of this identity at `path` where it was set aside; whether there was one."""
+        place = self.earlier(path, identity)
+        if place.exists() and not path.exists():
+            place.replace(path)
+            return True
+        return False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -142,6 +202,11 @@ class Job:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+
+def identity_digest(identity: Any, code: Mapping[str, str] | None = None) -> str:
+    """One digest of a stage's settings and of the code that decides it."""
+    return digest([identity, dict(code)]) if code else digest(identity)
 
 
 def target_named(config: RunFile, name: str) -> Target:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from hwnas.data import balanced
 from hwnas.fidelity import space_digest
+from hwnas.network import Shape, elements
 from hwnas.paths import digest
+from hwnas.pipeline.checkpoints import settled
+from hwnas.pipeline.identity import NOT_TRAINING, TRAINING, code_behind, code_of, code_of_plugins
 from hwnas.pipeline.job import Job
 from hwnas.plug import bind, resolve
 from hwnas.progress import bar
@@ -19,41 +26,50 @@ from hwnas.space import Architecture
 from hwnas.supernet import Net, WeightSharing, extract, recalibrate
 from hwnas.train import (
     Schedule,
-    accuracy,
     device,
     join_processes,
     leave_processes,
     load_state,
     save_state,
+    some_images,
+    steps_per_epoch,
+    take_up,
     train,
     world,
 )
+from hwnas.train import (
+    evaluate as evaluate,  # the stages take it from here, beside what they evaluate
+)
+from hwnas.units import readable_seconds
 
 
 def schedule(job: Job) -> Schedule:
-    settings = job.config.train.model_dump(exclude={"rule", "finetune_epochs", "threads"})
+    settings = job.config.train.model_dump(exclude={"rule", "finetune_epochs", "threads", "workers"})
     return Schedule(**settings, seed=job.config.seed)
 
 
 def identity(job: Job) -> str:
-    """What the trained supernet depends on: data, space, rule, schedule. Not on limits, tables or devices."""
+    """What the trained supernet depends on: data, space, rule, schedule, code. Not on limits, tables or devices."""
     parts: list[Any] = [job.data.digest, space_digest(job.space), job.config.train.rule, asdict(schedule(job))]
-    return digest(parts)
+    return digest([parts, code(job)])
+
+
+def code(job: Job) -> dict[str, str]:
+    """Digests of the source files that decide the trained supernet, the user's own rule, space and blocks included."""
+    own = code_behind(make_rule(job), resolve(job.config.space["use"], "spaces"))
+    return code_of(TRAINING, NOT_TRAINING) | own | code_of_plugins(job.space)
 
 
 def make_rule(job: Job) -> TrainingRule:
     settings = dict(job.config.train.rule)
     use = settings.pop("use", "rule.sandwich:Sandwich")
     rule: TrainingRule = bind(
-        resolve(use, "methods"), settings, {"space": job.space, "seed": job.config.seed}, f"train.rule ({use})"
+        resolve(use, "methods", job.config.trust, (TrainingRule,)),
+        settings,
+        {"space": job.space, "seed": job.config.seed},
+        f"train.rule ({use})",
     )
     return rule
-
-
-def tensors(job: Job, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images and labels of a split, as tensors."""
-    part = getattr(job.data, split)
-    return torch.from_numpy(part.images), torch.from_numpy(part.labels)
 
 
 def train_supernet(job: Job) -> WeightSharing:
@@ -63,17 +79,19 @@ def train_supernet(job: Job) -> WeightSharing:
             torch.set_num_threads(job.config.train.threads)
         net = WeightSharing(job.space, job.config.seed)
         mark, final = identity(job), job.path("supernet.pt")
-        if final.exists():
-            state = load_state(final)
-            if isinstance(state, dict) and state.get("identity") == mark:
-                net.load_state_dict(state["net"])
-                return net.to(device())
+        state = settled(job, final, mark, code(job))
+        if state is not None:
+            take_up(net, state, final)
+            return net.to(device())
+        settled(job, job.path("checkpoint.pt"), mark, code(job), "starting anew")
         join_processes()
-        images, labels = tensors(job, "train")
         with bar("training the supernet", job.progress and world()[0] == 0) as shown:
-            train(net, make_rule(job), images, labels, schedule(job), job.path("checkpoint.pt"), mark, shown)
+            workers = job.config.train.workers
+            train(net, make_rule(job), job.data, schedule(job), job.path("checkpoint.pt"), mark, shown, workers)
         if world()[0] == 0:
-            save_state(final, {"identity": mark, "net": net.state_dict()})
+            save_state(
+                final, {"identity": mark, "code": code(job), "torch": str(torch.__version__), "net": net.state_dict()}
+            )
             job.path("checkpoint.pt").unlink(missing_ok=True)
         leave_processes()
         return net
@@ -81,47 +99,139 @@ def train_supernet(job: Job) -> WeightSharing:
 
 def alone(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
     """The stand-alone net of an architecture, batch norm recalibrated on training images."""
-    images = tensors(job, "train")[0][: job.config.search.recalibration_images]
-    return recalibrate(extract(net, architecture), [images])
+    return recalibrate(extract(net, architecture), typical(job))
 
 
-def scorer(job: Job, net: WeightSharing, remember: Callable[[dict[str, float]], None], known: dict[str, float]) -> Any:
-    """Validation accuracy of architectures; scores already in `known` (by network digest) are not computed again."""
-    images, labels = tensors(job, "validation")
-
-    def score(architectures: Sequence[Architecture], /) -> np.ndarray:
-        values = []
-        for architecture in architectures:
-            name = digest([str(operator) for operator in job.space.lower(architecture).operators])
-            if name not in known:
-                known[name] = accuracy(alone(job, net, architecture), images, labels)
-            values.append(known[name])
-        remember(known)
-        return np.asarray(values)
-
-    return score
+def typical(job: Job) -> Iterator[torch.Tensor]:
+    """The training images that recalibration and calibration see, in portions: drawn class by class from the seed."""
+    return some_images(job.data, job.config.search.recalibration_images, job.config.seed)
 
 
-def deployable(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
-    """The net to ship: from the supernet as it is, or trained further for `finetune_epochs`, kept by architecture."""
-    ready = alone(job, net, architecture)
-    epochs = job.config.train.finetune_epochs
-    if not epochs:
-        return ready
-    mark = digest([identity(job), epochs, sorted((k, str(v)) for k, v in architecture.items())])
-    path = job.path("finetuned", f"{mark}.pt")
-    if path.exists():
-        ready.load_state_dict(load_state(path)["net"])
-        return ready.eval()
-    images, labels = tensors(job, "train")
-    settings = Schedule(
-        **{**asdict(schedule(job)), "epochs": epochs, "learning_rate": job.config.train.learning_rate / 3}
-    )
+# -- what ships ------------------------------------------------------------------------------------------------------
+
+ROUNDS = 4  # at most, each of a quarter of the supernet's epochs: a winner trains no longer than the supernet did
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Deployable:
+    """The net to ship, in evaluation mode on the CPU, and `record`: epochs trained further, validation accuracy as
+    inherited from the supernet and as shipped, seconds."""
+
+    net: Net
+    record: dict[str, float]
+
+
+def rounds(job: Job) -> list[int]:
+    """Epochs of each round of further training: `finetune_epochs` in one, or as many as may pay; [] is none."""
+    asked = job.config.train.finetune_epochs
+    if asked is None:
+        return [max(1, job.config.train.epochs // ROUNDS)] * ROUNDS
+    return [asked] if asked else []
+
+
+VERIFIED_BYTES = 256 << 20  # of float32 images: every exported file carries them, and a slow exact reference runs them
+
+
+def verified(job: Job, shape: Shape) -> np.ndarray:
+    """Test images that exported files are run on: all, or as many as VERIFIED_BYTES hold, drawn class by class."""
+    count = max(100, VERIFIED_BYTES // (4 * elements(shape)))
+    return np.sort(balanced(job.data, "test", count, job.config.seed))
+
+
+def deployable(job: Job, net: WeightSharing, architecture: Architecture) -> Deployable:
+    """A winner with weights of its own, kept by architecture: what the supernet lends, trained further while it pays.
+
+    Every round is a cosine of its own that starts from the best net so far; the first that betters neither validation
+    accuracy nor, at equal accuracy, validation loss is dropped and is the last. So nothing worse than the inherited
+    net is ever shipped.
+    """
+    ready = extract(net, architecture)
+    path = _further_path(job, architecture)
+    state = _further_state(path)
+    if state is None:
+        start = evaluate(recalibrate(ready, typical(job)), job.data, "validation")
+        record = {"epochs": 0, "inherited_accuracy": start.accuracy, "accuracy": start.accuracy, "seconds": 0.0}
+        state = {"net": _copied(ready), "record": record, "loss": start.loss, "round": 0}
+    ready.load_state_dict(state["net"])
+    listed = rounds(job)
+    while state["round"] < len(listed):
+        state = _further(job, ready, state, listed, path)
+        ready.load_state_dict(state["net"])
+        save_state(path, state)
+        path.with_suffix(".part").unlink(missing_ok=True)
+    return Deployable(ready.cpu().eval(), dict(state["record"]))
+
+
+def _further(job: Job, net: Net, state: dict[str, Any], listed: list[int], path: Path) -> dict[str, Any]:
+    """One round from `state`'s net: the state it leaves, with a round number past the end where it gave nothing."""
     from hwnas.methods.rule.plain import Plain
 
-    with bar("training the winner", job.progress) as shown:
-        train(ready, Plain(), images, labels, settings, path.with_suffix(".part"), mark, shown)
-    ready = recalibrate(ready.cpu(), [images[: job.config.search.recalibration_images]])
-    save_state(path, {"net": ready.state_dict()})
-    path.with_suffix(".part").unlink(missing_ok=True)
-    return ready
+    number, record = int(state["round"]), state["record"]
+    settings = replace(
+        schedule(job), epochs=listed[number], learning_rate=job.config.train.learning_rate / 3,
+        seed=job.config.seed + 1 + number,
+    )  # fmt: skip
+    begun = time.monotonic()
+    mark = f"{path.stem}-{number}"
+    with bar(f"training the winner, round {number + 1} of {len(listed)} at most", job.progress) as shown:
+        train(net, Plain(), job.data, settings, path.with_suffix(".part"), mark, shown, job.config.train.workers)
+    found = evaluate(recalibrate(net, typical(job)), job.data, "validation")
+    record = {**record, "seconds": record["seconds"] + time.monotonic() - begun}
+    if (found.accuracy, -found.loss) <= (record["accuracy"], -state["loss"]):
+        return {**state, "record": record, "round": len(listed)}
+    record = {**record, "epochs": record["epochs"] + listed[number], "accuracy": found.accuracy}
+    return {"net": _copied(net), "record": record, "loss": found.loss, "round": number + 1}
+
+
+def _copied(net: Net) -> dict[str, torch.Tensor]:
+    """The net's state as training will not change it."""
+    return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
+
+
+def _further_path(job: Job, architecture: Architecture) -> Path:
+    network = sorted((name, str(value)) for name, value in architecture.items())
+    mark = digest([identity(job), rounds(job), job.config.search.recalibration_images, network])
+    return job.path("finetuned", f"{mark}.pt")
+
+
+def _further_state(path: Path) -> dict[str, Any] | None:
+    """What an earlier call left, whole or between two rounds."""
+    state = load_state(path) if path.exists() else None
+    return state if isinstance(state, dict) and {"net", "record", "loss", "round"} <= state.keys() else None
+
+
+class _Enough(Exception):
+    """Ends a training that was only to be timed."""
+
+
+def further_estimate(job: Job, net: WeightSharing, architectures: Sequence[Architecture]) -> str | None:
+    """How long further training may take, from a few timed steps of every winner; None where nothing is left to do."""
+    from hwnas.methods.rule.plain import Plain
+
+    listed, waiting = rounds(job), []
+    for architecture in dict.fromkeys(architectures):
+        state = _further_state(_further_path(job, architecture))
+        if listed and (state is None or state["round"] < len(listed)):
+            waiting.append(architecture)
+    if not waiting:
+        return None
+    settings, count = schedule(job), job.data.sizes()["train"]
+    seconds = 0.0
+    for architecture in waiting:
+        probe = extract(net, architecture)
+        taken: list[float] = []
+
+        def clock(done: int, total: int, note: str, taken: list[float] = taken) -> None:
+            taken.append(time.monotonic())
+            if len(taken) > TIMED_STEPS:
+                raise _Enough
+
+        with contextlib.suppress(_Enough):
+            train(probe, Plain(), job.data, replace(settings, epochs=max(listed)), progress=clock, workers=0)
+        step = (taken[-1] - taken[0]) / max(1, len(taken) - 1)
+        seconds += step * steps_per_epoch(count, settings) * sum(listed)
+    return (
+        f"training {len(waiting)} nets further: {sum(listed)} epochs each at most, "
+        f"{readable_seconds(seconds)} in all; ends sooner where it gives no more (train.finetune_epochs: 0 is off)"
+    )

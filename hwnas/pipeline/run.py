@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from hwnas.card import command_line, versions
+from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
+from hwnas.extras import missing_extra
 from hwnas.fidelity import Fidelity
-from hwnas.measure.harness import Timing
-from hwnas.pipeline import searching, shipping, tables
+from hwnas.measure.deployed import require_here
+from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
+from hwnas.pipeline.decision import candidate, decide
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.searching import Found
 from hwnas.pipeline.shipping import Shipped
+from hwnas.pipeline.timing import Measured
+from hwnas.pipeline.validating import Answers, validate
 from hwnas.report import results as report
+from hwnas.report.earlier import with_earlier
+from hwnas.report.findings import limits_in_words
 
 Fidelities = dict[tuple[str, str], Fidelity]
 Say = Callable[[str], object]  # takes one line for a person
@@ -30,7 +37,8 @@ class Delivery:
     shipped: Shipped
     manifest: dict[str, Any]
     verified: dict[str, Any]
-    timing: Timing
+    measured: Measured
+    verdicts: dict[str, bool]
 
 
 def search_all(job: Job, fidelities: Fidelities, net: Any = None) -> list[Found]:
@@ -41,17 +49,38 @@ def search_all(job: Job, fidelities: Fidelities, net: Any = None) -> list[Found]
     return found
 
 
-def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[dict[str, Any]]:
-    return [shipping.export(job, net, one) for one in listed]
+def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[tuple[Shipped, dict[str, Any]]]:
+    """Every file with its manifest entry. A twin that an engine cannot take is left out with a note: it was nobody's
+    wish but a comparison; a winner that cannot be exported ends the run."""
+    from hwnas.pipeline import learning
+
+    expected = learning.further_estimate(job, net, [one.architecture for one in listed])
+    if expected and job.say is not None:
+        job.say(expected)
+    made = []
+    for one in listed:
+        try:
+            made.append((one, shipping.export(job, net, one)))
+        except (HwnasError, ModuleNotFoundError) as problem:
+            reason = missing_extra(problem) if isinstance(problem, ModuleNotFoundError) else problem
+            if one.role == "winner" or reason is None:
+                raise
+            job.note(f"no fp32 twin of {one.target.name} in {one.engine}: {reason.message}")
+    return made
 
 
-def deliver(job: Job, listed: Sequence[Shipped], manifests: Sequence[dict[str, Any]]) -> list[Delivery]:
-    """Verifies and times every exported file."""
-    verified = [shipping.verify(job, one, manifest) for one, manifest in zip(listed, manifests, strict=True)]
-    timings = shipping.time_again(job, listed)
-    deliveries = [Delivery(*parts) for parts in zip(listed, manifests, verified, timings, strict=True)]
+def deliver(job: Job, exported: Sequence[tuple[Shipped, dict[str, Any]]], fresh: bool = False) -> list[Delivery]:
+    """Verifies and times every exported file; `fresh` verifies also what was verified before."""
+    require_here(job.device)
+    verified = [verifying.verify(job, one, manifest, fresh) for one, manifest in exported]
+    measured = timing.time_again(job, [one for one, _ in exported], [manifest for _, manifest in exported])
+    deliveries = [
+        Delivery(one, manifest, said, facts, limits.verdicts(job, facts))
+        for (one, manifest), said, facts in zip(exported, verified, measured, strict=True)
+    ]
     for d in deliveries:
-        shipping.write_manifest(d.shipped, d.manifest, d.verified, d.timing)
+        entry = {**d.manifest, "accuracy": d.verified["accuracy"], "verified": d.verified, **d.measured.record()}
+        shipping.write_entry(d.shipped.folder, d.shipped.artefact.name, {**entry, "verdicts": d.verdicts})
     return deliveries
 
 
@@ -59,6 +88,7 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
     """Profile, measure, grade; says what was measured and the reachable range, and refuses an unreachable limit."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise HwnasError("only training is shared by processes", hint="torchrun -m hwnas train, then hwnas run alone")
+    check_names(job)
     say(f"device {job.device.name}: {job.device.cpu.model.value}, compiler target {job.device.target}")
     for report_ in tables.measure(job, say):
         say(str(report_))
@@ -68,24 +98,37 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
             f"{engine} {precision}: predicts {f.n_test} unseen networks within {f.table.mape:.1%} "
             f"(noise {f.noise_floor:.1%}, MACs alone {f.baseline.mape:.1%})"
         )
+    limits.refuse_unjudgeable(job, fidelities)
     for target, ranges in searching.reachable(job, fidelities).items():
         low, high = ranges["latency"]
         say(f"{target}: latency from {low:.1f} to {high:.1f} us is reachable")
     return fidelities
 
 
+def check_names(job: Job) -> None:
+    """Makes the rule and every sampler that the run file names: a wrong one is refused before anything is measured."""
+    from hwnas.pipeline import learning
+
+    learning.make_rule(job)
+    for target in job.config.targets:
+        searching.make_sampler(job, target)
+
+
 def run(job: Job, say: Say = lambda text: None) -> report.Results:
     """Every stage in order. A winner over the limit is in the results (`limit_ok`), not an exception."""
     start = time.monotonic()
+    require_here(job.device)
     fidelities = prepare(job, say)
     from hwnas.pipeline import learning
 
     net = learning.train_supernet(job)
     found = search_all(job, fidelities, net)
     listed = shipping.shipments(job, found, fidelities)
-    deliveries = deliver(job, listed, export_all(job, net, listed))
+    deliveries = deliver(job, export_all(job, net, listed))
+    drift = timing.drift(job, listed)
+    answers = [validate(job, d.shipped) for d in deliveries]
     job.seconds["total"] = time.monotonic() - start
-    results = gather(job, fidelities, found, deliveries)
+    results = with_earlier(gather(job, fidelities, found, deliveries, answers, drift), job.config.folder)
     results.save(job.path(report.FILE_NAME))
     from hwnas.report.page import FILE_NAME, write_page
 
@@ -94,27 +137,42 @@ def run(job: Job, say: Say = lambda text: None) -> report.Results:
 
 
 def breaches(job: Job, deliveries: Sequence[Delivery]) -> list[str]:
-    """Every winner measured above the limit, in words."""
-    said = (shipping.over_limit(job, d.shipped, d.timing) for d in deliveries)
-    return [text for text in said if text]
+    """Every winner over a limit, in the words of the reports."""
+    from hwnas.report.findings import limit_verdict, named
+
+    rows = [row for d in deliveries if (row := _row(job, d, None)).limit_ok is False]
+    return [f"{named(row)}: {limit_verdict(row, _limits(job), job.config.statistic)}" for row in rows]
+
+
+def _limits(job: Job) -> tuple[report.Limit, ...]:
+    units = {"latency": "us", "energy": "uJ", "size": "bytes", "peak_memory": "bytes"}
+    return tuple(report.Limit(name, units[name], value) for name, value in job.config.cost_limits.items())
 
 
 # -- results ----------------------------------------------------------------------------------------------------
 
 
-def gather(job: Job, fidelities: Fidelities, found: Sequence[Found], deliveries: Sequence[Delivery]) -> report.Results:
-    """Everything the run found, for the reports."""
+def gather(
+    job: Job,
+    fidelities: Fidelities,
+    found: Sequence[Found],
+    deliveries: Sequence[Delivery],
+    answers: Sequence[Answers],
+    drift: dict[str, float],
+) -> report.Results:
+    """Everything the run found, for the reports; `answers` are those of the deliveries on the validation images."""
     from hwnas.data import linear_baseline
 
     data, config = job.data, job.config
     units = {"latency": "us", "energy": "uJ", "size": "bytes", "peak_memory": "bytes"}
-    sizes = (len(data.train), len(data.validation), len(data.test))
-    return report.Results(
+    shape, sizes = (data.facts["in_channels"], *data.facts["image_size"]), data.sizes()
+    rows = {id(d): _row(job, d, answer) for d, answer in zip(deliveries, answers, strict=True)}
+    results = report.Results(
         run=config.name,
         device=report.Device(job.device.name, str(job.device.cpu.model.value), job.device.digest),
-        dataset=report.Dataset(data.name, len(data.classes), tuple(data.train.images.shape[1:]), *sizes),
-        limits=tuple(report.Limit(name, units[name], value) for name, value in config.cost_limits.items()),
-        targets=tuple(_target(job, fidelities, one, deliveries) for one in found),
+        dataset=report.Dataset(data.name, len(data.classes), shape, **sizes),
+        limits=_limits(job),
+        targets=tuple(_target(job, fidelities, one, deliveries, rows) for one in found),
         cards={f"{engine}-{precision}": _card(fidelity) for (precision, engine), fidelity in fidelities.items()},
         linear_baseline_accuracy=linear_baseline(data),
         seconds={name: round(value, 2) for name, value in job.seconds.items()},
@@ -126,8 +184,12 @@ def gather(job: Job, fidelities: Fidelities, found: Sequence[Found], deliveries:
         command=command_line(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=config.seed,
-        notes=(*_notes(found), *advice_for(job, found)),
+        notes=(*_notes(found), *advice_for(job, found), *job.notes),
+        statistic=config.statistic,
+        drift=drift,
     )  # fmt: skip
+    listed = [candidate(results, rows[id(d)], answer) for d, answer in zip(deliveries, answers, strict=True)]
+    return replace(results, ship=decide(listed, limits_in_words(results)))
 
 
 def _card(fidelity: Fidelity) -> report.Card:
@@ -137,7 +199,9 @@ def _card(fidelity: Fidelity) -> report.Card:
     )  # fmt: skip
 
 
-def _target(job: Job, fidelities: Fidelities, found: Found, deliveries: Sequence[Delivery]) -> report.Target:
+def _target(
+    job: Job, fidelities: Fidelities, found: Found, deliveries: Sequence[Delivery], rows: Mapping[int, report.Row]
+) -> report.Target:
     target, result = found.target, found.result
     mine = [d for d in deliveries if d.shipped.target == target]
     return report.Target(
@@ -145,7 +209,7 @@ def _target(job: Job, fidelities: Fidelities, found: Found, deliveries: Sequence
         engine=target.engine,
         architecture=dict(result.pick.architecture),
         blocks=_blocks(job, fidelities, [d.shipped for d in mine]),
-        rows=tuple(_row(job, d) for d in mine),
+        rows=tuple(rows[id(d)] for d in mine),
         front=tuple(report.FrontPoint(t.accuracy, dict(t.costs), dict(t.architecture)) for t in result.front),
         trials=tuple(report.Trial(t.accuracy, dict(t.costs), target.precision) for t in result.trials),
     )
@@ -170,25 +234,36 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
     )
 
 
-def _row(job: Job, d: Delivery) -> report.Row:
-    limit = job.config.cost_limits.get("latency")
-    within = None if limit is None or d.shipped.role != "winner" else d.timing.latency_us <= limit
+def _row(job: Job, d: Delivery, answers: Answers | None) -> report.Row:
+    latencies, verdicts, accuracy = d.measured.latencies_us, d.verdicts, d.verified["accuracy"]
+    low, high = wilson(accuracy, job.data.sizes()["test"])
     return report.Row(
         precision=d.shipped.precision,
         engine=d.shipped.engine,
         role="winner" if d.shipped.role == "winner" else "fp32 twin",
-        accuracy=d.verified["accuracy"],
+        accuracy=accuracy,
         predicted_us=d.shipped.predicted_us,
-        measured_us=d.timing.latency_us,
-        p50_us=d.timing.p50_us,
-        p90_us=d.timing.p90_us,
+        measured_us=latencies["min"],
+        p50_us=latencies["p50"],
+        p90_us=latencies["p90"],
+        p99_us=latencies["p99"],
+        samples=d.measured.samples,
         size_bytes=d.manifest["size_bytes"],
+        file_bytes=d.measured.file_bytes,
+        weight_bytes=d.measured.weight_bytes,
         peak_bytes=d.manifest["peak_bytes"],
-        energy_uj=None,
-        limit_ok=within,
+        arena_bytes=d.measured.arena_bytes,
+        energy_uj=d.measured.energy_uj,
+        verdicts=verdicts,
+        limit_ok=all(verdicts.values()) if d.shipped.role == "winner" else None,
         verified=d.verified["summary"],
         file=str(d.shipped.artefact.relative_to(job.config.folder)),
-        weight_bytes=d.manifest["weight_bytes"],
+        float_accuracy=d.manifest["float_accuracy"],
+        accuracy_low=low,
+        accuracy_high=high,
+        validation_accuracy=None if answers is None else float(answers.correct.mean()),
+        validation_loss=None if answers is None else answers.loss,
+        trained_further=d.manifest.get("trained_further"),
     )
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hwnas.cost import Costing
 from hwnas.errors import HwnasError
+from hwnas.feasible import nearest
 from hwnas.fidelity import Fidelity, space_digest
 from hwnas.paths import digest, write_json
 from hwnas.pipeline import tables
-from hwnas.pipeline.config import Target
+from hwnas.pipeline.config import DEFAULT_SAMPLER, Target
+from hwnas.pipeline.exact import exact_costs
+from hwnas.pipeline.identity import SEARCHING, code_behind, code_of
 from hwnas.pipeline.job import Job
+from hwnas.pipeline.scoring import scorer
 from hwnas.plug import bind, resolve
 from hwnas.progress import bar
+from hwnas.protocols import Sampler
 from hwnas.search import SearchResult, Trial, check_reachable, search
 from hwnas.space import Architecture
 
@@ -46,44 +52,48 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
     line = tables.priced(job, target.precision, target.engine, fidelities[target.precision, target.engine])
     costings = tables.costings(job, target.precision, line)
     ranges = check_reachable(costings, job.config.cost_limits)
-    limits = kept_below(job, line, ranges)
-    mark = _identity(job, target, line, limits)
-    stored = job.kept(f"search-{target.name}", mark)
+    limits = kept_below(job, line, costings, ranges)
+    mark, code = _identity(job, target, line, limits), _code(job)
+    stored = job.kept(f"search-{target.name}", mark, code)
     if stored is not None:
         return Found(target, _read(job, stored), ranges, line.margin)
     from hwnas.pipeline import learning
 
     net = net if net is not None else learning.train_supernet(job)
     space = job.space_of(target.precision)
-    settings = dict(job.config.search.sampler)
-    use = settings.pop("use", "search.nsga2:NSGA2")
-    sampler = bind(
-        resolve(use, "methods"), settings, {"space": space, "seed": job.config.seed}, f"search.sampler ({use})"
-    )
+    sampler = make_sampler(job, target)
     with job.stage("search"), bar(f"searching {target.name}", job.progress) as shown:
         result = search(
-            space, sampler, _scorer(job, net), costings, limits,
+            space, sampler, scorer(job, net), costings, limits,
             job.config.search.budget, job.config.search.batch, job.config.seed, shown,
+            exact_costs(job, target), job.data.sizes()["validation"],
         )  # fmt: skip
-    job.keep(f"search-{target.name}", mark, _written(result))
+    job.keep(f"search-{target.name}", mark, _written(result), code)
     return Found(target, result, ranges, line.margin)
 
 
-def kept_below(job: Job, line: tables.Priced, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:
-    """The limits the search keeps: latency lowered by the table's safety margin, but never below what is reachable."""
+def make_sampler(job: Job, target: Target) -> Sampler:
+    settings = dict(job.config.search.sampler)
+    use = settings.pop("use", DEFAULT_SAMPLER)
+    given = {"space": job.space_of(target.precision), "seed": job.config.seed}
+    where = f"search.sampler ({use})"
+    sampler: Sampler = bind(resolve(use, "methods", job.config.trust, (Sampler,)), settings, given, where)
+    return sampler
+
+
+def kept_below(
+    job: Job, line: tables.Priced, costings: dict[str, Costing], ranges: dict[str, tuple[float, float]]
+) -> dict[str, float]:
+    """The limits the search keeps: latency lowered by the table's safety margin, or by as much of it as leaves
+    something that keeps all limits."""
     limits = dict(job.config.cost_limits)
-    if "latency" in limits:
-        limits["latency"] = max(limits["latency"] / (1.0 + line.margin), ranges["latency"][0])
-    return limits
-
-
-def _scorer(job: Job, net: Any) -> Any:
-    """A scorer whose scores outlive a killed search."""
-    from hwnas.pipeline import learning
-
-    mark = [learning.identity(job), job.config.search.recalibration_images]
-    known: dict[str, float] = job.kept("scores", mark) or {}
-    return learning.scorer(job, net, lambda scores: job.keep("scores", mark, scores), known)
+    if "latency" not in limits:
+        return limits
+    for share in (1.0, 0.5, 0.25, 0.0):
+        lowered = {**limits, "latency": limits["latency"] / (1.0 + share * line.margin)}
+        if len(limits) == 1 or not nearest(costings, lowered).proven:
+            break
+    return {**lowered, "latency": max(lowered["latency"], ranges["latency"][0])}
 
 
 def _identity(job: Job, target: Target, line: tables.Priced, limits: dict[str, float]) -> Any:
@@ -96,16 +106,22 @@ def _identity(job: Job, target: Target, line: tables.Priced, limits: dict[str, f
         target.name,
         space,
         limits,
-        line.fidelity.rows,
+        tables.identity(line),
         settings,
         job.config.seed,
         job.device.digest,
     ]
 
 
+def _code(job: Job) -> dict[str, str]:
+    """Digests of the source files that decide which architecture is picked, the user's own sampler included."""
+    sampler = resolve(job.config.search.sampler.get("use", DEFAULT_SAMPLER), "methods", job.config.trust)
+    return code_of(SEARCHING) | code_behind(sampler)
+
+
 def _written(result: SearchResult) -> Any:
     def trial(t: Trial) -> Any:
-        return {"architecture": dict(t.architecture), "accuracy": t.accuracy, "costs": dict(t.costs)}
+        return {"architecture": dict(t.architecture), "accuracy": t.accuracy, "costs": dict(t.costs), "loss": t.loss}
 
     return {
         "trials": [trial(t) for t in result.trials],
@@ -119,7 +135,7 @@ def _written(result: SearchResult) -> Any:
 
 def _read(job: Job, stored: Any) -> SearchResult:
     def trial(value: Any) -> Trial:
-        return Trial(Architecture(value["architecture"]), value["accuracy"], value["costs"])
+        return Trial(Architecture(value["architecture"]), value["accuracy"], value["costs"], value["loss"])
 
     counts = {name: int(stored[name]) for name in ("proposed", "infeasible", "repeated")}
     trials, front = (tuple(trial(t) for t in stored[name]) for name in ("trials", "front"))

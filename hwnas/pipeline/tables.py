@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from hwnas import ops
+from hwnas.card import Calibration
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import HwnasError
-from hwnas.fidelity import Fidelity, whole_nets
+from hwnas.fidelity import Fidelity, Judged, whole_nets
 from hwnas.measure.backend import engine_version
 from hwnas.measure.fill import Renewal, Report, measure_missing, rows_to_measure
 from hwnas.network import PRECISIONS, Operator
@@ -33,6 +34,7 @@ class Priced:
     costs: dict[str, OperatorCost]
     margin: float
     fidelity: Fidelity
+    calibration: Calibration
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def grade(job: Job) -> dict[tuple[str, str], Fidelity]:
         return {
             (precision, engine): whole_nets(
                 job.space_of(precision), engine, job.device, job.config.tables, precision, card.fit, card.test,
-                job.config.seed, job.config.threads, job.progress, renewal=job.renewal,
+                job.config.seed, job.config.threads, job.progress, statistic=job.config.statistic, renewal=job.renewal,
             )
             for precision, engine in job.lines
         }  # fmt: skip
@@ -152,26 +154,42 @@ def open_tables(job: Job, precision: str, engine: str) -> list[LatencyTable]:
 
 
 def priced(job: Job, precision: str, engine: str, fidelity: Fidelity) -> Priced:
-    """Every cost the job limits, and latency always."""
-    tables = open_tables(job, precision, engine)
-    costs = {"latency": latency_cost(tables, fidelity.calibration)}
+    """Every cost the job limits, and latency always: of the statistic that is limited, by that statistic's own fit."""
+    tables, statistic = open_tables(job, precision, engine), job.config.statistic
+    judged = fidelity.judged(statistic)
+    costs = {"latency": latency_cost(tables, judged.calibration, statistic)}
     limited = job.config.cost_limits
     if "energy" in limited:
         costs["energy"] = energy_cost(tables)
     costs["size"] = OperatorCost("size", "bytes", lambda o: float(ops.weight_bytes(o)))
-    costs["peak_memory"] = OperatorCost("peak_memory", "bytes", lambda o: float(ops.peak_bytes(o)), combine="max")
-    return Priced(costs, safety_margin(fidelity), fidelity)
+    costs["peak_memory"] = OperatorCost("peak_memory", "bytes", _memory(job, engine), combine="max")
+    return Priced(costs, safety_margin(judged, fidelity.n_test), fidelity, judged.calibration)
 
 
-def safety_margin(fidelity: Fidelity) -> float:
+def _memory(job: Job, engine: str) -> Callable[[Operator], float]:
+    """A compiled library's arena from below (the search prices it exactly before it scores); elsewhere an estimate."""
+    if engine != "tvm":
+        return lambda operator: float(ops.peak_bytes(operator))
+    from hwnas.export.native.arena import arena_bound
+
+    channels = job.space.in_channels
+    return lambda operator: float(arena_bound(operator, channels))
+
+
+def identity(line: Priced) -> list[object]:
+    """What decides the latencies that a line predicts: its rows, their calibration, the margin kept below a limit."""
+    return [line.fidelity.rows, asdict(line.calibration), line.margin]
+
+
+def safety_margin(judged: Judged, n_test: int) -> float:
     """How far measurements exceeded predictions on unseen networks: the 90th percentile, at least the noise.
 
     The search keeps the prediction this share below the limit, so that nine of ten picks are within it as measured.
     """
-    measured, predicted = np.asarray(fidelity.measured_us), np.asarray(fidelity.predicted_us)
-    n = min(len(measured), len(predicted), fidelity.n_test)
+    measured, predicted = np.asarray(judged.measured_us), np.asarray(judged.predicted_us)
+    n = min(len(measured), len(predicted), n_test)
     excess = measured[-n:] / predicted[-n:] - 1.0
-    margin = max(float(np.quantile(excess, 0.9)), min(fidelity.noise_floor, 0.05), 0.0)
+    margin = max(float(np.quantile(excess, 0.9)), min(judged.noise_floor, 0.05), 0.0)
     return margin if math.isfinite(margin) else MARGIN_LIMIT
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hwnas.confidence import wilson
 from hwnas.report.results import Limit, Results, Row, Target
 from hwnas.units import readable_bytes, readable_us
 
-INT8_MARGIN = 0.01  # one point of accuracy: what an INT8 network may lose to its fp32 twin before it is called out
+QUANTISING_MARGIN = 0.01  # one point of accuracy: what low-bit arithmetic may lose before it is called out
 NOISY = 0.05  # a table whose own repeat differs by more cannot support a claim finer than that
+PREDICTION_MARGIN = 0.10  # beyond this a prediction was no guide, though its file may be within the limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +25,18 @@ class Finding:
     text: str
 
 
-def twin_us(target: Target) -> float | None:
-    """Measured latency of the fastest fp32 twin."""
-    measured = [row.measured_us for row in target.rows if row.role == "fp32 twin" and row.measured_us is not None]
-    return min(measured, default=None)
+def fastest_twin(target: Target) -> Row | None:
+    """The fp32 twin that was measured fastest, on any engine."""
+    timed = [row for row in target.rows if row.role == "fp32 twin" and row.measured_us is not None]
+    return min(timed, key=lambda row: row.measured_us or 0.0, default=None)
 
 
 def speed_up(target: Target, row: Row) -> float | None:
     """How many times faster than the fastest fp32 twin the row was measured; None for the twin itself."""
-    twin = twin_us(target)
+    twin = fastest_twin(target)
     if row.role == "fp32 twin" or row.precision == "fp32" or twin is None or not row.measured_us:
         return None
-    return twin / row.measured_us
+    return (twin.measured_us or 0.0) / row.measured_us
 
 
 def named(row: Row) -> str:
@@ -42,14 +44,30 @@ def named(row: Row) -> str:
     return f"{row.precision} on {row.engine}"
 
 
-def value_of(row: Row, cost: str) -> float | None:
+def interval(results: Results, row: Row) -> tuple[float, float]:
+    """The 95 % interval of the row's test accuracy; worked out here where an older file lacks it."""
+    if row.accuracy_low is not None and row.accuracy_high is not None:
+        return row.accuracy_low, row.accuracy_high
+    return wilson(row.accuracy, results.dataset.test)
+
+
+def latency_of(row: Row, statistic: str) -> float | None:
+    """The latency that a limit of this statistic bounds, as measured."""
+    return {"min": row.measured_us, "p50": row.p50_us, "p90": row.p90_us, "p99": row.p99_us}.get(statistic)
+
+
+def shipped_bytes(row: Row) -> int:
+    """What is copied to the device."""
+    return row.size_bytes if row.file_bytes is None else row.file_bytes
+
+
+def value_of(row: Row, cost: str, statistic: str = "min") -> float | None:
     """What the row has of a limited cost, as measured where it is measured."""
     values: dict[str, float | None] = {
-        "latency": row.measured_us,
+        "latency": latency_of(row, statistic),
         "energy": row.energy_uj,
         "size": row.size_bytes if row.weight_bytes is None else row.weight_bytes,
-        "peak_memory": row.peak_bytes,
-        "peak": row.peak_bytes,
+        "peak_memory": row.peak_bytes if row.arena_bytes is None else row.arena_bytes,
     }
     return values.get(cost)
 
@@ -65,60 +83,90 @@ def readable(value: float, unit: str) -> str:
     return f"{value:.4g} {unit}"
 
 
-def in_unit_of(limit: Limit, row: Row) -> float | None:
+def limits_in_words(results: Results) -> str:
+    """`latency (p90) <= 200.0 us, size <= 97.7 KiB`."""
+    return ", ".join(f"{quantity(results, limit)} <= {readable(limit.value, limit.unit)}" for limit in results.limits)
+
+
+def quantity(results: Results, limit: Limit) -> str:
+    """The limited quantity, with its statistic where that is not the minimum."""
+    return f"latency ({results.statistic})" if limit.name == "latency" and results.statistic != "min" else limit.name
+
+
+def in_unit_of(limit: Limit, row: Row, statistic: str = "min") -> float | None:
     """The row's cost in the limit's own unit."""
-    value = value_of(row, limit.name)
+    value = value_of(row, limit.name, statistic)
     return value / 1e3 if value is not None and limit.unit == "ms" else value
 
 
-def limit_verdict(row: Row, limits: tuple[Limit, ...]) -> str:
+def limit_verdict(row: Row, limits: tuple[Limit, ...], statistic: str = "min") -> str:
     """`within`, or by how much each exceeded limit is exceeded; empty where no limit applies to the row."""
-    if row.limit_ok is None:
+    if kept(row) is None:
         return ""
     over = [
         f"{limit.name} over by {readable(excess, limit.unit)} ({share:+.1%})"
-        for limit, excess, share in _excess(row, limits)
+        for limit, excess, share in _excess(row, limits, statistic)
     ]
+    over += [f"{name} over" for name, ok in row.verdicts.items() if not ok and not any(name in text for text in over)]
     if over:
         return "; ".join(over)
-    return "within" if row.limit_ok else "over"
+    return "within" if kept(row) else "over"
 
 
-def _excess(row: Row, limits: tuple[Limit, ...]) -> Iterator[tuple[Limit, float, float]]:
+def kept(row: Row) -> bool | None:
+    """Whether a file, a twin too, is within every limit; None where nothing was judged. Only a winner's fails a run."""
+    return row.limit_ok if row.limit_ok is not None or not row.verdicts else all(row.verdicts.values())
+
+
+def breaches(results: Results) -> list[str]:
+    """Every winner that exceeds a limit, in words."""
+    return [
+        f"{named(row)}: {limit_verdict(row, results.limits, results.statistic)} ({limits_in_words(results)})"
+        for target in results.targets
+        for row in target.rows
+        if row.role == "winner" and row.limit_ok is False
+    ]
+
+
+def _excess(row: Row, limits: tuple[Limit, ...], statistic: str) -> Iterator[tuple[Limit, float, float]]:
     for limit in limits:
-        value = in_unit_of(limit, row)
+        value = in_unit_of(limit, row, statistic)
         if value is not None and value > limit.value:
             yield limit, value - limit.value, value / limit.value - 1
 
 
 def findings(results: Results) -> list[Finding]:
-    """Limits, speed against fp32, accuracy against fp32 and against a linear classifier, noise; in this order."""
+    """Limits, speed and accuracy against fp32, a linear classifier, predictions, noise and drift; in this order."""
     found: list[Finding] = []
     for target in results.targets:
         for row in target.rows:
             if row.role == "winner":
                 found += _about_winner(results, target, row)
-    for name, card in results.cards.items():
-        if card.noise_floor > NOISY:
-            found.append(
-                Finding(False, f"table {name} repeats itself only to {card.noise_floor:.1%}: the machine was busy")
-            )
-    return found
+    found += _about_predictions(results)
+    found += [
+        Finding(False, f"table {name} repeats itself only to {card.noise_floor:.1%}: the machine was busy")
+        for name, card in results.cards.items() if card.noise_floor > NOISY
+    ]  # fmt: skip
+    found += [
+        Finding(
+            abs(share) <= NOISY,
+            f"table {name}: rows timed again beside the exported files are {share:+.1%} off what the search read",
+        )
+        for name, share in results.drift.items()
+    ]
+    return [*found, *_about_memory(results)]
 
 
 def _about_winner(results: Results, target: Target, row: Row) -> Iterator[Finding]:
     if row.limit_ok is not None:
-        verdict = limit_verdict(row, results.limits)
-        limits = ", ".join(f"{limit.name} <= {readable(limit.value, limit.unit)}" for limit in results.limits)
-        yield Finding(
-            row.limit_ok,
-            f"{named(row)}: {verdict} {'its limit' if verdict == 'within' else ''} ({limits})".replace("  ", " "),
-        )
-    ratio, twin = speed_up(target, row), twin_us(target)
-    if ratio is not None and twin is not None and row.measured_us is not None:
-        pair = f"{readable_us(row.measured_us)} against {readable_us(twin)}"
-        said = f"{ratio:.2f}x as fast as its fp32 twin" if ratio > 1 else "NOT faster than its fp32 twin"
-        yield Finding(ratio > 1, f"{named(row)}: {said} ({pair})")
+        verdict = limit_verdict(row, results.limits, results.statistic)
+        its = " its limit" if verdict == "within" else ""
+        yield Finding(row.limit_ok, f"{named(row)}: {verdict}{its} ({limits_in_words(results)})")
+    ratio, twin = speed_up(target, row), fastest_twin(target)
+    if ratio is not None and twin is not None and row.measured_us is not None and twin.measured_us is not None:
+        pair = f"{readable_us(row.measured_us)} against {readable_us(twin.measured_us)} on {twin.engine}"
+        said = f"{ratio:.2f}x as fast as" if ratio > 1 else "NOT faster than"
+        yield Finding(ratio > 1, f"{named(row)}: {said} its fastest fp32 twin ({pair})")
     yield from _about_accuracy(results, target, row)
 
 
@@ -126,12 +174,59 @@ def _about_accuracy(results: Results, target: Target, row: Row) -> Iterator[Find
     twins = [other.accuracy for other in target.rows if other.role == "fp32 twin"]
     if row.precision == "int8" and twins:
         lost = max(twins) - row.accuracy
-        said = "within 1 point of" if lost <= INT8_MARGIN else "more than 1 point below"
-        yield Finding(lost <= INT8_MARGIN, f"{named(row)}: accuracy {row.accuracy:.2%}, {said} fp32's {max(twins):.2%}")
+        said = "within 1 point of" if lost <= QUANTISING_MARGIN else "more than 1 point below"
+        yield Finding(
+            lost <= QUANTISING_MARGIN, f"{named(row)}: accuracy {row.accuracy:.2%}, {said} fp32's {max(twins):.2%}"
+        )
+    if row.precision != "fp32" and row.float_accuracy is not None:
+        lost = row.float_accuracy - row.accuracy
+        if lost > QUANTISING_MARGIN:
+            text = f"loses {100 * lost:.2f} points against its own float net ({row.float_accuracy:.2%})"
+            yield Finding(False, f"{named(row)}: accuracy {row.accuracy:.2%}, {text}")
     linear = results.linear_baseline_accuracy
     if row.precision == "w1a1" and linear is not None:
         said = "above" if row.accuracy > linear else "NOT above"
         yield Finding(
             row.accuracy > linear,
             f"{named(row)}: accuracy {row.accuracy:.2%}, {said} a linear classifier's {linear:.2%}",
+        )
+    if row.trained_further is not None and row.trained_further["epochs"] > 0:
+        yield _about_training(row, row.trained_further)
+
+
+def _about_training(row: Row, record: dict[str, float]) -> Finding:
+    before, after = record["inherited_accuracy"], record["accuracy"]
+    took = f"{record['epochs']:.0f} epochs, {record['seconds']:.0f} s"
+    gain = f"{100 * (after - before):+.1f} points on validation images ({before:.2%} to {after:.2%})"
+    return Finding(after >= before, f"{named(row)}: trained further ({took}): {gain}")
+
+
+def prediction_error(row: Row, statistic: str) -> float | None:
+    """predicted / measured - 1, of the statistic that is limited."""
+    measured = latency_of(row, statistic)
+    return None if not measured or row.predicted_us is None else row.predicted_us / measured - 1.0
+
+
+def _about_predictions(results: Results) -> Iterator[Finding]:
+    """Every exported file whose latency the tables did not predict within 10 %, or that there is none."""
+    rows = [row for target in results.targets for row in target.rows]
+    errors = [(row, error) for row in rows if (error := prediction_error(row, results.statistic)) is not None]
+    wrong = [(row, error) for row, error in errors if abs(error) > PREDICTION_MARGIN]
+    for row, error in wrong:
+        predicted, measured = row.predicted_us, latency_of(row, results.statistic)
+        assert predicted is not None and measured is not None
+        pair = f"predicted {readable_us(predicted)}, measured {readable_us(measured)}"
+        yield Finding(False, f"{named(row)} ({row.role}): {pair}: the prediction is {error:+.0%} off")
+    if errors and not wrong:
+        yield Finding(True, f"all {len(errors)} predicted latencies are within {PREDICTION_MARGIN:.0%} of the measured")
+
+
+def _about_memory(results: Results) -> Iterator[Finding]:
+    """What a limit on memory means for an engine that places its own tensors."""
+    limited = any(limit.name == "peak_memory" for limit in results.limits)
+    engines = {row.engine for target in results.targets for row in target.rows if row.arena_bytes is None}
+    for engine in sorted(engines) if limited else ():
+        yield Finding(
+            False,
+            f"{engine} places its tensors itself: peak memory of its files is an estimate from shapes, not measured",
         )

@@ -1,16 +1,31 @@
-"""report.html: one self-contained page, light or dark as the reader's system is, without any link to outside."""
+"""report.html: one self-contained page, light or dark as the reader's system is, without any link to outside.
+
+First the answer (which file to ship, and why), then the files, the plot and what the figures mean; how they came about
+is in `details`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 from hwnas.paths import write_text
-from hwnas.report.findings import findings, limit_verdict, named, readable, speed_up
-from hwnas.report.plots import drawn_share, pareto_plot, tone
-from hwnas.report.results import Block, Results, Row, Scalar, Target
+from hwnas.report.details import details
+from hwnas.report.findings import (
+    findings,
+    interval,
+    kept,
+    limit_verdict,
+    prediction_error,
+    quantity,
+    readable,
+    shipped_bytes,
+    speed_up,
+)
+from hwnas.report.html import Cell, number, section, table, text
+from hwnas.report.plots import NARROW, WIDE, drawn_share, pareto_plot, tone
+from hwnas.report.results import Results, Row, Ship, Target
 from hwnas.units import readable_bytes, readable_us
 
 FILE_NAME = "report.html"
@@ -24,8 +39,8 @@ def write_page(results: Results, path: Path) -> None:
 def page(results: Results) -> str:
     """The whole page as HTML text."""
     style = files("hwnas.report").joinpath("style.css").read_text(encoding="utf-8")
-    sections = (_header, _picks, _findings, _table, _pareto, _blocks, _cards, _architectures, _provenance)
-    body = "".join(section(results) for section in sections)
+    sections = (_header, _answer, _files, _pareto, _findings, _earlier)
+    body = "".join(part(results) for part in sections) + details(results)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -40,241 +55,163 @@ def _header(results: Results) -> str:
     chips = [
         ("device", f"{results.device.name}: {results.device.model}"),
         ("data", f"{data.name}, {data.classes} classes, {shape}"),
-        *((limit.name, f"at most {readable(limit.value, limit.unit)}") for limit in results.limits),
+        *((quantity(results, limit), f"at most {readable(limit.value, limit.unit)}") for limit in results.limits),
     ]
     items = "".join(f"<li>{escape(key)} <b>{escape(value)}</b></li>" for key, value in chips)
     return f'<header><h1>{escape(results.run)}</h1><ul class="chips">{items}</ul></header>'
 
 
-def _picks(results: Results) -> str:
-    cards = [_pick(results, target, row) for target in results.targets for row in target.rows if row.role == "winner"]
-    return f'<div class="picks">{"".join(cards)}</div>' if cards else ""
-
-
-def _pick(results: Results, target: Target, row: Row) -> str:
-    ratio = speed_up(target, row)
-    facts = [("accuracy", f"{row.accuracy:.2%}"), ("size", readable_bytes(row.size_bytes))]
-    if ratio is not None:
-        facts.append(("against fp32", _ratio(ratio)))
-    verdict = limit_verdict(row, results.limits)
-    if verdict:
-        facts.append(("limit", f'<span class="{"good" if row.limit_ok else "bad"}">{escape(verdict)}</span>'))
-    listed = "".join(f"<dt>{key}</dt><dd>{value}</dd>" for key, value in facts)
+def _answer(results: Results) -> str:
+    """Which file to ship, and why: the first thing on the page."""
+    ship = results.ship
+    if ship is None:
+        return ""
+    if ship.file is None:
+        return (
+            '<div class="answer none"><div class="ask">Ship nothing yet</div>'
+            f'<p class="because">Because {escape(ship.reason)}.</p></div>'
+        )
     return (
-        f'<div class="pick-card {tone(row.precision)}"><div class="name">{escape(named(row))}</div>'
-        f'<div class="big">{_latency(row.measured_us)}</div><dl>{listed}</dl></div>'
+        '<div class="answer"><div class="ask">Ship this file</div>'
+        f'<div class="file">{escape(ship.file)}</div><p class="because">Because {escape(ship.reason)}.</p>'
+        f"{_shipped_facts(results, ship)}</div>"
     )
+
+
+def _shipped_facts(results: Results, ship: Ship) -> str:
+    found = [(target, row) for target in results.targets for row in target.rows if row.file == ship.file]
+    if not found:
+        return ""
+    target, row = found[0]
+    facts = [
+        ("accuracy on test images", f"{row.accuracy:.2%}", _interval(results, row)),
+        ("latency, minimum", _latency(row.measured_us), f"p90 {_latency(row.p90_us)}"),
+        ("to copy to the device", readable_bytes(shipped_bytes(row)), _constants(row)),
+    ]
+    ratio = speed_up(target, row)
+    if ratio is not None:
+        facts.append(("against the fastest fp32 twin", f"{ratio:.2f}×", ""))
+    shown = "".join(
+        f'<div><dt>{escape(key)}</dt><dd>{escape(value)}<span class="below">{escape(more)}</span></dd></div>'
+        for key, value, more in facts
+    )
+    return f'<dl class="shown">{shown}</dl>'
 
 
 def _findings(results: Results) -> str:
-    items = [
-        f'<li class="{"good" if finding.ok else "bad"}">{escape(finding.text)}</li>' for finding in findings(results)
-    ]
-    return f'<ul class="findings">{"".join(items)}</ul>' if items else ""
+    items = [f'<li class="{_good(finding.ok)}">{escape(finding.text)}</li>' for finding in findings(results)]
+    return section("Findings", "", f'<ul class="findings">{"".join(items)}</ul>') if items else ""
 
 
-def _table(results: Results) -> str:
-    heads = [
-        "file",
-        "engine",
-        "accuracy",
-        "predicted",
-        "measured",
-        "p50",
-        "p90",
-        "size",
-        "speed-up",
-        "limit",
-        "verified",
-    ]
+HEADS = ["file", "engine", "accuracy", "predicted", "min", "p50", "p90", "p99", "n", "size", "speed-up", "limit"]
+
+
+def _files(results: Results) -> str:
     rows = [
-        f'<tr class="{"twin" if row.role == "fp32 twin" else ""}">{_row(results, target, row)}</tr>'
+        (_row_classes(results, row), [*_file_cells(results, row), *_verdict_cells(results, target, row)])
         for target in results.targets
         for row in target.rows
     ]
-    text = (
-        f"Latency is the {results.statistic} of all runs of the exported file, one image, as timed on the device; "
-        "speed-up is over the fastest fp32 twin of the same target. "
-        "“Verified” is what a fresh process without hwnas found."
+    caption = (
+        "Latency of the exported file, one image, as timed on the device; n timed samples. Limits and predictions are "
+        f"of the {results.statistic}. Under an accuracy stands its 95 % interval on {results.dataset.test} test "
+        "images, under a prediction its error, under a size the constants alone. Speed-up is over the fastest fp32 "
+        "twin of the same target on any engine."
     )
-    return _section("Exported files", text, _html_table(heads, rows, numeric=range(2, 9)))
+    checked = "".join(
+        f"<li><code>{escape(row.file)}</code> {escape(row.verified)}</li>"
+        for target in results.targets for row in target.rows
+    )  # fmt: skip
+    listing = f"<details><summary>what a fresh process without hwnas found</summary><ul>{checked}</ul></details>"
+    return section("Exported files", caption, table(HEADS, rows) + listing) if rows else ""
 
 
-def _row(results: Results, target: Target, row: Row) -> str:
-    ratio, verdict = speed_up(target, row), limit_verdict(row, results.limits)
-    numbers = [
-        f"{row.accuracy:.2%}",
-        *(_latency(value) for value in (row.predicted_us, row.measured_us, row.p50_us, row.p90_us)),
-        readable_bytes(row.size_bytes),
-        "" if ratio is None else _ratio(ratio),
-    ]
+def _row_classes(results: Results, row: Row) -> str:
+    shipped = results.ship is not None and results.ship.file == row.file
+    return " ".join(name for name, on in (("ship", shipped), ("twin", row.role == "fp32 twin")) if on)
+
+
+def _file_cells(results: Results, row: Row) -> list[Cell]:
     name = row.precision if row.role == "winner" else row.role
-    cells = [f'<td class="nowrap {tone(row.precision)}"><span class="dot"></span>{escape(name)}</td>']
-    cells.append(f'<td class="nowrap">{escape(row.engine)}</td>')
-    cells += [f'<td class="n">{text}</td>' for text in numbers]
-    cells.append(f'<td class="words {"good" if row.limit_ok else "bad"}">{escape(verdict)}</td>')
-    return "".join(cells) + f'<td class="words">{escape(row.verified)}</td>'
+    error = prediction_error(row, results.statistic)
+    return [
+        Cell(f'<span class="dot {tone(row.precision)}"></span>{escape(name)}', "name nowrap"),
+        text(row.engine, "nowrap"),
+        number(f"{row.accuracy:.2%}", _interval(results, row)),
+        number(_latency(row.predicted_us), "" if error is None else f"{error:+.0%}"),
+        *(number(_latency(value)) for value in (row.measured_us, row.p50_us, row.p90_us, row.p99_us)),
+        number("–" if row.samples is None else str(row.samples)),
+        number(readable_bytes(shipped_bytes(row)), _constants(row)),
+    ]
+
+
+def _verdict_cells(results: Results, target: Target, row: Row) -> list[Cell]:
+    ratio, verdict = speed_up(target, row), limit_verdict(row, results.limits, results.statistic)
+    return [Cell("" if ratio is None else _ratio(ratio), "n"), text(verdict, f"words {_good(kept(row))}")]
+
+
+def _earlier(results: Results) -> str:
+    """Files of earlier runs that still stand in the folder, as their manifests have them."""
+    rows = [
+        (
+            "",
+            [
+                Cell(f'<span class="dot {tone(row.precision)}"></span>{escape(row.precision)}', "name nowrap"),
+                text(row.engine, "nowrap"),
+                number(f"{row.accuracy:.2%}", _interval(results, row)),
+                *(number(_latency(value)) for value in (row.predicted_us, row.measured_us, row.p90_us)),
+                number(readable_bytes(shipped_bytes(row))),
+                Cell(f"<code>{escape(row.file)}</code>", "words"),
+                text(row.verified, "words"),
+            ],
+        )
+        for row in results.earlier
+    ]
+    heads = ["file", "engine", "accuracy", "predicted", "min", "p90", "size", "path", "verified"]
+    caption = (
+        "Exported into the same folder by earlier runs, as last verified and timed; not judged by this run’s limits."
+    )
+    return section("Files of earlier runs", caption, table(heads, rows)) if rows else ""
 
 
 def _pareto(results: Results) -> str:
-    plot = pareto_plot(results)
-    if not plot:
+    plots = pareto_plot(results, WIDE) + pareto_plot(results, NARROW)
+    if not plots:
         return ""
     precisions = dict.fromkeys(row.precision for target in results.targets for row in target.rows)
     legend = "".join(f'<li class="{tone(name)}"><span class="dot"></span>{escape(name)}</li>' for name in precisions)
     shapes = (
         "faint dots: what the search tried",
         "stairs: the front",
-        "diamonds: exported files",
+        "diamonds: exported files, with their 95 % interval",
         "squares: fp32 twins",
+        "ringed: the file to ship",
     )
-    legend += "".join(f"<li>{text}</li>" for text in shapes)
+    legend += "".join(f"<li>{words}</li>" for words in shapes)
     left_out = drawn_share(results)
-    text = (
+    caption = (
         "Trials and fronts are the supernet’s estimate at the predicted cost; "
         "exported files are the final network as measured."
         + (f" {left_out[0].upper()}{left_out[1:]}." if left_out else "")
     )
-    return _section("Accuracy against cost", text, f'{plot}<ul class="legend">{legend}</ul>')
+    return section("Accuracy against cost", caption, f'{plots}<ul class="legend">{legend}</ul>')
 
 
-def _blocks(results: Results) -> str:
-    groups = "".join(_block_group(target) for target in results.targets if target.blocks)
-    text = "Predicted from the latency tables, as the winners run them; the thin grey bar is the same block in fp32."
-    return _section("Latency by block", text, groups) if groups else ""
+def _interval(results: Results, row: Row) -> str:
+    low, high = interval(results, row)
+    return f"{100 * low:.1f}–{100 * high:.1f}\u00a0%"  # an interval is not broken over two lines
 
 
-def _block_group(target: Target) -> str:
-    longest = max(max(block.predicted_us, block.twin_us or 0.0) for block in target.blocks) or 1.0
-    total = sum(block.predicted_us for block in target.blocks)
-    bars = "".join(_bar(block, longest) for block in target.blocks)
-    heading = (
-        f"{escape(target.precision)} on {escape(target.engine)}, {readable_us(total)} in {len(target.blocks)} blocks"
-    )
-    return f'<h3>{heading}</h3><div class="bars">{bars}</div>'
+def _constants(row: Row) -> str:
+    return "" if row.weight_bytes is None else f"constants {readable_bytes(row.weight_bytes)}"
 
 
-def _bar(block: Block, longest: float) -> str:
-    tip = escape(f"{block.operator}", quote=True)
-    bar = f'<div class="bar {tone(block.precision)}" style="width:{100 * block.predicted_us / longest:.1f}%"></div>'
-    if block.twin_us is not None and block.precision != "fp32":
-        bar += f'<div class="bar thin" style="width:{100 * block.twin_us / longest:.1f}%"></div>'
-    value = f'<div class="value">{readable_us(block.predicted_us)}</div>'
-    return f'<div>{escape(block.name)}</div><div class="track" title="{tip}">{bar}</div>{value}'
-
-
-def _cards(results: Results) -> str:
-    if not results.cards:
-        return ""
-    heads = ["table", "networks", "MAPE", "within 10 %", "Spearman", "noise floor", "FLOPs: MAPE", "FLOPs: Spearman"]
-    rows = []
-    for name, card in results.cards.items():
-        cells = [
-            str(card.n_test),
-            f"{card.mape:.1%}",
-            f"{card.within_10:.1%}",
-            f"{card.spearman:.3f}",
-            f"{card.noise_floor:.1%}",
-        ]
-        cells += [f"{card.baseline_mape:.1%}", f"{card.baseline_spearman:.3f}"]
-        rows.append(f"<tr><td>{escape(name)}</td>{''.join(f'<td class=n>{cell}</td>' for cell in cells)}</tr>")
-    text = (
-        "Random whole networks, timed on the device and never used to fit the table. "
-        "The noise floor is how far the device repeats itself; FLOPs with the same affine fit is the baseline to beat."
-    )
-    return _section("How well the tables predict", text, _html_table(heads, rows, numeric=range(1, 8)))
-
-
-def _architectures(results: Results) -> str:
-    groups = "".join(_architecture(target) for target in results.targets if target.architecture)
-    return (
-        _section(
-            "Architectures",
-            "What each search picked, choice by choice: the whole net first, then stage by stage.",
-            groups,
-        )
-        if groups
-        else ""
-    )
-
-
-def _architecture(target: Target) -> str:
-    heading = f"<h3>{escape(target.precision)} on {escape(target.engine)}</h3>"
-    places: dict[str, dict[str, Scalar]] = {}
-    for name, value in target.architecture.items():
-        place, _, choice = name.rpartition(".")
-        places.setdefault(place or "net", {})[choice] = value
-    columns = list(dict.fromkeys(choice for choices in places.values() for choice in choices))
-    rows = []
-    for place, choices in sorted(places.items(), key=lambda item: (item[0] != "net", item[0])):
-        cells = "".join(f'<td class="n">{escape(str(choices.get(column, "")))}</td>' for column in columns)
-        rows.append(f"<tr><td>{escape(place)}</td>{cells}</tr>")
-    operators = "".join(f"<div>{escape(block.name)}: {escape(block.operator)}</div>" for block in target.blocks)
-    listing = (
-        f'<details><summary>operators as they run</summary><div class="mono">{operators}</div></details>'
-        if operators
-        else ""
-    )
-    return heading + _html_table(["place", *columns], rows, numeric=range(1, len(columns) + 1)) + listing
-
-
-def _provenance(results: Results) -> str:
-    device = results.device
-    sizes = (
-        f"{results.dataset.train} train, {results.dataset.validation} validation, {results.dataset.test} test images"
-    )
-    facts = [
-        ("command", f"<code>{escape(results.command)}</code>"),
-        ("made", escape(results.created)),
-        ("seed", str(results.seed)),
-        ("device", f"{escape(device.name)}, {escape(device.model)}, digest <code>{escape(device.digest)}</code>"),
-        ("data", f"{escape(results.dataset.name)}: {sizes}"),
-        ("versions", escape(", ".join(f"{name} {version}" for name, version in results.versions.items()))),
-        *(
-            (f"reachable {reach.name}", _reach_text(reach.target, reach.low, reach.high, reach.unit))
-            for reach in results.reachable
-        ),
-        *(("file", f"<code>{escape(row.file)}</code>") for target in results.targets for row in target.rows),
-        *(("note", escape(note)) for note in results.notes),
-    ]
-    if results.linear_baseline_accuracy is not None:
-        facts.insert(5, ("linear classifier", f"{results.linear_baseline_accuracy:.2%} on the same test images"))
-    listed = "".join(
-        f"<dt>{escape(key)}</dt><dd>{value}</dd>" for key, value in facts if value and value != "<code></code>"
-    )
-    return _section("Provenance", "", _stages(results.seconds) + f'<dl class="facts">{listed}</dl>')
-
-
-def _reach_text(target: str, low: float, high: float, unit: str) -> str:
-    return f"{escape(target)}: {escape(readable(low, unit))} to {escape(readable(high, unit))}"
-
-
-def _stages(seconds: dict[str, float]) -> str:
-    stages = {name: spent for name, spent in seconds.items() if name != "total"}
-    if not sum(stages.values()):
-        return ""
-    total = seconds.get("total", sum(stages.values()))
-    fade = 0.62 / max(1, len(stages) - 1)  # the first stage at full strength, the last at 38 %
-    spans = "".join(
-        f'<span style="flex:{spent:.3f};opacity:{1 - fade * i:.2f}" title="{escape(name)} {spent:.1f} s"></span>'
-        for i, (name, spent) in enumerate(stages.items())
-    )
-    text = " · ".join(f"{escape(name)} {spent:.1f} s" for name, spent in stages.items())
-    return f'<div class="stack">{spans}</div><p class="caption">{text} · together {total:.0f} s</p>'
-
-
-def _section(title: str, text: str, body: str) -> str:
-    caption = f'<p class="caption">{escape(text)}</p>' if text else ""
-    return f"<section><h2>{escape(title)}</h2>{caption}{body}</section>"
-
-
-def _html_table(heads: list[str], rows: Iterable[str], numeric: range) -> str:
-    head = "".join(f'<th class="{"n" if i in numeric else ""}">{escape(text)}</th>' for i, text in enumerate(heads))
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+def _good(ok: bool | None) -> str:
+    return {True: "good", False: "bad", None: ""}[ok]
 
 
 def _ratio(ratio: float) -> str:
-    return f'<span class="{"good" if ratio > 1 else "bad"}">{ratio:.2f}×</span>'
+    return f'<span class="{_good(ratio > 1)}">{ratio:.2f}×</span>'
 
 
 def _latency(value: float | None) -> str:

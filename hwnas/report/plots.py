@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from hwnas.report.findings import named, readable, value_of
+from hwnas.report.findings import interval, named, readable, value_of
 from hwnas.report.results import Limit, Results, Row, Target
 
-WIDTH, HEIGHT = 920, 440
+WIDE, NARROW = (1000, 440), (340, 360)  # drawn for a screen and for a telephone, whose letters would be too small
 LEFT, RIGHT, TOP, BOTTOM = 58, 24, 30, 50
 MAX_DOTS = 1500  # beyond this the dots are one blot and the file grows: every k-th is drawn, and the caption says so
 LABEL_HEIGHT = 16
@@ -58,19 +58,20 @@ def plotted_cost(results: Results) -> tuple[str, str]:
     return "latency", "us"
 
 
-def pareto_plot(results: Results) -> str:
+def pareto_plot(results: Results, size: tuple[int, int] = WIDE) -> str:
     """One `<svg>` over all targets; an empty string where there is nothing to draw."""
     cost, unit = plotted_cost(results)
-    x, y = _axes(results, cost)
+    x, y = _axes(results, cost, size)
     if x is None or y is None:
         return ""
     limits = [limit for limit in results.limits if limit.name == cost]
-    parts = [_frame(x, y, cost, unit), *(_limit_line(limit, x) for limit in limits)]
+    parts = [_frame(x, y, cost, unit), *(_limit_line(limit, x, y) for limit in limits)]
     parts += [_dots(target, cost, x, y) for target in results.targets]
     parts += [_front(target, cost, x, y) for target in results.targets]
     parts.append(_files(results, cost, unit, x, y))
+    shape = "wide" if size == WIDE else "narrow"
     return (
-        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<svg class="plot {shape}" viewBox="0 0 {size[0]} {size[1]}" role="img" '
         f'aria-label="Accuracy against {escape(cost)}: trials, front, exported files and limit">{"".join(parts)}</svg>'
     )
 
@@ -97,7 +98,7 @@ def cost_of(row: Row, cost: str) -> float | None:
     return row.measured_us or row.predicted_us if cost == "latency" else value_of(row, cost)
 
 
-def _axes(results: Results, cost: str) -> tuple[Axis, Axis] | tuple[None, None]:
+def _axes(results: Results, cost: str, size: tuple[int, int] = WIDE) -> tuple[Axis, Axis] | tuple[None, None]:
     trials = [(t.costs[cost], t.accuracy) for target in results.targets for t in target.trials if cost in t.costs]
     kept = [(p.costs[cost], p.accuracy) for target in results.targets for p in target.front if cost in p.costs]
     kept += [
@@ -116,8 +117,8 @@ def _axes(results: Results, cost: str) -> tuple[Axis, Axis] | tuple[None, None]:
     log = low > 0 and high / low > LOG_FROM
     x_low, x_high = (low / 1.12, high * 1.18) if log else (low - (high - low) * 0.06, high + (high - low) * 0.10 + 1e-9)
     pad = (max(accuracies) - min(accuracies)) * 0.12 or 0.01
-    x = Axis(x_low if log else max(0.0, x_low), x_high, LEFT, WIDTH - RIGHT, log)
-    y = Axis(max(0.0, min(accuracies) - pad), min(1.005, max(accuracies) + pad), HEIGHT - BOTTOM, TOP)
+    x = Axis(x_low if log else max(0.0, x_low), x_high, LEFT, size[0] - RIGHT, log)
+    y = Axis(max(0.0, min(accuracies) - pad), min(1.005, max(accuracies) + pad), size[1] - BOTTOM, TOP)
     return x, y
 
 
@@ -131,22 +132,19 @@ def _frame(x: Axis, y: Axis, cost: str, unit: str) -> str:
     digits = 0 if y.high - y.low > 0.06 else 1
     for tick in y.ticks():
         at = y(tick)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        parts.append(f'<line class="grid" x1="{x.start}" x2="{x.stop}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(
-            f'<text class="tick" x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{tick * 100:.{digits}f} %</text>'
+            f'<text class="tick" x="{x.start - 8}" y="{at + 4:.1f}" text-anchor="end">{tick * 100:.{digits}f} %</text>'
         )
     for tick in x.ticks():
         at = x(tick)
-        parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+        parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{y.stop}" y2="{y.start}"/>')
         parts.append(
-            f'<text class="tick" x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">'
-            f"{_tick(tick, unit)}</text>"
+            f'<text class="tick" x="{at:.1f}" y="{y.start + 18}" text-anchor="middle">{_tick(tick, unit)}</text>'
         )
     scale = ", logarithmic" if x.log else ""
-    parts.append(
-        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 10}" text-anchor="end">{escape(cost)}{scale} →</text>'
-    )
-    parts.append(f'<text class="axis" x="{LEFT}" y="{TOP - 14}">↑ accuracy</text>')
+    parts.append(f'<text class="axis" x="{x.stop}" y="{y.start + 40}" text-anchor="end">{escape(cost)}{scale} →</text>')
+    parts.append(f'<text class="axis" x="{x.start}" y="{y.stop - 14}">↑ accuracy</text>')
     return "".join(parts)
 
 
@@ -160,14 +158,14 @@ def _tick(value: float, unit: str) -> str:
     return f"{value:g} {escape(unit)}"
 
 
-def _limit_line(limit: Limit, x: Axis) -> str:
+def _limit_line(limit: Limit, x: Axis, y: Axis) -> str:
     if not x.holds(limit.value):
         return ""
     at = x(limit.value)
     return (
-        f'<rect class="over" x="{at:.1f}" y="{TOP}" width="{WIDTH - RIGHT - at:.1f}" height="{HEIGHT - BOTTOM - TOP}"/>'
-        f'<line class="limit" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP - 6}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text class="limit-label" x="{at:.1f}" y="{TOP - 12}" text-anchor="middle">'
+        f'<rect class="over" x="{at:.1f}" y="{y.stop}" width="{x.stop - at:.1f}" height="{y.start - y.stop}"/>'
+        f'<line class="limit" x1="{at:.1f}" x2="{at:.1f}" y1="{y.stop - 6}" y2="{y.start}"/>'
+        f'<text class="limit-label" x="{at:.1f}" y="{y.stop - 12}" text-anchor="middle">'
         f"limit {escape(readable(limit.value, limit.unit))}</text>"
     )
 
@@ -210,19 +208,29 @@ def _files(results: Results, cost: str, unit: str, x: Axis, y: Axis) -> str:
         shape = (
             _diamond(at_x, at_y) if winner else f'<rect x="{at_x - 5:.1f}" y="{at_y - 5:.1f}" width="10" height="10"/>'
         )
-        marks.append(f'<g class="{"pick" if winner else "twin"} {tone(row.precision)}">{shape}{title}</g>')
+        if results.ship is not None and results.ship.file == row.file:
+            shape = f'<circle class="ship" cx="{at_x:.1f}" cy="{at_y:.1f}" r="13"/>' + shape
+        role = "pick" if winner else "twin"
+        whisker = _whisker(results, row, at_x, y)
+        marks.append(f'<g class="{role} {tone(row.precision)}">{whisker}{shape}{title}</g>')
         if winner:  # the legend says what a square is
-            labels.append(_label(named(row), at_x, at_y, placed))
+            labels.append(_label(named(row), at_x, at_y, placed, x, y))
     return "".join(labels + marks)
 
 
-def _label(text: str, at_x: float, at_y: float, placed: list[tuple[float, float, float]]) -> str:
+def _whisker(results: Results, row: Row, at_x: float, y: Axis) -> str:
+    """The 95 % interval of the accuracy, as far as it lies inside the frame."""
+    low, high = (min(max(end, y.low), y.high) for end in interval(results, row))
+    return f'<line class="whisker" x1="{at_x:.1f}" x2="{at_x:.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
+
+
+def _label(text: str, at_x: float, at_y: float, placed: list[tuple[float, float, float]], x: Axis, y: Axis) -> str:
     """The text at the first free place: right of its mark, left of it, then lower and lower."""
     width = GLYPH * len(text)
-    for down in range(0, HEIGHT, LABEL_HEIGHT):
+    for down in range(0, int(y.start - y.stop), LABEL_HEIGHT):
         for start, anchor, edge in ((at_x + 12, "start", at_x + 12), (at_x - 12 - width, "end", at_x - 12)):
             line, stop = at_y + 4 + down, start + width
-            inside = start >= LEFT and stop <= WIDTH - RIGHT
+            inside = start >= x.start and stop <= x.stop
             taken = any(abs(line - other) < LABEL_HEIGHT and start < q and p < stop for p, q, other in placed)
             if inside and not taken:
                 placed.append((start, stop, line))

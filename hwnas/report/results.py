@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 from hwnas.errors import HwnasError
 from hwnas.paths import read_json, write_json
+from hwnas.schema import validated
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)  # format 1 lacks what has a default below
 FILE_NAME = "results.json"
 
 Scalar = int | float | str | bool
@@ -74,9 +76,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One exported file as it was verified and timed. `limit_ok` is None where no limit applies (the twin).
+    """One exported file as it was verified and timed.
 
-    `size_bytes` is the file's size; `weight_bytes`, its constants alone, is what a limit on size bounds.
+    `accuracy` is of the test split, `accuracy_low` and `accuracy_high` its 95 % interval (Wilson); `float_accuracy` is
+    that of the same weights before quantising. `validation_accuracy` and `validation_loss` decide what is shipped.
+    `verdicts` says of every limited quantity whether the file keeps it; `limit_ok` whether it keeps all, None where
+    nothing is judged. `weight_bytes` are the constants alone, `size_bytes` the ONNX file, `file_bytes` what is copied
+    to the device. `arena_bytes` is the memory a compiled program asks for; `peak_bytes` an estimate from shapes.
+    `samples` timed samples stand behind the latencies. `trained_further` is None where the weights are the supernet's.
     """
 
     precision: str
@@ -94,6 +101,17 @@ class Row:
     verified: str
     file: str
     weight_bytes: int | None = None
+    p99_us: float | None = None
+    samples: int | None = None
+    arena_bytes: int | None = None
+    file_bytes: int | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    float_accuracy: float | None = None
+    validation_accuracy: float | None = None
+    validation_loss: float | None = None
+    verdicts: dict[str, bool] = field(default_factory=dict)
+    trained_further: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +159,22 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Ship:
+    """The answer of a run: the one file to ship, and why in one sentence. No file: none is within every limit."""
+
+    file: str | None
+    precision: str | None
+    engine: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
-    """One run. `cards` is keyed `<engine>-<precision>`; `seconds` and `versions` by stage and by package."""
+    """One run. `cards` is keyed `<engine>-<precision>`; `seconds` and `versions` by stage and by package.
+
+    `earlier` are files that stand in the run's folder from earlier runs, as their manifests have them. `drift` is, by
+    table, the share by which rows timed again beside the exports differ from the rows the search read.
+    """
 
     run: str
     device: Device
@@ -159,6 +191,9 @@ class Results:
     created: str = ""
     seed: int = 0
     notes: tuple[str, ...] = ()
+    ship: Ship | None = None
+    earlier: tuple[Row, ...] = ()
+    drift: dict[str, float] = field(default_factory=dict)
     format: int = SCHEMA
 
     def save(self, path: Path) -> None:
@@ -178,14 +213,10 @@ def load_results(path: Path) -> Results:
 
 def parse_results(value: Any, where: str) -> Results:
     """`value` (from JSON) as Results."""
-    from pydantic import TypeAdapter, ValidationError
-
-    if not isinstance(value, dict) or value.get("format") != SCHEMA:
+    if not isinstance(value, dict) or value.get("format") not in READABLE:
         got = value.get("format") if isinstance(value, dict) else type(value).__name__
-        raise HwnasError(f"{where} must be results of format {SCHEMA}, got {got!r}", hint="run `hwnas run` again")
-    try:
-        return TypeAdapter(Results).validate_python(value)
-    except ValidationError as problem:
-        finding = problem.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in finding["loc"])
-        raise HwnasError(f"{where}: {key}: {finding['msg'].lower()}", hint="run `hwnas run` again") from None
+        raise HwnasError(
+            f"{where} must be results of format {' or '.join(map(str, READABLE))}, got {got!r}",
+            hint="run `hwnas run` again",
+        )
+    return validated(Results, {**value, "format": SCHEMA}, where, hint="run `hwnas run` again")

@@ -1,4 +1,4 @@
-"""The result table as a terminal shows it."""
+"""The result tables as a terminal shows them: each fits 80 columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hwnas.report.findings import findings, limit_verdict, readable, speed_up
+from hwnas.report.findings import (
+    PREDICTION_MARGIN,
+    findings,
+    interval,
+    kept,
+    limits_in_words,
+    prediction_error,
+    shipped_bytes,
+    speed_up,
+)
 from hwnas.report.results import Results, Row, Target
 from hwnas.units import readable_bytes, readable_us
 
@@ -14,59 +23,114 @@ _COLOURS = {"fp32": "default", "int8": "bright_blue", "w1a1": "bright_yellow"}
 
 
 def print_results(results: Results, console: Console) -> None:
-    """The table, how far each latency table can be trusted, and the findings."""
-    console.print(results_table(results))
+    """The files, their latencies, how far each table can be trusted, the findings, and last the file to ship."""
+    console.print(files_table(results))
+    console.print(latency_table(results))
     if results.cards:
         console.print(cards_table(results))
+    console.print()
     for finding in findings(results):
         console.print(
             Text.assemble(("ok  " if finding.ok else "!!  ", "green" if finding.ok else "bold red"), finding.text)
         )
     for note in results.notes:
         console.print(Text.assemble(("note  ", "dim"), note))
+    if results.ship is not None:
+        console.print()
+        console.print(answer(results))
 
 
-def results_table(results: Results) -> Table:
-    """One line an exported file."""
-    limits = ", ".join(f"{limit.name} <= {readable(limit.value, limit.unit)}" for limit in results.limits)
-    title = f"{results.run} on {results.device.name}" + (f", {limits}" if limits else "")
-    table = Table(title=title, title_justify="left", caption_justify="left", box=None, pad_edge=False)
-    table.caption = (
-        f"latency: {results.statistic} of all runs, one image; speed-up: over the fastest fp32 twin as measured"
+def answer(results: Results) -> Text:
+    """`ship export/..., because ...`, or that there is nothing to ship."""
+    ship = results.ship
+    if ship is None:
+        return Text()
+    if ship.file is None:
+        return Text.assemble(("ship nothing", "bold red"), f": {ship.reason}")
+    return Text.assemble(("ship ", "bold green"), (ship.file, "bold"), f", because {ship.reason}")
+
+
+def files_table(results: Results) -> Table:
+    """One line an exported file; `>` marks the one to ship."""
+    limits = limits_in_words(results)
+    table = _table(
+        f"{results.run} on {results.device.name}" + (f", {limits}" if limits else ""),
+        f"accuracy: of {results.dataset.test} test images, with its 95 % interval; "
+        "speed-up: over the fastest fp32 twin of the target on any engine",
     )
-    for heading in ("precision", "engine", "role"):
-        table.add_column(heading)
-    for heading in ("accuracy", "predicted", "measured", "size", "speed-up"):
-        table.add_column(heading, justify="right")
+    for heading in ("", "file", "engine"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("accuracy", "95 %", "min", "size", "speed-up"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("limit")
-    for target in results.targets:
-        for row in target.rows:
-            table.add_row(*_cells(results, target, row))
+    for target, row in rows_of(results):
+        table.add_row(*_file_cells(results, target, row))
     return table
 
 
-def _cells(results: Results, target: Target, row: Row) -> list[Text]:
+def rows_of(results: Results) -> list[tuple[Target, Row]]:
+    """Every exported file with its target."""
+    return [(target, row) for target in results.targets for row in target.rows]
+
+
+def _table(title: str, caption: str) -> Table:
+    return Table(
+        title=title, caption=caption, title_justify="left", caption_justify="left", box=None, pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )  # fmt: skip
+
+
+def _file_cells(results: Results, target: Target, row: Row) -> list[Text]:
     ratio = speed_up(target, row)
-    verdict = limit_verdict(row, results.limits)
+    low, high = interval(results, row)
+    verdict = {None: "", True: "ok", False: "OVER"}[kept(row)]
+    shipped = results.ship is not None and results.ship.file == row.file
     return [
-        Text(row.precision, style=_COLOURS.get(row.precision, "default")),
+        Text(">" if shipped else "", style="bold green"),
+        _name(row),
         Text(row.engine),
-        Text(row.role, style="bold" if row.role == "winner" else "dim"),
         Text(f"{row.accuracy:.2%}"),
-        Text(_latency(row.predicted_us)),
+        Text(f"{100 * low:.1f}-{100 * high:.1f}", style="dim"),
         Text(_latency(row.measured_us)),
-        Text(readable_bytes(row.size_bytes)),
+        Text(readable_bytes(shipped_bytes(row))),
         Text("" if ratio is None else f"{ratio:.2f}x", style="green" if ratio is not None and ratio > 1 else "red"),
-        Text("ok" if verdict == "within" else verdict, style="green" if row.limit_ok else "bold red"),
+        Text(verdict, style="green" if kept(row) else "bold red"),
     ]
+
+
+def latency_table(results: Results) -> Table:
+    """What was predicted and every statistic that was measured, with the number of samples behind them."""
+    table = _table(
+        f"\nlatency as timed on the device; limits and predictions: {results.statistic}",
+        "error: predicted / measured - 1; n: timed samples, one image each run",
+    )
+    for heading in ("file", "engine"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("predicted", "error", "min", "p50", "p90", "p99", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for _, row in rows_of(results):
+        error = prediction_error(row, results.statistic)
+        far = error is not None and abs(error) > PREDICTION_MARGIN
+        table.add_row(
+            _name(row),
+            row.engine,
+            _latency(row.predicted_us),
+            Text("-" if error is None else f"{error:+.0%}", style="red" if far else "default"),
+            *(_latency(value) for value in (row.measured_us, row.p50_us, row.p90_us, row.p99_us)),
+            "-" if row.samples is None else str(row.samples),
+        )
+    return table
 
 
 def cards_table(results: Results) -> Table:
     """How well each latency table predicted whole networks that it never saw."""
-    table = Table(title="\nlatency tables, tested on whole networks", title_justify="left", box=None, pad_edge=False)
-    table.add_column("table")
-    for heading in ("networks", "MAPE", "within 10 %", "Spearman", "noise floor", "FLOPs: MAPE", "Spearman"):
-        table.add_column(heading, justify="right")
+    table = _table(
+        "\nlatency tables, tested on whole networks they never saw",
+        "MAC: multiply-accumulates alone, with a fit of their own, on the same networks",
+    )
+    table.add_column("table", no_wrap=True)
+    for heading in ("nets", "MAPE", "in 10 %", "Spearman", "noise", "MAC: MAPE", "Spearman"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, card in results.cards.items():
         shares = (card.mape, card.within_10)
         texts = [
@@ -79,5 +143,15 @@ def cards_table(results: Results) -> Table:
     return table
 
 
+def _name(row: Row) -> Text:
+    """The precision; a twin is called one."""
+    if row.role == "winner":
+        return Text(row.precision, style=f"bold {_COLOURS.get(row.precision, '')}".strip())
+    return Text(row.role, style="dim")
+
+
 def _latency(value: float | None) -> str:
-    return "-" if value is None else readable_us(value)
+    """At most nine characters, so that four of them stand side by side in 80 columns."""
+    if value is None:
+        return "-"
+    return readable_us(value) if value < 1000 else f"{value / 1000:.4g} ms"

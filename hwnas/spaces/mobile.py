@@ -13,13 +13,14 @@ from typing import Any
 from hwnas.errors import HwnasError
 from hwnas.network import Operator, Shape
 from hwnas.space import SearchSpace
-from hwnas.spaces.staged import BlockBuilder, Skeleton, Stage, Values, checked_precisions, ints, per_stage, staged
+from hwnas.spaces.resolution import checked_size, ints, resolutions_for
+from hwnas.spaces.staged import BlockBuilder, Skeleton, Stage, Values, checked_precisions, per_stage, staged
 
 
 def mobile(
     in_channels: int,
     classes: int,
-    resolutions: Sequence[int] = (160, 192, 224),
+    resolutions: Sequence[int] | None = None,
     stem_width: int = 16,
     stem_stride: int = 2,
     widths: Sequence[Any] = ((16, 24), (32, 40), (64, 80), (96, 112), (128, 160)),
@@ -31,8 +32,12 @@ def mobile(
     precisions: Sequence[str] = ("fp32", "int8", "w1a1"),
     activations: Sequence[str] | None = None,
     last_width: int = 0,
+    image_size: Sequence[int] | None = None,
 ) -> SearchSpace:
     """The space for images of `in_channels` and `classes`. Widths and depths: options a stage (or one list for all).
+
+    `image_size` is the data's (height, width): resolutions are lengths of the shorter side and keep its aspect, and
+    are taken from it where none are given.
 
     `activations` is one name a stage (relu or hswish); MobileNetV3's rule, relu in the first half, hswish after, is the
     default. `last_width` 0 leaves the 1x1 convolution before the pool out. Raises HwnasError where no net can be made.
@@ -53,7 +58,8 @@ def mobile(
             name="mobile",
             in_channels=in_channels,
             classes=classes,
-            resolutions=ints(resolutions, "resolutions"),
+            resolutions=resolutions_for(resolutions, image_size),
+            image_size=checked_size(image_size),
             stem_width=stem_width,
             stem_stride=stem_stride,
             stem_activation="relu",

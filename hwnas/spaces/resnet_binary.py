@@ -14,13 +14,14 @@ from typing import Any
 from hwnas.errors import HwnasError
 from hwnas.network import Operator, Shape
 from hwnas.space import SearchSpace
-from hwnas.spaces.staged import Skeleton, Stage, Values, checked_precisions, ints, per_stage, staged
+from hwnas.spaces.resolution import checked_size, ints, resolutions_for
+from hwnas.spaces.staged import Skeleton, Stage, Values, checked_precisions, per_stage, staged
 
 
 def resnet_binary(
     in_channels: int,
     classes: int,
-    resolutions: Sequence[int] = (160, 192, 224),
+    resolutions: Sequence[int] | None = None,
     stem_width: int = 64,
     stem_stride: int = 2,
     widths: Sequence[Any] = ((64, 96), (128, 192), (256, 384), (512, 640)),
@@ -28,8 +29,12 @@ def resnet_binary(
     strides: Sequence[int] = (1, 2, 2, 2),
     kernels: Sequence[int] = (3, 5),
     precisions: Sequence[str] = ("fp32", "int8", "w1a1"),
+    image_size: Sequence[int] | None = None,
 ) -> SearchSpace:
     """The space for images of `in_channels` and `classes`. Widths and depths: options a stage (or one list for all).
+
+    `image_size` is the data's (height, width): resolutions are lengths of the shorter side and keep its aspect, and
+    are taken from it where none are given.
 
     Raises HwnasError on options that make no net.
     """
@@ -42,7 +47,8 @@ def resnet_binary(
             name="resnet_binary",
             in_channels=in_channels,
             classes=classes,
-            resolutions=ints(resolutions, "resolutions"),
+            resolutions=resolutions_for(resolutions, image_size),
+            image_size=checked_size(image_size),
             stem_width=stem_width,
             stem_stride=stem_stride,
             stem_activation="relu",

@@ -16,6 +16,7 @@ from typing import Any
 from hwnas.errors import HwnasError
 from hwnas.network import PRECISIONS, Operator, Shape
 from hwnas.space import Choice, SearchSpace, Slot, Value
+from hwnas.spaces.resolution import ints, sides
 
 Values = Mapping[str, Any]
 # (operator kind's input shape, output shape, stride, precision, the block's own choices by suffix) -> operator
@@ -47,14 +48,7 @@ class Skeleton:
     stages: tuple[Stage, ...]
     block_choices: Mapping[str, tuple[Value, ...]]
     precisions: tuple[str, ...]
-
-
-def ints(values: Any, name: str) -> tuple[int, ...]:
-    """`values` (one whole number or a list) as distinct whole numbers above 0, rising; HwnasError names `name`."""
-    listed = values if isinstance(values, list | tuple) else [values]
-    if not listed or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in listed):
-        raise HwnasError(f"{name} must be whole numbers of at least 1, got {values!r}")
-    return tuple(sorted(set(listed)))
+    image_size: tuple[int, int] | None = None  # (height, width) of the data: the aspect of every resolution
 
 
 def per_stage(values: Any, name: str, stages: int) -> tuple[tuple[int, ...], ...]:
@@ -105,11 +99,13 @@ def _choices(s: Skeleton) -> list[Choice]:
     return [*choices, Choice("head.precision", _ends(s))]
 
 
-def _sizes(s: Skeleton, resolution: int) -> list[int]:
-    """Spatial size after the stem and after each stage."""
-    sizes = [downsampled(resolution, s.stem_stride)]
-    for stage in s.stages:
-        sizes.append(downsampled(sizes[-1], stage.stride))
+def _sizes(s: Skeleton, resolution: int) -> list[tuple[int, int]]:
+    """(height, width) after the stem and after each stage."""
+    height, width = sides(resolution, s.image_size)
+    sizes = []
+    for stride in (s.stem_stride, *(stage.stride for stage in s.stages)):
+        height, width = downsampled(height, stride), downsampled(width, stride)
+        sizes.append((height, width))
     return sizes
 
 
@@ -129,14 +125,12 @@ def _slots(s: Skeleton) -> list[Slot]:
     image = s.in_channels
 
     def enter(v: Values) -> Operator | None:
-        r = v["resolution"]
-        return conversion("fp32", v["stem.precision"], (image, r, r))
+        return conversion("fp32", v["stem.precision"], (image, *sides(v["resolution"], s.image_size)))
 
     def stem(v: Values) -> Operator:
-        r = v["resolution"]
-        side = _sizes(s, r)[0]
         return Operator.of(
-            "conv_bn_act", (image, r, r), (s.stem_width, side, side), v["stem.precision"],
+            "conv_bn_act", (image, *sides(v["resolution"], s.image_size)),
+            (s.stem_width, *_sizes(s, v["resolution"])[0]), v["stem.precision"],
             kernel=3, stride=s.stem_stride, activation=s.stem_activation,
         )  # fmt: skip
 
@@ -188,9 +182,9 @@ def _convert_slot(
     def build(v: Values) -> Operator | None:
         if j >= v[depth]:
             return None
-        side = _sizes(s, v["resolution"])[i if j == 0 else i + 1]
+        size = _sizes(s, v["resolution"])[i if j == 0 else i + 1]
         width, given = before(v)
-        return conversion(given, v[precision], (width, side, side))
+        return conversion(given, v[precision], (width, *size))
 
     return Slot(f"s{i}.b{j}.convert", depends, build)
 
@@ -203,9 +197,8 @@ def _block_builder(s: Skeleton, i: int, j: int, own: tuple[str, ...]) -> Callabl
             return None
         sizes = _sizes(s, v["resolution"])
         width_in = v[f"s{i}.width"] if j else (v[f"s{i - 1}.width"] if i else s.stem_width)
-        side_in, side_out = sizes[i if j == 0 else i + 1], sizes[i + 1]
         choices = {full.rsplit(".", 1)[1]: v[full] for full in own}
-        shape_in, shape_out = (width_in, side_in, side_in), (v[f"s{i}.width"], side_out, side_out)
+        shape_in, shape_out = (width_in, *sizes[i if j == 0 else i + 1]), (v[f"s{i}.width"], *sizes[i + 1])
         return stage.block(shape_in, shape_out, stage.stride if j == 0 else 1, v[f"{name}.precision"], choices)
 
     return build
@@ -218,21 +211,19 @@ def _tail_slots(s: Skeleton) -> list[Slot]:
     width = f"s{final}.width"
 
     def convert(v: Values) -> Operator | None:
-        side = _sizes(s, v["resolution"])[-1]
         channels, given = before(v)
-        return conversion(given, v["head.precision"], (channels, side, side))
+        return conversion(given, v["head.precision"], (channels, *_sizes(s, v["resolution"])[-1]))
 
     def last(v: Values) -> Operator:
-        side = _sizes(s, v["resolution"])[-1]
+        size = _sizes(s, v["resolution"])[-1]
         return Operator.of(
-            "conv_bn_act", (v[width], side, side), (s.last_width, side, side), v["head.precision"],
+            "conv_bn_act", (v[width], *size), (s.last_width, *size), v["head.precision"],
             kernel=1, stride=1, activation=s.stem_activation,
         )  # fmt: skip
 
     def head(v: Values) -> Operator:
-        side = _sizes(s, v["resolution"])[-1]
-        channels = s.last_width or v[width]
-        return Operator.of("pool_dense", (channels, side, side), (s.classes,), v["head.precision"], classes=s.classes)
+        shape = (s.last_width or v[width], *_sizes(s, v["resolution"])[-1])
+        return Operator.of("pool_dense", shape, (s.classes,), v["head.precision"], classes=s.classes)
 
     def leave(v: Values) -> Operator | None:
         return conversion(v["head.precision"], "fp32", (s.classes,))

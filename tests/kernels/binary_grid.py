@@ -139,10 +139,17 @@ def random_convolution(rng: np.random.Generator, largest: int = 90) -> BinaryCon
         floats = "float" in output
         try:
             return convolution(
-                height, width, groups * group, outputs, window, groups=groups,
-                padding=str(rng.choice(["zero", "minus", "plus"])), output=output,
+                height,
+                width,
+                groups * group,
+                outputs,
+                window,
+                groups=groups,
+                padding=str(rng.choice(["zero", "minus", "plus"])),
+                output=output,
                 activation=str(rng.choice(["none", "prelu", "rprelu"])) if floats else "none",
-                residual=floats and bool(rng.integers(0, 2)), residual_first=bool(rng.integers(0, 2)),
+                residual=floats and bool(rng.integers(0, 2)),
+                residual_first=bool(rng.integers(0, 2)),
                 slack=int(rng.integers(0, 2)),
             )
         except HwnasError:  # the window does not fit this image

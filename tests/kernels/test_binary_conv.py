@@ -72,8 +72,11 @@ def test_channels_from_1_to_1100_equal_the_reference() -> None:
 def test_dense_layers_equal_the_reference() -> None:
     rng = np.random.default_rng(4)
     target = parse_target("host")
-    specs = [dense(inputs, outputs, output) for inputs, outputs in ((1, 1), (100, 10), (1100, 333), (512, 1000))
-             for output in ("int32", "float", "bits", "float+bits")]
+    specs = [
+        dense(inputs, outputs, output)
+        for inputs, outputs in ((1, 1), (100, 10), (1100, 333), (512, 1000))
+        for output in ("int32", "float", "bits", "float+bits")
+    ]
     check_on_host([Case(spec, target, rng) for spec in specs], target)
 
 
@@ -130,8 +133,9 @@ def test_a_value_on_the_threshold_is_plus_one() -> None:
 def test_every_offered_tile_equals_the_reference() -> None:
     rng = np.random.default_rng(5)
     target = parse_target("host")
-    spec = convolution(9, 11, 70, 150, Window((3, 3), (1, 1), (1, 1, 1, 1)), output="float+bits", activation="prelu",
-                       residual=True)
+    spec = convolution(
+        9, 11, 70, 150, Window((3, 3), (1, 1), (1, 1, 1, 1)), output="float+bits", activation="prelu", residual=True
+    )
     offered = tiles(spec, target)
     assert 1 <= len(offered) <= 8
     check_on_host([Case(spec, target, rng, tile) for tile in offered], target)

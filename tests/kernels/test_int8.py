@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from hwnas.errors import HwnasError
-from hwnas.kernels import int8_conv
+from hwnas.kernels import int8_add, int8_conv
 from hwnas.kernels.cross_library import can_run, run
 from hwnas.kernels.host_library import HostLibrary
 from hwnas.kernels.image import Image, Window
 from hwnas.kernels.int8_conv import Int8Conv
 from hwnas.kernels.target import Target, parse_target
+from hwnas.ops.add import add_codes
+from hwnas.ops.numeric.scales import Scale
+from hwnas.ops.primitive import Codes
 from tests.kernels.dense_grid import Case, Maker, convolution_cases, layout_cases, pointwise_cases, pool_cases
 
 # AVX-VNNI has no alias: its CPU is spelled out
@@ -179,3 +182,19 @@ def test_a_hand_computed_requantisation_rounds_half_to_even_and_saturates() -> N
     weight, scale = np.array([[[[1]]]], np.int8), np.array([0.5], np.float32)
     answer = int8_conv.reference(spec, pixels, weight, np.array([-1], np.int32), scale, 0)
     assert answer.reshape(-1).tolist() == [10, 10, 11, 12, 137, 10]
+
+
+def test_every_pair_of_codes_is_added_as_the_quantised_module_adds_them() -> None:
+    """That is ONNX Runtime's way (tests/ops/test_contract.py); one more fusion decides a tie of the first set."""
+    rng = np.random.default_rng(5)
+    a, b = (values.reshape(256, 256, 1) for values in np.meshgrid(*[np.arange(256, dtype=np.uint8)] * 2))
+    sets = [((0.06290324032306671, 0.04788261279463768, 0.04330270737409592), (125, 123, 0))]
+    for _ in range(40):
+        drawn = rng.uniform(0.005, 0.1, 3).astype(np.float32)
+        sets.append((tuple(map(float, drawn)), tuple(map(int, rng.integers(0, 256, 3)))))  # type: ignore[arg-type]
+    spec = int8_add.Int8Add(*[Image(256, 256, 1)] * 3)
+    for scales, zeros in sets:
+        codes = [Scale(*pair) for pair in zip(scales, zeros, strict=True)]
+        expected = add_codes(a, b, Codes((codes[0], codes[1]), codes[2]))
+        found = int8_add.reference(spec, a, b, int8_add.ratios(scales, zeros))
+        np.testing.assert_array_equal(found, expected)

@@ -23,6 +23,8 @@ LAYERS = (
     Layer("quantize", "quantize", ("input",), (3, 5, 5), (3, 5, 5), "int8"),
     Layer("dequantize", "dequantize", ("input",), (3, 5, 5), (3, 5, 5), "fp32"),
 )
+# reads raw pixels (H, W, C): tests/native/test_raw_images.py holds it to torch, ONNX Runtime and the kernel
+PIXELS = Layer("pixels", "preprocess", ("input",), (9, 7, 3), (3, 6, 8))
 FLOAT_ONLY = ("binary_conv", "prelu", "quantize", "dequantize")
 GATES = {"mul": (5, 1, 1)}
 

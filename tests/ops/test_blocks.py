@@ -55,6 +55,11 @@ def test_costs_on_paper_match_a_count_by_hand() -> None:
     integer = Operator.of("pool_dense", (8, 3, 3), (10,), "int8", classes=10)
     assert ops.weight_bytes(integer) == 80 + 8 * 10
     assert ops.peak_bytes(integer) == 72 + 8
+    pixels = Operator.of("preprocess", (8, 8, 3), (3, 4, 8))
+    # half the rows: four taps each over whole lines; columns stay: one tap. Taps, their places, mean and factor.
+    assert ops.macs(pixels) == 3 * 4 * (8 * 4 + 8)
+    assert ops.weight_bytes(pixels) == 4 * (4 * 4 + 8) + 8 * (4 + 8) + 2 * 4 * 3
+    assert ops.peak_bytes(pixels) == 8 * 8 * 3 + 4 * 3 * 4 * 8
     convert = Operator.of("convert", (8, 3, 3), (8, 3, 3), "int8")
     assert ops.peak_bytes(convert) == 72 * 5
 
@@ -75,6 +80,8 @@ def test_a_residual_keeps_its_input_alive_in_the_peak() -> None:
         ("conv_bn_act", (3, 8, 8), (4, 8, 8), "fp32", {"kernel": 3, "stride": 1, "activation": "gelu"}, "activation"),
         ("bireal", (3, 9, 9), (3, 3, 3), "w1a1", {"kernel": 3, "stride": 3}, "stride 1 or 2"),
         ("pool_dense", (3, 9, 9), (3,), "w1a1", {"classes": 3}, "fp32 or int8"),
+        ("preprocess", (8, 8, 3), (1, 4, 4), "fp32", {}, "takes"),
+        ("preprocess", (8, 8, 3), (3, 4, 4), "int8", {}, "gives fp32"),
         ("pool", (3, 2, 2), (3, 1, 1), "fp32", {"kernel": 3, "stride": 1, "mode": "max"}, "does not fit"),
     ],
 )

@@ -18,7 +18,7 @@ from hwnas.network import Layer
 from hwnas.ops import primitive_of
 from hwnas.ops.numeric.scales import Scale
 from hwnas.ops.primitive import Codes
-from tests.ops.examples import FLOAT_ONLY, LAYERS, input_shapes
+from tests.ops.examples import FLOAT_ONLY, LAYERS, PIXELS, input_shapes
 
 FOLDER = Path(ops.__file__).parent
 INTEGER = [replace(layer, precision="int8") for layer in LAYERS if layer.kind not in FLOAT_ONLY]
@@ -56,7 +56,7 @@ def lowered(layer: Layer, inputs: list[np.ndarray], tensors: Any, codes: Codes, 
 
 def test_every_file_of_the_folder_has_an_example() -> None:
     kinds = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "primitive"}
-    assert kinds == {layer.kind for layer in LAYERS}
+    assert kinds == {layer.kind for layer in (*LAYERS, PIXELS)}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,19 +68,26 @@ def test_an_interrupt_is_one_line_that_names_what_is_kept(moment: str, tmp_path:
     assert last.startswith("error: interrupted; kept: everything finished so far") and "Traceback" not in errors
 
 
-def test_a_second_run_that_changes_only_the_limit_measures_and_trains_nothing(
+def test_a_second_run_that_changes_only_the_limit_measures_nothing_and_trains_no_supernet(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import hwnas.train
     from hwnas.measure.null import NullBackend
+    from hwnas.supernet import WeightSharing
 
     def refuse(*arguments: object) -> None:
-        raise AssertionError("this run may not measure a block or train")
+        raise AssertionError("this run may not measure a block")
 
     for name in ("tables", "runs"):
         shutil.copytree(undisturbed / name, tmp_path / name)
     measured = NullBackend.network
-    monkeypatch.setattr(hwnas.train, "_step", refuse)
+    trained = hwnas.train.step
+
+    def winners_alone(net: object, *rest: Any) -> float:
+        assert not isinstance(net, WeightSharing), "this run may not train a supernet"
+        return trained(net, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hwnas.train, "step", winners_alone)
     monkeypatch.setattr("hwnas.measure.fill._fill", refuse)
     monkeypatch.setattr(NullBackend, "network", lambda self, network, seed: measured(self, network, seed))
     assert main(["run", str(run_file(tmp_path)), "--limit", "latency_us=2.9"]) == 0

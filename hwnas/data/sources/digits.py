@@ -6,8 +6,8 @@ from hwnas.data import Raw
 
 
 def digits() -> Raw:
-    """Images (1797, 1, 8, 8) with values 0 to 16, ten classes."""
+    """Images (1797, 8, 8, 1) with values 0 to 16, ten classes."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    return Raw("digits", images.reshape(-1, 1, 8, 8), labels, tuple(map(str, range(10))))
+    return Raw("digits", images.reshape(-1, 8, 8, 1), labels, tuple(map(str, range(10))), layout="NHWC")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hwnas.export.native.compile import NativeArtifact, compile_onnx, open_artifact
+from hwnas.export.native.artifact import NativeArtifact, open_artifact
+from hwnas.export.native.compile import compile_onnx
 from hwnas.export.native.fallback import RuntimeModel, keep_for_onnxruntime
 from hwnas.export.native.load import NativeModel, load_native
 

@@ -48,7 +48,9 @@ def leaky_relu(x: Float, alpha: float) -> Float:
 
 def quantise(x: Float, scale: float, zero_point: int, low: int, high: int) -> NDArray[np.int64]:
     """QuantizeLinear: round half to even of x / scale, plus the zero point, saturated to [low, high]."""
-    return np.clip(np.rint(x / F32(scale)).astype(np.int64) + zero_point, low, high)
+    with np.errstate(over="ignore"):  # what leaves float32 saturates
+        codes = np.clip(np.rint(x / F32(scale)), low - zero_point, high - zero_point)
+    return codes.astype(np.int64) + zero_point
 
 
 def dequantise(q: NDArray[np.int64], scale: float, zero_point: int) -> Float:

@@ -6,23 +6,27 @@ from hwnas.export.native.program import Call, Fill, Program
 from hwnas.export.native.templates import FILL_BYTES, FILL_PATTERN, HEADER, RUN
 
 
-def header(program: Program, name: str) -> str:
-    """`<name>.h`."""
+def header(program: Program, name: str, target: str) -> str:
+    """`<name>.h`; `target` is said in its first comment."""
     return HEADER.format(
         NAME=name.upper(),
         name=name,
         input_shape=" x ".join(map(str, program.input_shape)),
-        input_bytes=_bytes(program.input_shape),
+        input_type=program.input_type,
+        input_layout="uint8 in, NHWC, as pixels lie" if program.input_type == "uint8" else "float32 in, NCHW",
+        input_bytes=program.input_bytes,
         output_shape=" x ".join(map(str, program.output_shape)),
-        output_bytes=_bytes(program.output_shape),
+        output_bytes=program.output_bytes,
+        output_type=program.output_type,
+        target=_comment(target),
         arena_bytes=program.arena_bytes,
         alignment=program.alignment,
         steps=len(program.calls),
     )
 
 
-def source(program: Program, name: str) -> str:
-    """`<name>.c`: one static function a step, the checked entry points around them."""
+def source(program: Program, name: str, cpu_check: str) -> str:
+    """`<name>.c`: one static function a step, checked entry points around them; `cpu_check` is C (`cpu_check.py`)."""
     symbols: dict[str, int] = {}
     for call in program.calls:
         symbols[call.symbol] = len(call.pointers)
@@ -35,6 +39,7 @@ def source(program: Program, name: str) -> str:
         lines.append(FILL_PATTERN)
     for index, call in enumerate(program.calls):
         lines += _step(index, call, name)
+    lines.append(cpu_check)
     lines.append(
         RUN.format(
             NAME=name.upper(),
@@ -46,13 +51,6 @@ def source(program: Program, name: str) -> str:
         )
     )
     return "\n".join(lines) + "\n"
-
-
-def _bytes(shape: tuple[int, ...]) -> int:
-    total = 4
-    for size in shape:
-        total *= size
-    return total
 
 
 def _step(index: int, call: Call, name: str) -> list[str]:

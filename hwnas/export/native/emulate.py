@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwnas.errors import HwnasError
-from hwnas.export.native.compile import NativeArtifact, open_artifact
+from hwnas.export.native.artifact import NativeArtifact, open_artifact
 from hwnas.export.native.link import runs_here
+from hwnas.export.native.load import as_samples
+
+if TYPE_CHECKING:
+    from hwnas.kernels.target import Target
 
 #: architecture -> emulator and the CPU that has every feature the kernels may use
 _USER_MODE = {
@@ -22,6 +28,9 @@ _USER_MODE = {
     "arm": ("qemu-arm", "max"),
     "riscv64": ("qemu-riscv64", "rv64,v=true,vlen=128,zba=true,zbb=true"),
 }
+
+#: core -> the board with it that qemu-system-arm emulates and whose memory `microcontroller.LINKER_SCRIPT` maps
+_BOARDS = {"cortex-m4": "mps2-an386", "cortex-m7": "mps2-an500"}
 
 NODE_RUNNER = """\
 const fs = require('fs');
@@ -54,8 +63,30 @@ def missing_emulator(target: str) -> str | None:
     return None if program is None or shutil.which(program) else program
 
 
-def run_artifact(folder: str | Path, batch: ArrayLike, timeout_s: float = 300.0) -> NDArray[np.float32]:
-    """The outputs of every sample of a float32 batch [N, ...], computed by the artefact's own program."""
+def why_not_here(machine: Target) -> str | None:
+    """Why the target's code cannot run on this machine, emulated or not, in one sentence; None where it can."""
+    from hwnas.kernels.instructions import missing_features
+
+    if runs_here(machine):
+        missing = missing_features(machine.arch, machine.features)
+        return f"this machine lacks {', '.join(missing)}" if missing else None
+    if machine.arch == "thumb" and machine.cpu not in _BOARDS:
+        return f"no board with a {machine.cpu} is emulated here, only {', '.join(_BOARDS)}"
+    program = _program(machine.arch, False)
+    return None if program is None or shutil.which(program) else f"{program} is not installed"
+
+
+def how_it_runs(machine: Target) -> str:
+    """In words: where the target's code runs on this machine."""
+    if runs_here(machine):
+        return "natively, in a process of its own"
+    if machine.arch == "thumb":
+        return f"under qemu-system-arm, board {_BOARDS[machine.cpu]}"
+    return f"under {_program(machine.arch, False)}"
+
+
+def run_artifact(folder: str | Path, batch: ArrayLike, timeout_s: float = 300.0) -> NDArray[Any]:
+    """The outputs of every sample of a batch [N, ...] in the model's input type, by the artefact's own program."""
     from hwnas.kernels.target import parse_target
 
     artifact = open_artifact(folder)
@@ -65,17 +96,39 @@ def run_artifact(folder: str | Path, batch: ArrayLike, timeout_s: float = 300.0)
         raise HwnasError(
             f"running {artifact.target} here needs {program}", hint="apt-get install qemu-user qemu-system-arm nodejs"
         )
-    samples = np.ascontiguousarray(batch, np.float32)
+    return run_program(artifact, machine, batch, timeout_s)
+
+
+def run_program(artifact: NativeArtifact, machine: Target, batch: ArrayLike, timeout_s: float) -> NDArray[Any]:
+    """The same for an artefact and its parsed target. HwnasError where the program ends by itself or takes too long."""
+    samples = as_samples(batch, np.dtype(artifact.manifest["input"]["type"]))
     with tempfile.TemporaryDirectory() as work:
         source, result = Path(work) / "in.bin", Path(work) / "out.bin"
         source.write_bytes(samples.tobytes())
         (Path(work) / "run.cjs").write_text(NODE_RUNNER)
         command = _command(artifact, machine.arch, runs_here(machine))
-        finished = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=timeout_s, check=False)
+        try:
+            finished = subprocess.run(
+                command, cwd=work, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise HwnasError(f"{command[0]} did not finish within {timeout_s:.0f} s") from None
         if finished.returncode or not result.is_file():
-            raise HwnasError(f"{' '.join(command[:3])} ended with {finished.returncode}: {finished.stderr[-300:]}")
-        values = np.fromfile(result, np.float32)
-    return values.reshape(len(samples), *artifact.manifest["output"]["shape"][1:])
+            said = " ".join(finished.stderr.split())[-300:]
+            raise HwnasError(f"{' '.join(command[:3])} ended with {_ending(finished.returncode)}: {said}")
+        values = np.fromfile(result, artifact.manifest["output"]["type"])
+    shape = (len(samples), *artifact.manifest["output"]["shape"][1:])
+    if values.size != np.prod(shape):
+        raise HwnasError(f"{' '.join(command[:3])} wrote {values.size} values, expected {np.prod(shape)}")
+    return values.reshape(shape)
+
+
+def _ending(code: int) -> str:
+    """An exit status in words: a signal by its name."""
+    try:
+        return signal.Signals(-code).name if code < 0 else str(code)
+    except ValueError:
+        return str(code)
 
 
 def _program(arch: str, native: bool) -> str | None:
@@ -90,7 +143,9 @@ def _command(artifact: NativeArtifact, arch: str, native: bool) -> Sequence[str]
     if arch == "wasm32":
         return ["node", "run.cjs", str(folder / f"{artifact.name}.wasm"), artifact.name, "in.bin", "out.bin"]
     if arch == "thumb":
-        board = "mps2-an500" if "m7" in artifact.manifest["cpu"] else "mps2-an386"
+        if artifact.manifest["cpu"] not in _BOARDS:
+            raise HwnasError(f"no board with a {artifact.manifest['cpu']} is emulated", nearest=tuple(_BOARDS))
+        board = _BOARDS[artifact.manifest["cpu"]]
         return [
             "qemu-system-arm",
             "-M",

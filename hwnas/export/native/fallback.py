@@ -6,6 +6,7 @@ same numpy function for it as for a compiled library.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,45 +15,62 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwnas.errors import HwnasError
-from hwnas.paths import digest, read_json, write_bytes, write_json
+from hwnas.export.native.artifact import read_manifest
+from hwnas.export.native.model_file import load_model
+from hwnas.export.native.replacement import MANIFEST, SCHEMA, new_folder, sealed
 
-SCHEMA = 1
+FILE = "model.onnx"
 
 
 def keep_for_onnxruntime(model: str | Path, folder: str | Path, refusal: HwnasError) -> dict[str, Any]:
     """Writes the folder and returns its manifest. HwnasError where ONNX Runtime does not run the model either."""
-    data, folder = Path(model).read_bytes(), Path(folder)
+    # read as the compiler reads it: external data comes from the model's folder or not at all, and goes into the file
+    data, folder = load_model(model).SerializeToString(), Path(folder)
     _session(data, str(model))
-    manifest = {
-        "schema": SCHEMA,
-        "engine": "onnxruntime",
-        "reason": str(refusal),
-        "files": {"model.onnx": digest(data)},
-    }
-    write_bytes(folder / "model.onnx", data)
-    write_json(folder / "manifest.json", manifest)
+    manifest = sealed(
+        {
+            "schema": SCHEMA,
+            "engine": "onnxruntime",
+            "reason": str(refusal),
+            "files": {FILE: hashlib.sha256(data).hexdigest()},
+        }
+    )
+    with new_folder(folder) as whole:
+        (whole / FILE).write_bytes(data)
+        (whole / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     return manifest
 
 
 def is_kept_for_onnxruntime(folder: str | Path) -> bool:
     """Whether `folder` is one of these."""
-    path = Path(folder) / "manifest.json"
     try:
-        return path.is_file() and read_json(path).get("engine") == "onnxruntime"
-    except (json.JSONDecodeError, AttributeError):
+        return bool(json.loads((Path(folder) / MANIFEST).read_bytes())["engine"] == "onnxruntime")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 
 
 class RuntimeModel:
-    """A model in ONNX Runtime on one thread: [N, *sample] float32 in, [N, *result] out, one sample at a time."""
+    """A model in ONNX Runtime on one thread: [N, *sample] in (float32 or uint8), [N, *result] out, one at a time."""
 
     def __init__(self, folder: str | Path) -> None:
-        path = Path(folder) / "model.onnx"
-        self._session = _session(path.read_bytes(), str(path))
-        self._name = self._session.get_inputs()[0].name
+        path = Path(folder) / FILE
+        listed = read_manifest(folder).get("files")
+        wanted = listed.get(FILE) if isinstance(listed, dict) else None
+        if path.is_symlink() or not path.is_file():
+            raise HwnasError(f"{folder} has no file {FILE}", hint="export it again")
+        data = path.read_bytes()
+        # older versions listed the first 16 digits
+        found = hashlib.sha256(data).hexdigest()
+        if not isinstance(wanted, str) or len(wanted) < 16 or not found.startswith(wanted):
+            raise HwnasError(f"{path} is not the file that was exported", hint="export it again")
+        self._session = _session(data, str(path))
+        given = self._session.get_inputs()[0]
+        self._name, self.input_type = given.name, np.dtype("uint8" if given.type == "tensor(uint8)" else "float32")
 
     def __call__(self, batch: ArrayLike) -> NDArray[Any]:
-        samples = np.ascontiguousarray(batch, dtype=np.float32)
+        from hwnas.export.native.load import as_samples
+
+        samples = as_samples(batch, self.input_type)
         return np.concatenate([self._session.run(None, {self._name: sample[None]})[0] for sample in samples])
 
 

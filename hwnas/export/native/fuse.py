@@ -74,13 +74,18 @@ def _conv_activation(step: Step, user: Step) -> Step | None:
 
 def _conv_residual(step: Step, user: Step) -> Step | None:
     """conv_f32 (-> activation) -> Add: the sum comes last in both. Depthwise kernels add nothing."""
-    if step.kind != "conv_f32" or user.kind != "add_f32" or len(user.inputs) != 2 or len(step.inputs) != 1:
+    if step.kind != "conv_f32" or not _sums_equals(user) or len(step.inputs) != 1:
         return None
     other = [name for name in user.inputs if name != step.outputs[0]]
     depthwise = step.integer("groups") > 1 and step.integer("groups") == len(step.constants["weight"])
     if len(other) != 1 or depthwise:
         return None
     return _join(step, user, (step.inputs[0], other[0]), residual=True)
+
+
+def _sums_equals(step: Step) -> bool:
+    """Whether the step adds two images of one shape: no epilogue broadcasts what it adds."""
+    return step.kind == "add_f32" and len(step.inputs) == 2 and not step.attributes.get("broadcast")
 
 
 def _sum_activation(step: Step, user: Step) -> Step | None:
@@ -111,7 +116,7 @@ def _binary_prelu(step: Step, user: Step) -> Step | None:
 
 def _binary_residual(step: Step, user: Step) -> Step | None:
     """binary_conv (-> PRelu) -> Add(shortcut)."""
-    if step.kind != "binary_conv" or user.kind != "add_f32" or len(user.inputs) != 2 or len(step.inputs) != 1:
+    if step.kind != "binary_conv" or not _sums_equals(user) or len(step.inputs) != 1:
         return None
     other = [name for name in user.inputs if name != step.outputs[0]]
     return _join(step, user, (step.inputs[0], other[0])) if len(other) == 1 else None

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-ELEMENT_BYTES = {"f32": 4, "u8": 1, "i8": 1, "bits": 4}
+ELEMENT_BYTES = {"f32": 4, "u8": 1, "i8": 1, "bits": 4, "i32": 4}
+#: how numpy and the kernels name the elements of each kind
+ELEMENT_TYPES = {"f32": "float32", "u8": "uint8", "i8": "int8", "bits": "uint32", "i32": "int32"}
 
 
 @dataclass(frozen=True)
 class Value:
     """One tensor of batch 1.
 
-    `kind` is f32, u8, i8 or bits (uint32 words along channels). `layout` is nhwc everywhere except for the
-    model's own float input and output, which are nchw. A vector [1, C] has height = width = 1.
+    `kind` is f32, u8, i8, i32 (scratch sums) or bits (uint32 words along channels). `layout` is nhwc everywhere but
+    for the model's own float input and output, which are nchw. A vector [1, C] has height = width = 1.
     """
 
     name: str
@@ -79,6 +81,11 @@ class Graph:
     output: str
     output_shape: tuple[int, ...]
     input_shape: tuple[int, ...]
+
+    @property
+    def input_type(self) -> str:
+        """The element type of the model's input, as numpy names it: raw pixels are uint8."""
+        return "uint8" if self.values[self.input].kind == "u8" else "float32"
 
     def consumers(self, name: str) -> list[Step]:
         return [step for step in self.steps if name in step.inputs]

@@ -24,11 +24,13 @@ _ZIG_TARGETS = {
     "aarch64": "aarch64-linux-musl",
     "arm": "arm-linux-musleabihf",
     "riscv64": "riscv64-linux-musl",
-    "riscv32": "riscv32-linux-musl",
     "wasm32": "wasm32-freestanding",
     "thumb": "thumb-freestanding-eabihf",
 }
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64", "riscv64": "riscv64"}
+
+#: how C is compiled where there is no operating system
+BARE = ("-ffreestanding", "-fno-pic", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,10 @@ def toolchain(target: Target) -> Toolchain:
         raise HwnasError(f"no linker is known for {target.arch}", nearest=tuple(_ZIG_TARGETS))
     zig = (sys.executable, "-m", "ziglang")
     flags = ["-target", _ZIG_TARGETS[target.arch]]
-    if target.arch == "thumb":
-        flags += [f"-mcpu={target.cpu.replace('-', '_')}"]
-    elif target.arch == "arm":
-        flags += ["-mcpu=cortex_a7"]
+    if target.arch in ("arm", "thumb"):  # their cores differ in what plain C compiles to; the others have a baseline
+        cpu = "generic" if target.cpu == "generic" else target.cpu.replace("-", "_")
+        changed = "".join(a[0] + a[1:].replace("-", "_").replace(".", "_") for a in target.attributes)
+        flags += [f"-mcpu={cpu}{'+v7a+vfp3d16' if cpu == 'generic' else ''}{changed}"]
     hosted = target.arch not in ("wasm32", "thumb")
     return Toolchain((*zig, "cc", *flags), (*zig, "ar"), hosted, native, target.arch == "wasm32", "zig cc")
 
@@ -106,8 +108,11 @@ def build(tools: Toolchain, folder: Path, name: str, objects: Sequence[Path]) ->
     constants = f"{name}_constants" + (".c" if tools.embeds else ".S")
     # the kernels' symbols stay inside, so that several models can be loaded together
     (folder / "exports.map").write_text(f"{{ global: {name}_*; local: *; }};\n")
-    freestanding = () if tools.hosted else ("-ffreestanding",)
-    common = ("-O2", "-fPIC", "-ffunction-sections", "-fdata-sections", *freestanding)
+    # Position-independent code takes the weights' address from .got, which a microcontroller's linker script puts in
+    # RAM where its start-up code copies nothing: every weight would be read as zero. A firmware has one address, and
+    # no unwinder.
+    place = ("-fPIC",) if tools.hosted else BARE
+    common = ("-O2", *place, "-ffunction-sections", "-fdata-sections")
     embed = ("-Wno-c23-extensions",) if tools.embeds else ()
     compiles = [
         [*tools.compiler, *common, "-c", f"{name}.c", "-o", f"{name}.o"],
@@ -154,7 +159,7 @@ def build(tools: Toolchain, folder: Path, name: str, objects: Sequence[Path]) ->
             [
                 *tools.compiler,
                 "-Os",
-                "-ffreestanding",
+                *BARE,
                 "-Wl,--gc-sections",
                 "-Wl,-T,board.ld",
                 "-o",

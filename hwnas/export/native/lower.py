@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwnas.export.native.ir import Graph, Step, Value
+from hwnas.errors import HwnasError
+from hwnas.export.native.ir import ELEMENT_TYPES, Graph, Step, Value
 from hwnas.export.native.layout import buffer_bytes, images
 
 if TYPE_CHECKING:
@@ -72,9 +73,19 @@ class Lowering:
         return self.images[name]
 
     def call(
-        self, step: Step, module: ModuleType, spec: Any, constants: Sequence[np.ndarray], late: int = 0
+        self,
+        step: Step,
+        module: ModuleType,
+        spec: Any,
+        constants: Sequence[np.ndarray],
+        late: int = 0,
+        reads_bytes: bool = False,
     ) -> KernelCall:
-        """The call of `module`'s kernel for `spec`, with the chosen tile."""
+        """The call of `module`'s kernel for `spec`, with the chosen tile.
+
+        The kernel's pointers are checked against what they will point to: the element type and the number of elements
+        of every value and constant. A kernel that `reads_bytes` takes int8 values as bytes.
+        """
         target = self.target
         tiles = tuple(dict.fromkeys(module.tiles(spec, target))) or (None,)
         packed = tuple(np.ascontiguousarray(c) for c in constants)
@@ -85,6 +96,9 @@ class Lowering:
         )
         chosen = self.choose_tile(candidate) if len(tiles) > 1 else 0
         chosen = chosen if 0 <= chosen < len(tiles) else 0
+        given = [*map(self._memory, early), *((c.dtype.name, c.size) for c in packed)]
+        given += map(self._memory, (*last, *step.outputs))
+        _check_pointers(step, candidate.build(chosen), given, reads_bytes)
         return KernelCall(
             step.kind,
             step.node,
@@ -100,6 +114,24 @@ class Lowering:
     def size(self, name: str) -> int:
         """Bytes of a value's buffer."""
         return buffer_bytes(self.graph.values[name], self.images[name])
+
+    def _memory(self, name: str) -> tuple[str, int]:
+        """(element type, elements) of a value's buffer."""
+        return ELEMENT_TYPES[self.graph.values[name].kind], self.images[name].size
+
+
+def _check_pointers(step: Step, function: Any, given: Sequence[tuple[str, int]], reads_bytes: bool) -> None:
+    """Refuses a kernel that would take a value for one of another type or size: an error of ours, not of the model."""
+    from hwnas.kernels.builder import pointers
+
+    wanted = pointers(function)
+    if reads_bytes:
+        given = [("uint8" if dtype == "int8" else dtype, size) for dtype, size in given]
+    if len(wanted) != len(given) or any(a != b for a, b in zip(wanted, given, strict=False)):
+        raise HwnasError(
+            f"node {step.node!r}: the kernel of {step.kind} takes {wanted}, its memory is {list(given)}",
+            hint="this is an error in hwnas: please report it",
+        )
 
 
 def _symbol(spec: Any, tile: Any) -> str:
@@ -118,7 +150,19 @@ def lower(
     from hwnas.export.native.lower_binary import BINDERS as BINARY
     from hwnas.export.native.lower_float import BINDERS as FLOAT
     from hwnas.export.native.lower_integer import BINDERS as INTEGER
+    from hwnas.export.native.lower_pixels import BINDERS as PIXELS
 
-    binders: dict[str, Binder] = {**INTEGER, **FLOAT, **BINARY}
+    binders: dict[str, Binder] = {**INTEGER, **FLOAT, **BINARY, **PIXELS}
     lowering = Lowering(graph, images(graph), target, choose_tile)
-    return tuple(binders[step.kind](lowering, step) for step in graph.steps), lowering.images
+    return tuple(_bound(binders[step.kind], lowering, step) for step in graph.steps), lowering.images
+
+
+def _bound(binder: Binder, lowering: Lowering, step: Step) -> KernelCall:
+    """The binder's call; what a kernel refuses names the node."""
+    try:
+        return binder(lowering, step)
+    except HwnasError as error:
+        if error.message.startswith("node "):
+            raise
+        message = f"node {step.node!r} ({step.kind}): {error.message}"
+        raise HwnasError(message, nearest=error.nearest, hint=error.hint) from error

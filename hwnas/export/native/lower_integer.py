@@ -123,7 +123,8 @@ def lut(lowering: Lowering, step: Step) -> KernelCall:
     from hwnas.kernels import lut256
 
     spec = lut256.Lut256(lowering.image(step.inputs[0]), lowering.image(step.outputs[0]))
-    return lowering.call(step, lut256, spec, lut256.pack(spec, lowering.target, step.constants["table"]))
+    table = lut256.pack(spec, lowering.target, step.constants["table"])
+    return lowering.call(step, lut256, spec, table, reads_bytes=True)
 
 
 def concat(lowering: Lowering, step: Step) -> KernelCall:

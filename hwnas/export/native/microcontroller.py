@@ -70,9 +70,10 @@ MEMORY { CODE (rx) : ORIGIN = 0, LENGTH = 4M  DATA (rw) : ORIGIN = 0x20000000, L
 ENTRY(start)
 SECTIONS {
   .text : { KEEP(*(.vectors)) *(.text .text.*) *(.rodata .rodata.*)} > CODE
-  .ARM.exidx : { *(.ARM.exidx*) } > CODE
   .bss (NOLOAD) : ALIGN(16) { bss_start = .; *(.bss .bss.*) *(COMMON) . = ALIGN(16); bss_end = .; } > DATA
+  .stray : { *(.data .data.*) *(.got .got.*) }
+  ASSERT(SIZEOF(.stray) == 0, "the start-up code copies nothing to RAM")
   stack_top = ORIGIN(DATA) + LENGTH(DATA);
-  /DISCARD/ : { *(.note*) *(.comment) }
+  /DISCARD/ : { *(.note*) *(.comment) *(.ARM.exidx*) *(.ARM.extab*) }
 }
 """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,6 +60,20 @@ class Program:
     alignment: int
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+    input_type: str = "float32"
+    output_type: str = "float32"
+    #: one code of the output where it is dequantised, else 0
+    output_step: float = 0.0
+    #: how images become the input (export/recipe.py), where the model says so
+    preprocess: Mapping[str, Any] | None = None
+
+    @property
+    def input_bytes(self) -> int:
+        return math.prod(self.input_shape) * np.dtype(self.input_type).itemsize
+
+    @property
+    def output_bytes(self) -> int:
+        return math.prod(self.output_shape) * np.dtype(self.output_type).itemsize
 
 
 def assemble(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Image], alignment: int) -> Program:
@@ -77,7 +92,10 @@ def assemble(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Ima
         )
         program_calls.append(Call(call.kind, call.node, call.symbol, fills, tuple(pointers), call.macs))
     arena = round_up(placed.arena_bytes + SLACK, alignment)
-    return Program(tuple(program_calls), constants, placed, arena, alignment, graph.input_shape, graph.output_shape)
+    last = calls[-1]
+    step = abs(graph.values[last.inputs[0]].scale) if last.kind == "dequantize" else 0.0
+    shapes = (graph.input_shape, graph.output_shape, graph.input_type)
+    return Program(tuple(program_calls), constants, placed, arena, alignment, *shapes, output_step=step)
 
 
 def _lifetimes(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Image]) -> list[Lifetime]:

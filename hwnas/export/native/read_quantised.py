@@ -1,4 +1,8 @@
-"""Nodes between DequantizeLinear and QuantizeLinear, read as integer steps with ONNX Runtime's arithmetic."""
+"""Nodes between DequantizeLinear and QuantizeLinear, read as integer steps with ONNX Runtime's arithmetic.
+
+Each reader answers False for a form that no integer kernel computes: the float reader then takes the node, between a
+dequantisation and a quantisation, as the model says it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,16 @@ import numpy as np
 
 from hwnas.export.native import activations
 from hwnas.export.native.ir import Value
-from hwnas.export.native.reader import Quantised, Reader, Target, Tensor, attribute, clip_bounds, refuse, window
+from hwnas.export.native.quantisation import (
+    Target,
+    accept,
+    emit_quantised,
+    quantisation,
+    quantised_constant,
+    target_of,
+)
+from hwnas.export.native.reader import Quantised, Reader, Tensor, attribute, clip_bounds, refuse
+from hwnas.export.native.windows import groups_of, window
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -23,84 +36,111 @@ def quantize_linear(reader: Reader, node: NodeProto) -> None:
     if reader.is_constant(node.input[0]):
         raise refuse(node, "a quantised constant must be stored as integers", ("DequantizeLinear of an initializer",))
     source, tensor = reader.value(node, 0), reader.tensor(node, 0)
-    scale, zero_point, kind = reader.quantisation(node)
-    if tensor.form == "dequantised":
-        same = (source.scale, source.zero_point, source.kind) == (scale, zero_point, kind)
-        if not same:
-            value = Value(node.output[0], kind, *source.shape, scale=scale, zero_point=zero_point)
-            _emit_table(reader, node, source, value, lambda x: x, "requantise")
-            source = value
-        reader.tensors[node.output[0]] = Tensor(source.name, "integer", tensor.flat)
-        return
-    value = Value(node.output[0], kind, *source.shape, scale=scale, zero_point=zero_point)
-    reader.emit("quantize", node, (source.name,), value)
-    reader.tensors[node.output[0]] = Tensor(value.name, "integer", tensor.flat)
+    if tensor.form == "integer":
+        raise refuse(node, "its input holds integers, it must hold floats", ("DequantizeLinear before it",))
+    scale, zero_point, kind = quantisation(reader, node)
+    name, made = node.output[0], source.name
+    if tensor.form == "real" or (source.scale, source.zero_point, source.kind) != (scale, zero_point, kind):
+        value = Value(name, kind, *source.shape, scale=scale, zero_point=zero_point)
+        if tensor.form == "real":
+            reader.emit("quantize", node, (source.name,), value)
+        else:
+            _emit_table(reader, node, source, value, _same, "requantise")
+        made = value.name
+    reader.define(node, name, Tensor(made, "integer", tensor.shape))
 
 
 def dequantize_linear(reader: Reader, node: NodeProto) -> None:
     """Constants keep their integers; activations stay integers until a step needs floats."""
-    name = node.input[0]
-    if name in reader.constants:
-        scale = reader.constants[node.input[1]].astype(np.float32).reshape(-1)
-        zeros = reader.constants[node.input[2]].reshape(-1) if len(node.input) > 2 and node.input[2] else np.zeros(1)
-        if np.any(zeros != zeros[0]):
-            raise refuse(node, "zero points that differ between channels", ("zero point 0",))
-        integers = reader.constants[name]
-        axis = attribute(node, "axis", 1) % max(integers.ndim, 1)
-        reader.quantised_constants[node.output[0]] = Quantised(integers, scale, int(zeros[0]), axis)
+    if node.input[0] in reader.constants:
+        reader.quantised_constants[node.output[0]] = quantised_constant(reader, node)
         return
-    tensor = reader.tensor(node, 0)
+    tensor, value = reader.tensor(node, 0), reader.value(node, 0)
     if tensor.form != "integer":
         raise refuse(node, "its input must be the output of QuantizeLinear", ("QuantizeLinear before it",))
-    reader.tensors[node.output[0]] = Tensor(tensor.value, "dequantised", tensor.flat)
+    scale, zero_point, kind = quantisation(reader, node, value.kind)
+    if (scale, zero_point) != (value.scale, value.zero_point):
+        # the same codes mean other numbers from here on
+        seen = Value(f"{node.output[0]}:codes", kind, *value.shape, scale=scale, zero_point=zero_point)
+        reader.emit("lut", node, (value.name,), seen, {"function": "copy"}, {"table": np.arange(256, dtype=np.uint8)})
+        value = seen
+    reader.define(node, node.output[0], Tensor(value.name, "dequantised", tensor.shape))
 
 
-def _weights(reader: Reader, node: NodeProto, axis: int) -> Quantised:
-    weight = reader.quantised_constants[node.input[1]]
-    if weight.integers.dtype != np.int8 or weight.zero_point != 0 or (weight.scale.size > 1 and weight.axis != axis):
-        found = f"{weight.integers.dtype} with zero point {weight.zero_point} along axis {weight.axis}"
-        raise refuse(node, f"weights are {found}", (f"int8 with zero point 0, scales along axis {axis}",))
-    return weight
+def _integer_weights(reader: Reader, node: NodeProto, axis: int) -> Quantised | None:
+    """The weights where an integer kernel takes them: int8, zero point 0, scales of the whole or along `axis`."""
+    weight = reader.quantised_constants.get(node.input[1])
+    if weight is None or weight.integers.dtype != np.int8 or weight.zero_point:
+        return None
+    return weight if weight.scale.size == 1 or weight.axis == axis else None
 
 
 def _linear_constants(
-    reader: Reader, node: NodeProto, weight: Quantised, channels: int, target: Target
-) -> dict[str, np.ndarray]:
-    """weight, bias (int32) and the float32 multiplier s_x * s_w / s_y, rounded in that order as ONNX Runtime does."""
-    source = reader.value(node, 0)
-    x_scale, y_scale = np.float32(source.scale), np.float32(target.value.scale)
-    w_scale = np.broadcast_to(weight.scale.astype(np.float32), (channels,))
-    multiplier = ((x_scale * w_scale).astype(np.float32) / y_scale).astype(np.float32)
-    bias = np.zeros(channels, np.int32)
+    reader: Reader,
+    node: NodeProto,
+    weight: Quantised,
+    integers: np.ndarray,
+    target: Target,
+    bias_shape: tuple[int, ...],
+) -> dict[str, np.ndarray] | None:
+    """weight, bias (int32) and the float32 multiplier s_x * s_w / s_y, rounded in that order as ONNX Runtime does.
+
+    A bias with a scale of its own is rounded to multiples of s_x * s_w. None where that would not keep it within half
+    a code of the output, or within int32.
+    """
+    channels = len(integers)
+    x_scale, y_scale = np.float32(reader.value(node, 0).scale), np.float32(target.value.scale)
+    with np.errstate(all="ignore"):  # scales whose product leaves float32 are found right below
+        unit = x_scale * np.broadcast_to(weight.scale, (channels,))
+        multiplier = (unit / y_scale).astype(np.float32)
+    tiny = np.finfo(np.float32).tiny
+    if unit.min() < tiny or not np.all(np.isfinite(multiplier) & (multiplier >= tiny)):
+        return None
+    bias = np.zeros(channels)
     if len(node.input) > 2 and node.input[2]:
         stored = reader.quantised_constants.get(node.input[2])
         if stored is None:
-            bias = np.rint(reader.constant(node, 2) / (x_scale * w_scale)).astype(np.int64).astype(np.int32)
+            # the float32 division is ONNX Runtime's
+            bias = np.rint(bias_of(node, reader.constant(node, 2), bias_shape) / unit).astype(np.float64)
+            exact = False
         else:
-            bias = stored.integers.astype(np.int32)
-    return {"weight": weight.integers, "bias": bias.reshape(channels), "scale": multiplier}
+            ratio = bias_of(node, stored.scales(), bias_shape).astype(np.float64) / unit
+            bias = np.rint((bias_of(node, stored.integers, bias_shape).astype(np.float64) - stored.zero_point) * ratio)
+            exact = bool(np.all(ratio == 1))
+        if not np.abs(bias).max() < 2**31 or (not exact and multiplier.max() > 1):
+            return None
+    return {"weight": integers, "bias": bias.astype(np.int32), "scale": multiplier}
+
+
+def bias_of(node: NodeProto, bias: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """One number for each output [O]: a Conv's as it is, shape (O,), a Gemm's broadcast to (1, O)."""
+    aligned = (1,) * (len(shape) - bias.ndim) + bias.shape
+    fits = len(aligned) == len(shape) and all(a in (1, b) for a, b in zip(aligned, shape, strict=True))
+    if not fits or (len(shape) == 1 and bias.shape != shape):
+        raise refuse(node, f"a bias of shape {list(bias.shape)}", (str(list(shape)),))
+    return np.broadcast_to(bias.reshape(-1), (shape[-1],))
 
 
 def conv(reader: Reader, node: NodeProto) -> bool:
     """DQ -> Conv -> Q as QLinearConv; False where the result or the weights are float."""
-    if node.input[1] not in reader.quantised_constants:
+    weight = _integer_weights(reader, node, 0)
+    if weight is None:
         return False
-    weight = _weights(reader, node, 0)
-    source = reader.value(node, 0)
+    source = reader.image(node, 0)
     out, kh, kw = conv_shape(node, weight.integers, source)
     attributes, height, width = window(node, (kh, kw), source)
-    target = reader.target(node, height, width, out)
-    if target is None:
+    target = target_of(reader, node, (height, width, out))
+    constants = None if target is None else _linear_constants(reader, node, weight, weight.integers, target, (out,))
+    if target is None or constants is None:
         return False
-    attributes["groups"] = int(attribute(node, "group", 1))
-    constants = _linear_constants(reader, node, weight, out, target)
-    reader.emit_quantised("conv_int", node, (source.name,), target, attributes, constants)
+    attributes["groups"] = groups_of(node)
+    emit_quantised(reader, "conv_int", node, (source.name,), target, attributes, constants)
     return True
 
 
 def conv_shape(node: NodeProto, weight: np.ndarray, source: Value) -> tuple[int, int, int]:
     """(output channels, kernel height, kernel width) of a convolution's weight, checked against its input."""
-    groups = int(attribute(node, "group", 1))
+    groups = groups_of(node)
     fits = weight.ndim == 4 and weight.shape[1] * groups == source.channels and weight.shape[0] % groups == 0
     if not fits:
         raise refuse(
@@ -113,24 +153,27 @@ def conv_shape(node: NodeProto, weight: np.ndarray, source: Value) -> tuple[int,
 
 def gemm(reader: Reader, node: NodeProto) -> bool:
     """DQ -> Gemm -> Q as QGemm; a flattened image becomes a convolution whose kernel is the image."""
-    transposed = bool(attribute(node, "transB", 0)) and node.op_type == "Gemm"
-    weight = _weights(reader, node, 0 if transposed else 1)
-    integers = weight.integers if transposed else weight.integers.T
-    source = reader.value(node, 0)
-    target = reader.target(node, 1, 1, integers.shape[0])
-    if target is None:
+    plain = (attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0), attribute(node, "transA", 0)) == (1.0, 1.0, 0)
+    transposed = node.op_type == "Gemm" and bool(attribute(node, "transB", 0))
+    weight = _integer_weights(reader, node, 0 if transposed else 1)
+    if weight is None or not plain or weight.integers.ndim != 2:
         return False
-    if (attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0), attribute(node, "transA", 0)) != (1.0, 1.0, 0):
-        raise refuse(node, "alpha, beta or transA", ("alpha=1 beta=1 transA=0",))
-    constants = _linear_constants(reader, node, weight, integers.shape[0], target)
-    reader.emit_quantised("conv_int", node, (source.name,), target, *dense_as_conv(node, integers, source, constants))
+    integers, source = weight.integers if transposed else weight.integers.T, reader.value(node, 0)
+    attributes, kernel = dense_as_conv(reader, node, integers)
+    out = len(integers)
+    target = target_of(reader, node, (1, 1, out), (1, out))
+    constants = None if target is None else _linear_constants(reader, node, weight, integers, target, (1, out))
+    if target is None or constants is None:
+        return False
+    emit_quantised(reader, "conv_int", node, (source.name,), target, attributes, {**constants, "weight": kernel})
     return True
 
 
-def dense_as_conv(
-    node: NodeProto, matrix: np.ndarray, source: Value, constants: dict[str, np.ndarray]
-) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+def dense_as_conv(reader: Reader, node: NodeProto, matrix: np.ndarray) -> tuple[dict[str, object], np.ndarray]:
     """A matrix [O, C*H*W] over a flattened image as a convolution whose kernel is the whole image."""
+    tensor, source = reader.tensor(node, 0), reader.value(node, 0)
+    if len(tensor.shape) != 2:
+        raise refuse(node, f"its input 0 has shape {list(tensor.shape)}", ("[1, C * H * W] after Flatten",))
     if matrix.ndim != 2 or matrix.shape[1] != source.pixels * source.channels:
         raise refuse(node, f"a matrix {list(matrix.shape)} over {source.shape}", ("[O, C * H * W] after Flatten",))
     kernel = (source.height, source.width)
@@ -142,70 +185,73 @@ def dense_as_conv(
         "dilations": (1, 1),
         "groups": 1,
     }
-    return attributes, {**constants, "weight": weight}
+    return attributes, weight
 
 
 def binary(reader: Reader, node: NodeProto) -> bool:
-    """DQ, DQ -> Add or Mul -> Q; Mul may scale channels by a vector (squeeze-excite)."""
+    """DQ, DQ -> Add or Mul -> Q over uint8; Mul may scale channels by a vector (squeeze-excite)."""
     if not (reader.is_quantised(node, 0) and reader.is_quantised(node, 1)):
         return False
-    first, second = reader.value(node, 0), reader.value(node, 1)
-    target = reader.target(node, max(first.height, second.height), max(first.width, second.width), first.channels)
-    if target is None:
+    names, shape, broadcast = operands(reader, node)
+    first, second = (reader.values[name] for name in names)
+    target = target_of(reader, node, first.shape, shape)
+    if target is None or {first.kind, second.kind, target.value.kind} != {"u8"}:
         return False
-    if first.shape != second.shape:
-        if node.op_type != "Mul" or first.channels != second.channels or min(first.pixels, second.pixels) != 1:
-            raise refuse(node, f"shapes {first.shape} and {second.shape}", ("equal shapes", "Mul by [1, C, 1, 1]"))
-        if first.pixels == 1:
-            first, second = second, first
-    _only_uint8(node, first, second, target.value)
-    kind = "add_int" if node.op_type == "Add" else "mul_int"
-    reader.emit_quantised(kind, node, (first.name, second.name), target)
+    if broadcast and node.op_type == "Add":
+        return False
+    emit_quantised(reader, "add_int" if node.op_type == "Add" else "mul_int", node, names, target)
     return True
+
+
+def operands(reader: Reader, node: NodeProto) -> tuple[tuple[str, str], tuple[int, ...], bool]:
+    """(value names of the larger and the smaller operand, the result's shape, whether the smaller is broadcast).
+
+    Only a vector a channel [1, C, 1, 1] is broadcast over an image.
+    """
+    first, second = reader.tensor(node, 0), reader.tensor(node, 1)
+    a, b = reader.values[first.value], reader.values[second.value]
+    if first.shape == second.shape and a.shape == b.shape:
+        return (a.name, b.name), first.shape, False
+    if a.pixels < b.pixels:
+        first, second, a, b = second, first, b, a
+    if not (len(first.shape) == len(second.shape) == 4 and b.pixels == 1 and a.channels == b.channels):
+        shapes = f"shapes {list(first.shape)} and {list(second.shape)}"
+        raise refuse(node, shapes, ("equal shapes", "[1, C, H, W] and [1, C, 1, 1]"))
+    return (a.name, b.name), first.shape, True
 
 
 def pool(reader: Reader, node: NodeProto) -> bool:
     """Average, global average and max pools over integers."""
-    source = reader.value(node, 0)
+    source = reader.image(node, 0)
     if node.op_type == "GlobalAveragePool":
-        target = reader.target(node, 1, 1, source.channels)
-        if target is not None:
-            reader.emit_quantised("global_average_int", node, (source.name,), target)
-        return target is not None
+        target = target_of(reader, node, (1, 1, source.channels))
+        if target is None or target.value.kind != source.kind:
+            return False
+        emit_quantised(reader, "global_average_int", node, (source.name,), target)
+        return True
     attributes, height, width = window(node, attribute(node, "kernel_shape", ()), source)
-    target = reader.target(node, height, width, source.channels)
+    target = target_of(reader, node, (height, width, source.channels))
     if target is None:
         return False
-    kind = "average_pool_int" if node.op_type == "AveragePool" else "max_pool_int"
-    if kind == "average_pool_int":
-        _only_uint8(node, source, target.value)
-    if kind == "max_pool_int":
-        _same_quantisation(reader, node, source, target)
+    value, kind = target.value, "average_pool_int"
+    if node.op_type == "MaxPool":
+        kind = "max_pool_int"
+        same = (source.scale, source.zero_point, source.kind) == (value.scale, value.zero_point, value.kind)
+    else:
+        same = source.kind == value.kind == "u8"
+    if not same:
+        return False
     attributes["count_include_pad"] = int(attribute(node, "count_include_pad", 0))
-    reader.emit_quantised(kind, node, (source.name,), target, attributes)
+    emit_quantised(reader, kind, node, (source.name,), target, attributes)
     return True
-
-
-def _only_uint8(node: NodeProto, *values: Value) -> None:
-    """Refuses int8: ONNX Runtime computes this operator in float there, with other roundings."""
-    if any(value.kind != "u8" for value in values):
-        raise refuse(node, "int8 activations", ("uint8 activations",))
-
-
-def _same_quantisation(reader: Reader, node: NodeProto, source: Value, target: Target) -> None:
-    value = target.value
-    if (source.scale, source.zero_point, source.kind) != (value.scale, value.zero_point, value.kind):
-        raise refuse(node, "the scales before and after must be equal", (f"one scale around {node.op_type}",))
 
 
 def concat(reader: Reader, node: NodeProto) -> bool:
     """Concat along channels; inputs of another scale go through a table first, as QLinearConcat does."""
     if not all(reader.is_quantised(node, index) for index in range(len(node.input))):
         return False
-    if attribute(node, "axis", 1) not in (1, -3):
-        raise refuse(node, "an axis other than channels", ("axis=1",))
-    sources = [reader.value(node, index) for index in range(len(node.input))]
-    target = reader.target(node, sources[0].height, sources[0].width, sum(s.channels for s in sources))
+    sources, shape = parts(reader, node)
+    target = target_of(reader, node, (*sources[0].shape[:2], shape[1]), shape)
     if target is None:
         return False
     value, names = target.value, list[str]()
@@ -214,21 +260,41 @@ def concat(reader: Reader, node: NodeProto) -> bool:
             moved = Value(
                 f"{value.name}:part{index}", value.kind, *source.shape, scale=value.scale, zero_point=value.zero_point
             )
-            _emit_table(reader, node, source, moved, lambda x: x, "requantise")
+            _emit_table(reader, node, source, moved, _same, "requantise")
             source = moved
         names.append(source.name)
-    reader.emit_quantised("concat_int", node, tuple(names), target)
+    emit_quantised(reader, "concat_int", node, tuple(names), target)
     return True
+
+
+def parts(reader: Reader, node: NodeProto) -> tuple[list[Value], tuple[int, ...]]:
+    """(the values that are joined along channels, the result's shape)."""
+    sources = [reader.whole(node, index) for index in range(len(node.input))]
+    shapes = [reader.tensor(node, index).shape for index in range(len(node.input))]
+    rank, axis = len(shapes[0]), int(attribute(node, "axis", 1))
+    if axis not in (1, 1 - rank):
+        raise refuse(node, f"axis={axis}", ("axis=1, channels",))
+    if any(len(shape) != rank or shape[2:] != shapes[0][2:] for shape in shapes):
+        raise refuse(node, f"shapes {[list(shape) for shape in shapes]}", ("one height and width",))
+    return sources, (1, sum(shape[1] for shape in shapes), *shapes[0][2:])
 
 
 def softmax(reader: Reader, node: NodeProto) -> bool:
-    """DQ -> Softmax -> Q over the channels of a vector."""
-    source = reader.value(node, 0)
-    target = reader.target(node, *source.shape)
-    if target is None or source.pixels != 1:
+    """DQ -> Softmax -> Q over the channels of a uint8 vector of two numbers or more."""
+    source = reader.whole(node, 0)
+    target = target_of(reader, node, source.shape, reader.tensor(node, 0).shape)
+    channel_axis(reader, node)
+    if target is None or source.pixels != 1 or source.channels < 2 or {source.kind, target.value.kind} != {"u8"}:
         return False
-    reader.emit_quantised("softmax_int", node, (source.name,), target)
+    emit_quantised(reader, "softmax_int", node, (source.name,), target)
     return True
+
+
+def channel_axis(reader: Reader, node: NodeProto) -> None:
+    """Refuses a Softmax over anything but the channels."""
+    rank, axis = len(reader.tensor(node, 0).shape), int(attribute(node, "axis", -1))
+    if axis not in (1, 1 - rank):
+        raise refuse(node, f"axis={axis} of {rank} dimensions", ("axis=1, channels",))
 
 
 def unary_function(reader: Reader, node: NodeProto) -> Callable[[activations.Float], activations.Float]:
@@ -253,13 +319,17 @@ def unary_function(reader: Reader, node: NodeProto) -> Callable[[activations.Flo
 def unary(reader: Reader, node: NodeProto) -> bool:
     """DQ -> f -> Q as one 256-byte table."""
     source = reader.value(node, 0)
-    target = reader.target(node, *source.shape)
+    target = target_of(reader, node, source.shape, reader.tensor(node, 0).shape)
     if target is None:
         return False
-    function, low, high = unary_function(reader, node), target.low, target.high
-    reader.accept(target)
-    _emit_table(reader, node, source, target.value, function, node.op_type.lower(), (low, high))
+    accept(reader, node, target)
+    bounds = (target.low, target.high)
+    _emit_table(reader, node, source, target.value, unary_function(reader, node), node.op_type.lower(), bounds)
     return True
+
+
+def _same(x: activations.Float) -> activations.Float:
+    return x
 
 
 def _emit_table(

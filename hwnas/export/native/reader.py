@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.export.native import activations
 from hwnas.export.native.ir import Step, Value
 
 if TYPE_CHECKING:
@@ -21,12 +20,13 @@ class Tensor:
     """What an ONNX tensor name stands for: a value, seen as real numbers or as integers.
 
     form: "real" (an f32 value), "integer" (the output of QuantizeLinear) or "dequantised" (the same integers
-    after DequantizeLinear, not computed until some step needs floats). `flat` marks [1, C*H*W] views.
+    after DequantizeLinear, not computed until some step needs floats). `shape` is ONNX's: [1, C, H, W], or [1, N]
+    of a vector or of a flattened image.
     """
 
     value: str
     form: str
-    flat: bool = False
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,16 @@ class Quantised:
     zero_point: int
     axis: int
 
-    def real(self) -> np.ndarray:
+    def scales(self) -> np.ndarray:
+        """One float32 scale for every integer."""
         shape = [1] * self.integers.ndim
         if self.scale.size > 1:
             shape[self.axis] = self.scale.size
+        return np.broadcast_to(self.scale.reshape(shape), self.integers.shape)
+
+    def real(self) -> np.ndarray:
         centred = (self.integers.astype(np.int64) - self.zero_point).astype(np.float32)
-        return (centred * self.scale.reshape(shape)).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where a quantised step's result goes: the integer value, and bounds from a Relu or Clip before it."""
-
-    value: Value
-    absorbed: tuple[str, ...]
-    low: int
-    high: int
+        return (centred * self.scales()).astype(np.float32)
 
 
 @dataclass
@@ -63,6 +57,8 @@ class Reader:
     constants: dict[str, np.ndarray]
     consumers: dict[str, list[NodeProto]]
     output_name: str
+    #: what ONNX infers of every tensor's shape; None where it does not know a size
+    shapes: Mapping[str, tuple[int | None, ...]]
     tensors: dict[str, Tensor] = field(default_factory=dict)
     quantised_constants: dict[str, Quantised] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
@@ -71,6 +67,8 @@ class Reader:
     real_of: dict[str, str] = field(default_factory=dict)
 
     def add_value(self, value: Value) -> Value:
+        if value.name in self.values:
+            raise HwnasError(f"two tensors would be named {value.name!r}", hint="rename the model's tensors")
         self.values[value.name] = value
         return value
 
@@ -86,27 +84,43 @@ class Reader:
         self.add_value(output)
         self.steps.append(Step(kind, label(node), inputs, (output.name,), attributes or {}, constants or {}))
 
-    def set_real(self, node: NodeProto, value: Value) -> None:
-        self.tensors[node.output[0]] = Tensor(value.name, "real")
+    def define(self, node: NodeProto, name: str, tensor: Tensor) -> None:
+        """Says what the tensor `name`, which `node` makes, stands for; its shape must be the one ONNX infers."""
+        known = self.shapes.get(name)
+        fits = known is None or (
+            len(known) == len(tensor.shape)
+            and all(size in (None, mine) for size, mine in zip(known, tensor.shape, strict=True))
+        )
+        if not fits:
+            raise refuse(node, f"{name} has shape {list(tensor.shape)}, the model says {list(known or ())}")
+        self.tensors[name] = tensor
+
+    def set_real(self, node: NodeProto, value: Value, rank: int) -> None:
+        """The node's output is the float `value`, seen with `rank` dimensions."""
+        self.define(node, node.output[0], Tensor(value.name, "real", shape_of(value, rank)))
 
     def is_constant(self, name: str) -> bool:
         return name in self.constants or name in self.quantised_constants
 
-    def constant(self, node: NodeProto, index: int) -> np.ndarray:
-        """The constant input `index`, dequantised if need be."""
-        name = node.input[index]
+    def constant(self, node: NodeProto, index: int, dtype: type = np.float32) -> np.ndarray:
+        """The constant input `index`, dequantised if need be; it must hold numbers of `dtype`."""
+        name = node.input[index] if index < len(node.input) else ""
         if name in self.quantised_constants:
-            return self.quantised_constants[name].real()
-        if name not in self.constants:
+            found = self.quantised_constants[name].real()
+        elif name in self.constants:
+            found = self.constants[name]
+        else:
             raise refuse(
                 node, f"its input {index} ({name}) must be a constant", (f"{node.op_type} with an initializer",)
             )
-        return self.constants[name]
+        if found.dtype != dtype:
+            raise refuse(node, f"its input {index} ({name}) holds {found.dtype}", (np.dtype(dtype).name,))
+        return found
 
-    def optional_constant(self, node: NodeProto, index: int) -> np.ndarray | None:
+    def optional_constant(self, node: NodeProto, index: int, dtype: type = np.float32) -> np.ndarray | None:
         if len(node.input) <= index or not node.input[index]:
             return None
-        return self.constant(node, index)
+        return self.constant(node, index, dtype)
 
     def tensor(self, node: NodeProto, index: int) -> Tensor:
         name = node.input[index]
@@ -117,19 +131,41 @@ class Reader:
     def value(self, node: NodeProto, index: int) -> Value:
         return self.values[self.tensor(node, index).value]
 
+    def is_view(self, tensor: Tensor) -> bool:
+        """Whether it is a flattened image: its numbers do not lie in memory in ONNX's order."""
+        return len(tensor.shape) == 2 and self.values[tensor.value].pixels > 1
+
+    def image(self, node: NodeProto, index: int) -> Value:
+        """Input `index`, which must be an image [1, C, H, W]."""
+        tensor = self.tensor(node, index)
+        if len(tensor.shape) != 4:
+            raise refuse(node, f"its input {index} has shape {list(tensor.shape)}", ("[1, C, H, W]",))
+        return self.values[tensor.value]
+
+    def whole(self, node: NodeProto, index: int) -> Value:
+        """Input `index`, which must be an image or a vector, not a flattened image."""
+        tensor = self.tensor(node, index)
+        if self.is_view(tensor):
+            raise refuse(node, f"its input {index} is a flattened image", ("the image before Flatten", "a vector"))
+        return self.values[tensor.value]
+
     def is_quantised(self, node: NodeProto, index: int) -> bool:
         tensor = self.tensors.get(node.input[index])
         return tensor is not None and tensor.form == "dequantised"
 
-    def real(self, node: NodeProto, index: int) -> Value:
-        """Input `index` as a float nhwc value: dequantises or transposes once, on first need."""
+    def real(self, node: NodeProto, index: int, padded: bool = False) -> Value:
+        """Input `index` as a float nhwc value: dequantises or transposes once, on first need.
+
+        A vector lies the same in both layouts; only where a window reads a halo around it (`padded`) is the model's
+        own input, whose memory is the caller's, copied.
+        """
         tensor = self.tensor(node, index)
         value = self.values[tensor.value]
         if tensor.form == "integer":
             raise refuse(
                 node, f"its input {index} holds integers, it must hold floats", ("DequantizeLinear before it",)
             )
-        if tensor.form == "real" and (value.layout == "nhwc" or value.pixels == 1):
+        if tensor.form == "real" and (value.layout == "nhwc" or (value.pixels == 1 and not padded)):
             return value
         if value.name not in self.real_of:
             kind = "to_nhwc" if tensor.form == "real" else "dequantize"
@@ -138,70 +174,12 @@ class Reader:
             self.real_of[value.name] = output.name
         return self.values[self.real_of[value.name]]
 
-    def target(self, node: NodeProto, height: int, width: int, channels: int) -> Target | None:
-        """The QuantizeLinear that ends this node (through Relu or Clip), or None where floats leave it."""
-        name, bounds, absorbed = node.output[0], [-np.inf, np.inf], list[str]()
-        while True:
-            users = self.consumers.get(name, [])
-            if len(users) != 1 or name == self.output_name:
-                return None
-            user = users[0]
-            if user.op_type == "QuantizeLinear":
-                break
-            if user.op_type not in ("Relu", "Clip"):
-                return None
-            low, high = (0.0, np.inf) if user.op_type == "Relu" else clip_bounds(self, user)
-            bounds = [min(max(bounds[0], low), high), max(min(bounds[1], high), low)]
-            absorbed.append(user.output[0])
-            name = user.output[0]
-        scale, zero_point, kind = self.quantisation(user)
-        value = Value(user.output[0], kind, height, width, channels, scale=scale, zero_point=zero_point)
-        least, greatest = activations.integer_range(kind)
-        codes = [
-            int(activations.quantise(np.array([b], np.float32), scale, zero_point, least, greatest)[0])
-            if np.isfinite(b)
-            else edge
-            for b, edge in zip(bounds, (least, greatest), strict=True)
-        ]
-        return Target(value, (*absorbed, user.output[0]), codes[0], codes[1])
 
-    def accept(self, target: Target) -> None:
-        """The nodes up to the QuantizeLinear are part of a step now."""
-        self.absorbed.update(target.absorbed)
-        self.tensors[target.value.name] = Tensor(target.value.name, "integer")
-
-    def emit_quantised(
-        self,
-        kind: str,
-        node: NodeProto,
-        inputs: tuple[str, ...],
-        target: Target,
-        attributes: Mapping[str, object] | None = None,
-        constants: Mapping[str, np.ndarray] | None = None,
-    ) -> None:
-        """Emits the step into the target, with a table after it where a Relu or Clip still bites."""
-        self.accept(target)
-        value = target.value
-        least, greatest = activations.integer_range(value.kind)
-        if (target.low, target.high) == (least, greatest):
-            self.emit(kind, node, inputs, value, attributes, constants)
-            return
-        raw = Value(f"{value.name}:unclipped", value.kind, *value.shape, scale=value.scale, zero_point=value.zero_point)
-        self.emit(kind, node, inputs, raw, attributes, constants)
-        codes = np.arange(256, dtype=np.uint8)
-        signed = codes.view(np.int8).astype(np.int64) if value.kind == "i8" else codes.astype(np.int64)
-        clipped = np.clip(signed, target.low, target.high).astype(np.uint8)
-        self.emit("lut", node, (raw.name,), value, {"function": "clip"}, {"table": clipped})
-
-    def quantisation(self, node: NodeProto) -> tuple[float, int, str]:
-        """(scale, zero point, kind) of a per-tensor QuantizeLinear or DequantizeLinear."""
-        scale = self.constants.get(node.input[1])
-        if scale is None or scale.size != 1:
-            raise refuse(node, "an activation's scale must be one constant", ("one scale a tensor",))
-        zero = self.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros((), np.uint8)
-        if zero is None or zero.dtype not in (np.uint8, np.int8):
-            raise refuse(node, "an activation's zero point must be a constant uint8 or int8", ("uint8",))
-        return float(scale.reshape(())), int(zero.reshape(())), "u8" if zero.dtype == np.uint8 else "i8"
+def shape_of(value: Value, rank: int) -> tuple[int, ...]:
+    """ONNX's shape of a value: [1, C, H, W], or [1, C * H * W]."""
+    if rank == 4:
+        return (1, value.channels, value.height, value.width)
+    return (1, value.pixels * value.channels)
 
 
 def label(node: NodeProto) -> str:
@@ -211,7 +189,8 @@ def label(node: NodeProto) -> str:
 
 def refuse(node: NodeProto, why: str, nearest: tuple[str, ...] = (), hint: str | None = None) -> HwnasError:
     """The error for a node that no kernel covers."""
-    return HwnasError(f"node {label(node)!r} ({node.op_type}): {why}", nearest=nearest, hint=hint)
+    # names of tensors may hold anything, line ends too
+    return HwnasError(f"node {label(node)!r} ({node.op_type}): {' '.join(why.split())}", nearest=nearest, hint=hint)
 
 
 def attribute(node: NodeProto, name: str, default: Any) -> Any:
@@ -227,24 +206,24 @@ def attribute(node: NodeProto, name: str, default: Any) -> Any:
 
 def clip_bounds(reader: Reader, node: NodeProto) -> tuple[float, float]:
     """(low, high) of a Clip node; infinite where absent."""
-    low, high = reader.optional_constant(node, 1), reader.optional_constant(node, 2)
-    return (-np.inf if low is None else float(low), np.inf if high is None else float(high))
+    found = []
+    for index, absent in ((1, -np.inf), (2, np.inf)):
+        bound = reader.optional_constant(node, index)
+        if bound is not None and (bound.size != 1 or np.isnan(bound).any()):
+            raise refuse(node, f"a bound of shape {list(bound.shape)} that is not one number", ("a scalar",))
+        found.append(absent if bound is None else float(bound.reshape(())))
+    return found[0], found[1]
 
 
-def window(node: NodeProto, kernel: tuple[int, int], value: Value) -> tuple[dict[str, object], int, int]:
-    """(a sliding window's attributes with pads as top, left, bottom, right; output height; output width)."""
-    strides = attribute(node, "strides", (1, 1))
-    dilations = attribute(node, "dilations", (1, 1))
-    pads = attribute(node, "pads", (0, 0, 0, 0))
-    if attribute(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise refuse(node, "automatic padding", ("explicit pads",))
-    if attribute(node, "ceil_mode", 0):
-        raise refuse(node, "ceil_mode=1", ("ceil_mode=0",))
-    if len(kernel) != 2 or len(strides) != 2 or len(pads) != 4:
-        raise refuse(node, f"a window of {len(kernel)} dimensions", ("2 dimensions",))
-    height = (value.height + pads[0] + pads[2] - dilations[0] * (kernel[0] - 1) - 1) // strides[0] + 1
-    width = (value.width + pads[1] + pads[3] - dilations[1] * (kernel[1] - 1) - 1) // strides[1] + 1
-    if height < 1 or width < 1:
-        raise refuse(node, f"window {kernel} does not fit in {value.height} x {value.width}")
-    found = {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations}
-    return {key: tuple(int(v) for v in item) for key, item in found.items()}, height, width
+def channel_vector(reader: Reader, node: NodeProto, constant: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """`constant` as one number a channel [C], by numpy's rules for its broadcast to the tensor's shape.
+
+    Refuses one that makes the result larger than the tensor, or that differs between the pixels of a channel.
+    """
+    value, shape = reader.values[tensor.value], tensor.shape
+    aligned = (1,) * (len(shape) - constant.ndim) + constant.shape
+    fits = len(aligned) == len(shape) and all(a in (1, b) for a, b in zip(aligned, shape, strict=True))
+    if not fits or (constant.size > 1 and (constant.size != value.channels or aligned[1] != value.channels)):
+        nearest = ("[1, C]" if len(shape) == 2 else "[1, C, 1, 1]", "a scalar")
+        raise refuse(node, f"a constant of shape {list(constant.shape)} over {list(shape)}", nearest)
+    return np.ascontiguousarray(np.broadcast_to(constant.reshape(-1), (value.channels,)))

@@ -1,13 +1,29 @@
 """The fixed parts of the C that a model becomes. Doubled braces are literal: the texts go through str.format."""
 
+FILL_INPUT = "    for (size_t i = 0; i < sizeof input / sizeof *input; ++i)\n        input[i] = {};"
+#: what example.c and bench.c declare and fill for each input type
+INPUTS = {
+    "float32": {
+        "element": "float",
+        "given": FILL_INPUT.format("(float)(i % 7) / 7.0f"),
+        "drawn": "(float)(state >> 8) / 8388608.0f - 1.0f",
+    },
+    "uint8": {
+        "element": "unsigned char",
+        "given": FILL_INPUT.format("(unsigned char)(i * 37 % 256)"),
+        "drawn": "(unsigned char)(state >> 24)",
+    },
+}
+
 HEADER = """\
 #ifndef {NAME}_H
 #define {NAME}_H
-/* A model as a library: no runtime, no allocation, no threads. float32 in, float32 out, NCHW. */
+/* A model as a library: no runtime, no allocation, no threads. {input_layout}; images out are NCHW.
+   Compiled for {target} */
 #include <stddef.h>
 
-#define {NAME}_INPUT_BYTES {input_bytes}    /* {input_shape} float32 */
-#define {NAME}_OUTPUT_BYTES {output_bytes}    /* {output_shape} float32 */
+#define {NAME}_INPUT_BYTES {input_bytes}    /* {input_shape} {input_type} */
+#define {NAME}_OUTPUT_BYTES {output_bytes}    /* {output_shape} {output_type} */
 #define {NAME}_ARENA_BYTES {arena_bytes}    /* working memory of one run */
 #define {NAME}_ALIGNMENT {alignment}    /* of all three pointers */
 #define {NAME}_STEPS {steps}
@@ -17,10 +33,14 @@ HEADER = """\
 #define {NAME}_MISALIGNED 2
 #define {NAME}_ARENA_TOO_SMALL 3
 #define {NAME}_NO_SUCH_STEP 4
+#define {NAME}_UNSUPPORTED_CPU 5
 
 #ifdef __cplusplus
 extern "C" {{
 #endif
+/* 1 where this CPU has every instruction set that the library uses, else 0: the runs below then return
+   {NAME}_UNSUPPORTED_CPU. */
+int {name}_supported(void);
 /* Runs the model. `arena` holds at least {NAME}_ARENA_BYTES. Returns {NAME}_OK, or an error and writes nothing. */
 int {name}_run(const void *input, void *output, void *arena);
 /* The same, and refuses an arena of fewer bytes than it needs. */
@@ -81,7 +101,9 @@ static int check(const void *input, const void *output, const void *arena)
     size_t bits = (size_t)input | (size_t)output | (size_t)arena;
     if (!input || !output || !arena)
         return {NAME}_NULL_POINTER;
-    return bits % {NAME}_ALIGNMENT ? {NAME}_MISALIGNED : {NAME}_OK;
+    if (bits % {NAME}_ALIGNMENT)
+        return {NAME}_MISALIGNED;
+    return {name}_supported() ? {NAME}_OK : {NAME}_UNSUPPORTED_CPU;
 }}
 
 int {name}_run(const void *input, void *output, void *arena)
@@ -151,17 +173,19 @@ EXAMPLE = """\
 #include <stdio.h>
 #include "{name}.h"
 
-_Alignas({NAME}_ALIGNMENT) static float input[{NAME}_INPUT_BYTES / sizeof(float)];
+_Alignas({NAME}_ALIGNMENT) static {element} input[{NAME}_INPUT_BYTES / sizeof({element})];
 _Alignas({NAME}_ALIGNMENT) static float output[{NAME}_OUTPUT_BYTES / sizeof(float)];
 _Alignas({NAME}_ALIGNMENT) static unsigned char arena[{NAME}_ARENA_BYTES];
-
+{preprocess}
 int main(void)
 {{
-    for (size_t i = 0; i < sizeof input / sizeof *input; ++i)
-        input[i] = (float)(i % 7) / 7.0f;
+{given}
     int error = {name}_run_sized(input, output, arena, sizeof arena);
-    if (error)
+    if (error) {{
+        fprintf(stderr, "{name}_run_sized returned %d%s\\n", error,
+                error == {NAME}_UNSUPPORTED_CPU ? ": this CPU lacks instructions that the library uses" : "");
         return error;
+    }}
     for (size_t i = 0; i < sizeof output / sizeof *output && i < 10; ++i)
         printf("%g\\n", (double)output[i]);
     return 0;
@@ -171,7 +195,7 @@ int main(void)
 BENCH = """\
 /* bench [repeats] [warm-up] [--steps] [--loop K]   times the model and prints JSON (nanoseconds a run; a sample
                                                     is the mean of K runs back to back)
-   bench --run in.bin out.bin                       runs every float32 input of in.bin, writes the outputs */
+   bench --run in.bin out.bin                       runs every {input_type} input of in.bin, writes the outputs */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,14 +270,15 @@ int main(int argc, char **argv)
         return 2;
     }}
     unsigned state = 1;
-    float *x = (float *)input;
-    for (size_t i = 0; i < sizeof input / sizeof(float); ++i) {{
+    {element} *x = ({element} *)input;
+    for (size_t i = 0; i < sizeof input / sizeof *x; ++i) {{
         state = state * 1664525u + 1013904223u;
-        x[i] = (float)(state >> 8) / 8388608.0f - 1.0f;
+        x[i] = {drawn};
     }}
     int error = {name}_run_sized(input, output, arena, sizeof arena);
     if (error) {{
-        fprintf(stderr, "{name}_run returned %d\\n", error);
+        fprintf(stderr, "{name}_run returned %d%s\\n", error,
+                error == {NAME}_UNSUPPORTED_CPU ? ": this CPU lacks instructions that the library uses" : "");
         return 1;
     }}
     printf("{{\\"schema\\": 1, \\"unit\\": \\"ns\\", ");

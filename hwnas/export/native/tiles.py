@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwnas.card import locked
 from hwnas.errors import HwnasError
 from hwnas.export.native import link
 from hwnas.export.native.lower import Candidate
 from hwnas.export.native.memory import aligned
+from hwnas.paths import read_json, write_text
 
 if TYPE_CHECKING:
     from hwnas.kernels.target import Target
@@ -25,19 +27,6 @@ SCHEMA = 1
 #: a sample is at least this long, so that the clock's resolution does not matter
 SAMPLE_SECONDS = 2e-4
 ROUNDS = 7
-
-
-_AGAIN = "move it away: tiles are timed again"
-
-
-def _are_choices(value: object) -> bool:
-    """{target: {kernel: {"tile": its symbol, ...}}}."""
-    if not isinstance(value, dict):
-        return False
-    entries = [entry for known in value.values() if isinstance(known, dict) for entry in known.values()]
-    return all(isinstance(known, dict) for known in value.values()) and all(
-        isinstance(entry, dict) and isinstance(entry.get("tile"), str) for entry in entries
-    )
 
 
 @dataclass
@@ -51,24 +40,14 @@ class TileTable:
     path: Path
     target: str
     time_missing: bool = True
-    clock: Callable[[], AbstractContextManager[None]] = nullcontext
+    #: held while tiles are timed, since what is timed on one device takes turns; by default the lock beside the file
+    clock: Callable[[], AbstractContextManager[None]] | None = None
     choices: dict[str, dict[str, Any]] = field(default_factory=dict)
-    changed: bool = False
+    new: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.path.exists():
-            return
-        try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise HwnasError(
-                f"{self.path} is not a tile table: {' '.join(str(error).split())[:200]}", hint=_AGAIN
-            ) from error
-        if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-            raise HwnasError(f"{self.path} is not a tile table of schema {SCHEMA}", hint=_AGAIN)
-        if not _are_choices(found.get("choices")):
-            raise HwnasError(f"{self.path}: choices must give each kernel of a target its tile", hint=_AGAIN)
-        self.choices = found["choices"]
+        if self.path.exists():
+            self.choices = _read(self.path)
 
     def choose(self, candidate: Candidate) -> int:
         """The index of the tile to use."""
@@ -82,21 +61,32 @@ class TileTable:
         machine = parse_target(self.target)
         if not self.time_missing or not link.runs_here(machine):
             return 0
-        nanoseconds = time_candidates(candidate, machine, self.clock())
+        clock = locked(self.path.with_name("clock")) if self.clock is None else self.clock()
+        nanoseconds = time_candidates(candidate, machine, clock)
         best = int(np.argmin(nanoseconds))
-        self.changed = True
-        known[candidate.key] = {"tile": symbols[best], "ns": [round(n) for n in nanoseconds]}
+        self.new[candidate.key] = known[candidate.key] = {"tile": symbols[best], "ns": [round(n) for n in nanoseconds]}
         return best
 
     def save(self) -> None:
-        """Writes the file whole, where there is something new."""
-        if not self.changed:
+        """Writes what was timed here into the file, whole, beside what other processes put there meanwhile."""
+        if not self.new:
             return
-        self.changed = False
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps({"schema": SCHEMA, "choices": self.choices}, indent=1, sort_keys=True) + "\n")
-        part.replace(self.path)
+        with locked(self.path):
+            kept = _read(self.path) if self.path.exists() else {}
+            kept.setdefault(self.target, {}).update(self.new)
+            write_text(self.path, json.dumps({"schema": SCHEMA, "choices": kept}, indent=1, sort_keys=True) + "\n")
+        self.choices, self.new = kept, {}
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """The choices in a tile table's file: target -> kernel -> {"tile": symbol, "ns": [...]}."""
+    found = read_json(path)
+    choices = found.get("choices") if isinstance(found, dict) and found.get("schema") == SCHEMA else None
+    entries = [*choices.values()] if isinstance(choices, dict) else [None]
+    kernels = [entry for kept in entries for entry in (kept.values() if isinstance(kept, dict) else [None])]
+    if choices is None or not all(isinstance(entry, dict) and isinstance(entry.get("tile"), str) for entry in kernels):
+        raise HwnasError(f"{path} is not a tile table of schema {SCHEMA}", hint="delete it and time again")
+    return dict(choices)
 
 
 def time_candidates(

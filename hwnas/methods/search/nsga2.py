@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.errors import HwnasError
 from hwnas.space import Architecture, SearchSpace
 
 
@@ -24,6 +25,8 @@ class NSGA2:
         from pymoo.operators.repair.rounding import RoundingRepair
         from pymoo.operators.sampling.rnd import IntegerRandomSampling
 
+        if population < 2:
+            raise HwnasError(f"population must be at least 2, got {population}")
         self.space = space
         upper = [len(choice.options) - 1 for choice in space.choices]
         problem = Problem(n_var=len(upper), n_obj=objectives, xl=[0] * len(upper), xu=upper, vtype=int)

@@ -1,0 +1,179 @@
+"""Every artefact runs once before it is put in place: random inputs through it and through ONNX Runtime, compared."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import CheckFailed, HwnasError
+from hwnas.export.native.artifact import NativeArtifact
+from hwnas.export.native.emulate import how_it_runs, run_program, why_not_here
+from hwnas.export.native.link import runs_here
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from hwnas.export.native.program import Program
+    from hwnas.kernels.target import Target
+
+SAMPLES = 16
+#: multiply-accumulates that the samples may cost together, natively and emulated: some seconds of either
+MACS, EMULATED_MACS = 2_000_000_000, 150_000_000
+TIMEOUT_S = 300.0
+
+#: steps whose results are the same bits whoever computes them: integers, signs, and moves of whole values
+EXACT_KINDS = frozenset(
+    (
+        *("quantize", "dequantize", "conv_int", "add_int", "mul_int", "global_average_int", "average_pool_int"),
+        *("max_pool_int", "concat_int", "softmax_int", "lut", "binary_conv", "sign_pack"),
+        *("max_pool_f32", "concat_f32", "to_nhwc", "to_nchw", "add_f32"),
+    )
+)
+#: steps that turn a float's last bit into a whole code or a sign
+STEP_KINDS = frozenset(("quantize", "sign_pack", "binary_conv"))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How equal is equal enough: `share` of the values may differ by more than `grain`, none by more than `largest`,
+    and the root mean square of all differences is at most `noise` of the outputs' own spread. `text` says so."""
+
+    grain: float
+    share: float
+    largest: float
+    noise: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What was compared with what, as the manifest says it; `ran` is False, with the reason, where nothing was."""
+
+    against: str
+    how: str
+    samples: int
+    values: int
+    bound: str
+    largest_difference: float
+    differing: int
+    ran: bool
+    reason: str
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def agree(artifact: NativeArtifact, model: ModelProto, program: Program, machine: Target) -> Agreement:
+    """Runs the artefact and ONNX Runtime on the same inputs. CheckFailed where the outputs differ beyond the bound,
+    or where the artefact's program does not end by itself."""
+    reason = why_not_here(machine)
+    inputs = random_inputs(program, MACS if runs_here(machine) else EMULATED_MACS)
+    try:
+        against, expected = reference(model, inputs)
+    except HwnasError as problem:
+        against, reason, expected = "", str(problem), None
+    if reason is not None or expected is None:
+        return Agreement(against, "", 0, 0, "", 0.0, 0, False, reason or "")
+    how = how_it_runs(machine)
+    try:
+        got = run_program(artifact, machine, inputs, TIMEOUT_S)
+    except HwnasError as problem:
+        raise CheckFailed(
+            f"the compiled model does not run {how}: {problem.message}", hint="nothing was replaced; please report it"
+        ) from None
+    return _compared(got, expected, bound_of(program, expected), against, how)
+
+
+def random_inputs(program: Program, macs: int) -> NDArray[Any]:
+    """[N, *sample]: normal values of three scales, constants, and extremes; as many as `macs` operations allow."""
+    rng = np.random.default_rng(0)
+    shape = program.input_shape[1:]
+    count = int(np.clip(macs // max(1, sum(call.macs for call in program.calls)), 2, SAMPLES))
+    if program.input_type != "float32":
+        limits = np.iinfo(program.input_type)
+        return rng.integers(limits.min, limits.max + 1, (count, *shape)).astype(program.input_type)
+    # where the input is quantised first, any number saturates; in float nets great ones would drown the others
+    readers = [call.kind for call in program.calls if ("input", 0) in call.pointers]
+    great = 1e9 if all(kind == "quantize" for kind in readers) else 16.0
+    listed = [
+        rng.standard_normal(shape),
+        rng.choice([-great, 0.0, great, 1.0], shape),
+        rng.standard_normal(shape) * 0.25,
+        rng.standard_normal(shape) * 4,
+        np.zeros(shape),
+        np.full(shape, great),
+        np.full(shape, -great),
+        *(rng.standard_normal(shape) for _ in range(SAMPLES)),
+    ]
+    return np.stack(listed[:count]).astype(np.float32)
+
+
+def reference(model: ModelProto, inputs: NDArray[Any]) -> tuple[str, NDArray[Any]]:
+    """(what it is, outputs [N, ...]) of ONNX Runtime on one thread, one sample at a time.
+
+    x86 without VNNI adds two products of unsigned and signed bytes in 16 bits, and saturates where weights use all 8
+    bits: there ONNX Runtime is wrong, unless it is told to take the slower exact products, which is done here.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise HwnasError("onnxruntime is not installed") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        results = [np.asarray(session.run(None, {name: sample[None]})[0]) for sample in inputs]
+    except Exception as problem:  # ONNX Runtime raises many kinds for a model that it refuses
+        raise HwnasError(f"ONNX Runtime refuses the model: {' '.join(str(problem).split())[:200]}") from None
+    return f"onnxruntime {onnxruntime.__version__} with session.x64quantprecision=1", np.stack(results)
+
+
+def bound_of(program: Program, expected: NDArray[Any]) -> Bound:
+    """The bound that the model's arithmetic allows."""
+    largest = float(np.abs(expected).max(initial=0.0))
+    inexact = [place for place, call in enumerate(program.calls) if call.kind not in EXACT_KINDS]
+    if not inexact and program.output_step:
+        # Equal bits; but another build of ONNX Runtime may round a single product or table entry the other way, which
+        # moves single values by a code or two. A wrong lane, tap or rounding mode moves more than one in a hundred.
+        step = 2 * program.output_step
+        text = f"equal, but for 1 % of the values by at most {step:.3g}, two codes (all sums are of integers)"
+        return Bound(0.0, 0.01, step * 1.001, np.inf, text)
+    if not inexact:
+        # The same for a stream of floats without sums, where a build may fuse a product with an addition.
+        text = "equal within 1e-6 of the largest output, but for 1 % of the values (no sums of floats)"
+        return Bound(1e-6 * largest, 0.01, np.inf, 0.03, text)
+    if any(call.kind in STEP_KINDS for call in program.calls[inexact[0] :]):
+        # A float sum within its own rounding of a threshold may fall on the other side; that changes a few signs or
+        # codes in 10^5, and each changes the outputs a little. A wrong lane of a layer is noise of 10 % and more.
+        text = "differences of at most 3 % of the outputs' spread, by root mean squares (float sums feed signs, codes)"
+        return Bound(0.0, 1.0, np.inf, 0.03, text)
+    # Two orders of adding n float32 products differ by about sqrt(n) * 2^-24 of them a layer, some 1e-6 to 1e-5 over
+    # tens of layers; the rest is for sums that nearly cancel. What is computed wrongly is off by percents.
+    text = f"differences of at most {1e-3 * largest:.3g}, 0.1 % of the largest output (sums of floats)"
+    return Bound(0.0, 1.0, 1e-3 * largest, np.inf, text)
+
+
+def _compared(got: NDArray[Any], expected: NDArray[Any], bound: Bound, against: str, how: str) -> Agreement:
+    if got.size != expected.size:
+        raise CheckFailed(f"the compiled model gives {got.size} values where {against} gives {expected.size}")
+    count = len(expected)
+    rows, wanted = got.reshape(count, -1).astype(np.float64), expected.reshape(count, -1).astype(np.float64)
+    same = (rows == wanted) | (np.isnan(rows) & np.isnan(wanted))
+    difference = np.where(same, 0.0, np.abs(rows - wanted))
+    difference = np.nan_to_num(difference, nan=np.inf, posinf=np.inf)
+    largest, differing = float(difference.max(initial=0.0)), int((~same).sum())
+    spread = float(np.sqrt(np.mean((wanted - wanted.mean()) ** 2)))
+    noise = float(np.sqrt(np.mean(difference**2)))
+    if (difference > bound.grain).mean() > bound.share or largest > bound.largest or noise > bound.noise * spread:
+        raise CheckFailed(
+            f"the compiled model and {against} disagree: {differing} of {rows.size} values differ, by at most "
+            f"{largest:.4g} (root mean square {noise:.3g}, spread {spread:.3g}); allowed: {bound.text}",
+            hint="nothing was written or replaced; please report the model",
+        )
+    return Agreement(against, how, count, int(rows.size), bound.text, largest, differing, True, "")

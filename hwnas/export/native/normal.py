@@ -1,0 +1,296 @@
+"""Brings an ONNX model into the one form that is read: checked, live nodes only, one opset, every shape inferred.
+
+Checking, conversion and inference run on a skeleton: large constants stand in it as inputs of their shape, each
+hwnas::BinaryConv as a Conv of the same window, whose output has the same shape, and what reads raw pixels as the float
+image that it makes of them. So nothing large is copied, and what a model's own functions hold never reaches ONNX's
+C++ code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwnas.errors import HwnasError
+from hwnas.export.native import read_pixels
+from hwnas.export.native.model_file import MOST_ELEMENTS, array_of
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+
+#: every model is converted to this opset of ONNX; onnx 1.20, the oldest that is allowed, knows it
+OPSET = 25
+#: the oldest opset that is taken: broadcasting was an attribute before it
+OLDEST_OPSET = 7
+#: constants of at most this many elements keep their numbers in the skeleton: shapes, axes and bounds
+SMALL = 64
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class NormalModel:
+    """What is read. `shapes` is what ONNX infers of each tensor: None for a size that it does not know."""
+
+    nodes: tuple[NodeProto, ...]
+    constants: Mapping[str, np.ndarray]
+    input: str
+    input_shape: tuple[int, ...]
+    output: str
+    shapes: Mapping[str, Shape]
+    reads_pixels: bool = False
+
+
+def normal_form(
+    model: ModelProto, operators: Collection[tuple[str, str]], unsupported: Callable[[NodeProto], HwnasError]
+) -> NormalModel:
+    """The model in normal form. `operators` are the (domain, name) pairs that have a reader.
+
+    `unsupported(node)` makes the error for a live node of another operator; HwnasError for everything that is not a
+    valid model with one static input, of floats or of raw pixels, and one output.
+    """
+    from onnx import TensorProto
+
+    graph = model.graph
+    _check_names(graph)
+    version = _opset(model)
+    given, result = _ends(graph)
+    nodes = _live_nodes(graph, result.name)
+    for node in nodes:
+        if (_domain(node), node.op_type) not in operators:
+            raise unsupported(node)
+    shape = input_shape(given)
+    constants = _constants(graph, nodes)
+    pixels = given.type.tensor_type.elem_type == TensorProto.UINT8
+    skeleton, own = _skeleton(graph, nodes, constants, given, result)
+    if pixels and not any(node.op_type in read_pixels.CONSTANTS for node in own.values()):
+        raise read_pixels.unread(given.name)
+    inferred = _converted(skeleton, version)
+    shapes = _shapes(inferred.graph)
+    _check_sizes(shapes)
+    back = tuple(own.get(node.output[0], node) for node in inferred.graph.node)
+    small = {item.name: array_of(item) for item in inferred.graph.initializer}
+    return NormalModel(back, {**small, **constants}, given.name, shape, result.name, shapes, pixels)
+
+
+def _check_names(graph: GraphProto) -> None:
+    """Refuses names that are no text: protobuf gives them as bytes, and ONNX's C++ code takes none."""
+    for node in graph.node:
+        if any(isinstance(text, bytes) for text in (node.op_type, node.domain, node.name, *node.input, *node.output)):
+            raise HwnasError(f"a name in the model is not UTF-8: {node.op_type!r} {node.name!r}")
+    for item in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        if isinstance(item.name, bytes):
+            raise HwnasError(f"a name in the model is not UTF-8: {item.name!r}")
+
+
+def _domain(node: NodeProto) -> str:
+    return "" if node.domain == "ai.onnx" else node.domain
+
+
+def _opset(model: ModelProto) -> int:
+    """The version of ONNX's operators that the model imports."""
+    from onnx import defs
+
+    imports = [item for item in model.opset_import if item.domain in ("", "ai.onnx")]
+    own = [item.version for item in model.opset_import if item.domain == "hwnas"]
+    if len(imports) != 1 or any(version != 1 for version in own):
+        found = [(item.domain or "ai.onnx", item.version) for item in model.opset_import]
+        raise HwnasError(f"the model imports operator sets {found}", nearest=(f"ai.onnx {OPSET}, hwnas 1",))
+    version, newest = imports[0].version, defs.onnx_opset_version()
+    if not OLDEST_OPSET <= version <= newest:
+        raise HwnasError(
+            f"the model uses opset {version}, opsets {OLDEST_OPSET} to {newest} are read",
+            hint="convert it with onnx.version_converter" if version < OLDEST_OPSET else "install a newer onnx",
+        )
+    return version
+
+
+def _ends(graph: GraphProto) -> tuple[ValueInfoProto, ValueInfoProto]:
+    """The one input that is not a constant, and the one output."""
+    stored = {item.name for item in graph.initializer} | {item.values.name for item in graph.sparse_initializer}
+    inputs = [item for item in graph.input if item.name not in stored]
+    if len(inputs) != 1 or len(graph.output) != 1:
+        raise HwnasError(f"the model has {len(inputs)} inputs and {len(graph.output)} outputs", hint="one of each")
+    if graph.output[0].name == inputs[0].name:
+        raise HwnasError("the model computes nothing", hint="its output is its input")
+    return inputs[0], graph.output[0]
+
+
+def input_shape(item: ValueInfoProto) -> tuple[int, ...]:
+    """The sizes of the model's input, which must be float32 or an image of uint8 pixels, of batch 1."""
+    from onnx import TensorProto
+
+    tensor = item.type.tensor_type
+    shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
+    ranks = {TensorProto.FLOAT: (2, 4), TensorProto.UINT8: (4,)}
+    good = len(shape) in ranks.get(tensor.elem_type, ())
+    if not good or min(shape) < 1 or shape[0] != 1:
+        kind = "" if tensor.elem_type == TensorProto.FLOAT else f" and element type {tensor.elem_type}"
+        raise HwnasError(
+            f"input {item.name!r} has shape {list(shape)}{kind}",
+            nearest=("float32 [1, C, H, W]", "uint8 [1, H, W, C]"),
+            hint="fix the batch to 1 and all sizes to numbers",
+        )
+    _check_sizes({item.name: shape})
+    return shape
+
+
+def _check_sizes(shapes: Mapping[str, Shape]) -> None:
+    """Refuses empty tensors, and ones too large to hold, before anything of their size is allocated."""
+    for name, shape in shapes.items():
+        count = 1
+        for size in shape:
+            count *= 1 if size is None else size
+            if count < 1 or count > MOST_ELEMENTS:
+                raise HwnasError(f"tensor {name!r} has shape {list(shape)}", hint=f"1 to {MOST_ELEMENTS} elements")
+
+
+def _live_nodes(graph: GraphProto, output: str) -> tuple[NodeProto, ...]:
+    """The nodes that the output depends on, in the model's order."""
+    makers: dict[str, int] = {}
+    for index, node in enumerate(graph.node):
+        if not any(node.output):
+            raise HwnasError(f"node {node.name!r} ({node.op_type}) has no output")
+        for name in filter(None, node.output):
+            if name in makers:
+                raise HwnasError(f"two nodes make the tensor {name!r}")
+            makers[name] = index
+    if output not in makers:
+        raise HwnasError(f"output {output!r} is made by no node")
+    waiting, live = [output], set[int]()
+    while waiting:
+        index = makers.get(waiting.pop(), -1)
+        if index >= 0 and index not in live:
+            live.add(index)
+            waiting.extend(filter(None, graph.node[index].input))
+    return tuple(graph.node[index] for index in sorted(live))
+
+
+def _constants(graph: GraphProto, nodes: tuple[NodeProto, ...]) -> dict[str, np.ndarray]:
+    """The initializers that live nodes read."""
+    used = {name for node in nodes for name in node.input if name}
+    made = {name for node in nodes for name in node.output if name}
+    found: dict[str, np.ndarray] = {}
+    for item in graph.initializer:
+        if item.name not in used:
+            continue
+        if item.name in found or item.name in made:
+            raise HwnasError(f"the tensor {item.name!r} is given twice")
+        found[item.name] = array_of(item)
+        if not found[item.name].size:
+            raise HwnasError(f"tensor {item.name!r} has shape {list(item.dims)}", hint="at least 1 element")
+    return found
+
+
+def _skeleton(
+    graph: GraphProto,
+    nodes: tuple[NodeProto, ...],
+    constants: Mapping[str, np.ndarray],
+    given: ValueInfoProto,
+    result: ValueInfoProto,
+) -> tuple[GraphProto, dict[str, NodeProto]]:
+    """(the graph with stand-ins, the nodes that they stand for by their output)."""
+    from onnx import GraphProto, helper, numpy_helper
+
+    skeleton = GraphProto(name=graph.name or "graph")
+    own: dict[str, NodeProto] = {}
+    inputs, used = {given.name: given}, set[str]()
+    for node in nodes:
+        if node.op_type == "BinaryConv":
+            own[node.output[0]] = node
+            node, weight = _as_conv(node, constants, len(own))
+            inputs[weight.name] = weight
+        elif node.op_type in read_pixels.CONSTANTS:
+            own[node.output[0]] = node
+            node, image = _as_image(node, given, nodes, constants)
+            inputs.pop(given.name, None)
+            inputs[image.name] = image
+        used.update(node.input)
+        skeleton.node.append(node)
+    for name in used & constants.keys():
+        array = constants[name]
+        if array.size <= SMALL:
+            skeleton.initializer.append(numpy_helper.from_array(array, name))
+        else:
+            inputs[name] = helper.make_tensor_value_info(name, _element_type(array), array.shape)
+    skeleton.input.extend(inputs.values())
+    skeleton.output.append(result)
+    made = {name for node in nodes for name in node.output}
+    skeleton.value_info.extend(item for item in graph.value_info if item.name in made and item.name != result.name)
+    return skeleton, own
+
+
+def _element_type(array: np.ndarray) -> int:
+    from onnx import helper
+
+    return int(helper.np_dtype_to_tensor_dtype(array.dtype))
+
+
+def _as_conv(node: NodeProto, constants: Mapping[str, np.ndarray], index: int) -> tuple[NodeProto, ValueInfoProto]:
+    """A Conv of the same window, and its weight as an input."""
+    from onnx import NodeProto, TensorProto, helper
+
+    packed = constants.get(node.input[2]) if len(node.input) == 5 else None
+    if packed is None or packed.ndim != 4:
+        raise HwnasError(
+            f"node {node.name or node.output[0]!r} (BinaryConv): its weight must be a constant of 4 dimensions",
+            nearest=("uint8 [O, KH, KW, ceil(C / groups / 8)]",),
+        )
+    channels = next((int(item.i) for item in node.attribute if item.name == "in_channels"), 0)
+    out, height, width, _ = packed.shape
+    weight = f"hwnas:weight{index}"
+    stand_in = NodeProto(op_type="Conv", name=node.name, input=[node.input[0], weight], output=node.output)
+    stand_in.attribute.extend(item for item in node.attribute if item.name != "in_channels")
+    return stand_in, helper.make_tensor_value_info(weight, TensorProto.FLOAT, (out, channels, height, width))
+
+
+def _as_image(
+    node: NodeProto, given: ValueInfoProto, nodes: tuple[NodeProto, ...], constants: Mapping[str, np.ndarray]
+) -> tuple[NodeProto, ValueInfoProto]:
+    """An Identity of the image that the node makes of the pixels, and that image as the input."""
+    from onnx import NodeProto, TensorProto, helper
+
+    if given.type.tensor_type.elem_type != TensorProto.UINT8:
+        raise HwnasError(f"input {given.name!r} must be uint8 pixels [1, H, W, C]: {node.op_type} reads it")
+    shape = read_pixels.result_shape(node, given.name, input_shape(given), nodes, constants)
+    image = f"hwnas:{given.name}"
+    stand_in = NodeProto(op_type="Identity", name=node.name, input=[image], output=node.output)
+    return stand_in, helper.make_tensor_value_info(image, TensorProto.FLOAT, shape)
+
+
+def _converted(graph: GraphProto, version: int) -> ModelProto:
+    """The skeleton as a valid model of OPSET with its shapes inferred."""
+    from onnx import IR_VERSION, checker, helper, shape_inference, version_converter
+
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=IR_VERSION)
+    work, shapeless = "check", not graph.output[0].type.tensor_type.HasField("shape")
+    output = model.graph.output[0].type.tensor_type
+    try:
+        if shapeless:  # the checker wants a shape, of any rank; inference then finds the true one
+            output.shape.SetInParent()
+        checker.check_model(model)
+        if shapeless:
+            output.ClearField("shape")
+        work = "infer the shapes of"
+        model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+        if version != OPSET:
+            work = f"convert to opset {OPSET}"
+            model = version_converter.convert_version(model, OPSET)
+            model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    # ONNX's C++ code raises a dozen classes of its own, RuntimeError among them: all say that the model is not valid
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise HwnasError(f"onnx cannot {work} the model: {reason}", hint="check it with onnx.checker") from error
+    return model
+
+
+def _shapes(graph: GraphProto) -> dict[str, Shape]:
+    found = {}
+    for item in (*graph.value_info, *graph.output):
+        tensor = item.type.tensor_type
+        if tensor.HasField("shape"):
+            found[item.name] = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+    return found

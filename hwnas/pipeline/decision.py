@@ -1,0 +1,107 @@
+"""Which file to ship: among those that verified and keep every limit, the most accurate on validation images.
+
+Test images take no part in it, so the test accuracy of what is shipped stays an honest figure. A difference within one
+standard error is none: of such files the fastest is shipped, and of equally fast ones the smallest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwnas.confidence import told_apart
+from hwnas.pipeline.validating import Answers
+from hwnas.report.findings import kept, latency_of, limit_verdict, shipped_bytes
+from hwnas.report.results import Results, Row, Ship
+from hwnas.units import readable_bytes, readable_us
+
+SAME_SPEED = 0.03  # two loads of one file agree to this share (docs/measurement.md); a smaller gain in speed is noise
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An exported file. `correct` bool (n,): the validation images it classifies right; `loss` the mean cross entropy;
+    `latency_us` the limited statistic; `over` names the limits it exceeds."""
+
+    file: str
+    precision: str
+    engine: str
+    correct: np.ndarray
+    loss: float
+    latency_us: float
+    file_bytes: int
+    verified: bool = True
+    over: tuple[str, ...] = ()
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.correct.mean())
+
+    @property
+    def fits(self) -> bool:
+        return self.verified and not self.over
+
+
+def candidate(results: Results, row: Row, answers: Answers) -> Candidate:
+    """A row of the results as a candidate; a file that was not timed is not one that keeps a limit."""
+    over = [] if kept(row) is not False else [limit_verdict(row, results.limits, results.statistic)]
+    latency_us = latency_of(row, results.statistic)
+    if latency_us is None:
+        over.append("it was not timed")
+    return Candidate(
+        row.file, row.precision, row.engine, answers.correct, answers.loss,
+        math.inf if latency_us is None else latency_us, shipped_bytes(row), row.verified.startswith("ok"), tuple(over),
+    )  # fmt: skip
+
+
+def decide(candidates: Sequence[Candidate], limits: str) -> Ship:
+    """The file to ship and the reason; no file where none fits. `limits` is the limits in words."""
+    fitting = [candidate for candidate in candidates if candidate.fits]
+    if not fitting:
+        return _nothing(candidates, limits)
+    best = max(fitting, key=lambda c: (c.accuracy, -c.loss))
+    near = [c for c in fitting if not told_apart(best.correct, c.correct)]
+    fastest = min(c.latency_us for c in near)
+    as_fast = [c for c in near if c.latency_us <= fastest * (1 + SAME_SPEED)]
+    chosen = min(as_fast, key=lambda c: (c.file_bytes, c.loss, c.file))
+    return Ship(chosen.file, chosen.precision, chosen.engine, _reason(chosen, best, near, fitting, limits))
+
+
+def _reason(
+    chosen: Candidate, best: Candidate, near: Sequence[Candidate], fitting: Sequence[Candidate], limits: str
+) -> str:
+    shown = f"{chosen.accuracy:.2%} of {len(chosen.correct)} validation images, {readable_us(chosen.latency_us)}"
+    within = f"within {limits}" if limits else "that verified"
+    if len(fitting) == 1:
+        return f"it is the only file {within} ({shown})"
+    if len(near) == 1:
+        return f"it is the most accurate of {len(fitting)} files {within} ({shown})"
+    fastest = min(c.latency_us for c in near)
+    which = (
+        "fastest" if chosen.latency_us == fastest else f"smallest of the fastest, {readable_bytes(chosen.file_bytes)}"
+    )
+    better = (
+        ""
+        if chosen is best
+        else f"; the most accurate has {best.accuracy:.2%} and takes {readable_us(best.latency_us)}"
+    )
+    return (
+        f"of the {len(near)} files {within} that validation accuracy does not tell apart (one standard error), "
+        f"it is the {which} ({shown}{better})"
+    )
+
+
+def _nothing(candidates: Sequence[Candidate], limits: str) -> Ship:
+    if not candidates:
+        return Ship(None, None, None, "nothing was exported")
+    broken = [c.file for c in candidates if not c.verified]
+    nearest = min((c for c in candidates if c.verified), key=lambda c: (len(c.over), c.latency_us), default=None)
+    said = f"none of {len(candidates)} files is within {limits}" if limits else "no file verified"
+    if nearest is not None:
+        said += f"; the nearest is {nearest.file}: {'; '.join(nearest.over)}"
+    if broken:
+        said += f"; not verified: {', '.join(broken)}"
+    return Ship(None, None, None, said)

@@ -1,0 +1,33 @@
+"""Scores of architectures as the search asks for them: the supernet's slices on validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hwnas.paths import digest
+from hwnas.pipeline.job import Job
+from hwnas.protocols import Scorer
+from hwnas.space import Architecture
+
+
+def scorer(job: Job, net: Any) -> Scorer:
+    """Accuracy and mean cross entropy float64 (n, 2); every score outlives a killed search, by the network's digest."""
+    from hwnas.pipeline import learning
+    from hwnas.train import evaluate
+
+    mark = [learning.identity(job), job.config.search.recalibration_images, "accuracy and loss"]
+    known: dict[str, tuple[float, float]] = job.kept("scores", mark) or {}
+
+    def score(architectures: Sequence[Architecture], /) -> np.ndarray:
+        names = [digest([str(o) for o in job.space.lower(a).operators]) for a in architectures]
+        for name, architecture in zip(names, architectures, strict=True):
+            if name not in known:
+                found = evaluate(learning.alone(job, net, architecture), job.data, "validation")
+                known[name] = (found.accuracy, found.loss)
+        job.keep("scores", mark, known)
+        return np.asarray([known[name] for name in names], dtype=np.float64)
+
+    return score

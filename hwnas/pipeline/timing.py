@@ -1,0 +1,183 @@
+"""Stage: every exported file timed on the device, what it holds read from it, and some table rows timed again."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hwnas.card import device_clock
+from hwnas.errors import HwnasError
+from hwnas.measure.harness import Timing, measure_together
+from hwnas.measure.statistics import STATISTICS, of_loads
+from hwnas.network import Operator
+from hwnas.pipeline import tables
+from hwnas.pipeline.job import Job
+from hwnas.pipeline.shipping import Shipped
+
+LOADS = 3  # where an engine's memory happens to lie can slow a file for as long as it stays loaded
+# The rows timed again: the dearest blocks of the winners, where a drift matters most, and enough for a median.
+DRIFT_ROWS = 4
+DRIFT_LOADS = 2  # as many as a row has at least (hwnas.measure.fill)
+DRIFT_LIMIT = 0.10  # the error that predictions are graded on
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An exported file as measured: microseconds, bytes, microjoules.
+
+    `latencies_us` has all four statistics, each the median over the loads. `weight_bytes` are the constants in the file
+    or library, `file_bytes` what is copied to the device. `memory_bytes` is the arena a library asks for; of a file for
+    an engine that places its tensors itself it is an estimate from shapes, and `arena_bytes` is None.
+    """
+
+    loads: tuple[Timing, ...]
+    latencies_us: dict[str, float]
+    weight_bytes: int
+    file_bytes: int
+    arena_bytes: int | None
+    memory_bytes: int
+    energy_uj: float | None
+    energy_source: str
+
+    def of(self, quantity: str, statistic: str) -> float | None:
+        """What a limit on this quantity bounds."""
+        values: Mapping[str, float | None] = {
+            "latency": self.latencies_us[statistic],
+            "energy": self.energy_uj,
+            "size": self.weight_bytes,
+            "peak_memory": self.memory_bytes,
+        }
+        return values[quantity]
+
+    @property
+    def samples(self) -> int:
+        return sum(len(load.samples_us) for load in self.loads)
+
+    def record(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            **{("measured_us" if name == "min" else f"{name}_us"): value for name, value in self.latencies_us.items()},
+            "timed_samples": self.samples,
+            "runs": sum(load.runs for load in self.loads),
+            "weight_bytes": self.weight_bytes,
+            "file_bytes": self.file_bytes,
+            "arena_bytes": self.arena_bytes,
+            "memory_bytes": self.memory_bytes,
+            "energy_uj": self.energy_uj,
+            "energy_source": self.energy_source,
+        }
+
+
+def time_again(job: Job, shipped: Sequence[Shipped], manifests: Sequence[Mapping[str, Any]]) -> list[Measured]:
+    """The exported files on the device, interleaved, each loaded afresh `LOADS` times (see docs/measurement.md)."""
+    from hwnas.measure.deployed import deployed_energy, deployed_runner
+
+    taken: list[list[Timing]] = [[] for _ in shipped]
+    energies: list[tuple[float, str] | None] = []
+    with job.stage("time"):
+        for number in range(LOADS):
+            loaded = [deployed_runner(s.engine, s.artefact, s.network, job.device, job.config.threads) for s in shipped]
+            # Processes that measure on one device take turns: side by side they would time each other.
+            with device_clock(job.config.tables, job.device):
+                for one, timings, outcome in zip(shipped, taken, measure_together(loaded), strict=True):
+                    if isinstance(outcome, Exception):
+                        raise HwnasError(f"{one.artefact} could not be timed: {outcome}")
+                    timings.append(outcome)
+                if number == LOADS - 1:
+                    energies = [
+                        deployed_energy(s.engine, runner, of_loads(timings, "min"), job.device)
+                        for s, runner, timings in zip(shipped, loaded, taken, strict=True)
+                    ]
+    return [
+        _measured(one, manifest, tuple(timings), energy)
+        for one, manifest, timings, energy in zip(shipped, manifests, taken, energies, strict=True)
+    ]
+
+
+def _measured(
+    shipped: Shipped, manifest: Mapping[str, Any], loads: tuple[Timing, ...], energy: tuple[float, str] | None
+) -> Measured:
+    held = contents(shipped)
+    return Measured(
+        loads,
+        {name: of_loads(loads, name) for name in STATISTICS},
+        held["weight_bytes"],
+        held["file_bytes"],
+        held.get("arena_bytes"),
+        held.get("arena_bytes", manifest["peak_bytes"]),
+        *(energy or (None, "")),
+    )
+
+
+def contents(shipped: Shipped) -> dict[str, int]:
+    """What the artefact itself holds: bytes of constants, of what is copied, and a library's arena."""
+    if shipped.artefact.is_dir():
+        from hwnas.export.native import open_artifact
+
+        artefact = open_artifact(shipped.artefact)
+        ends = (".so", ".wasm", ".a")  # what runs comes before what is linked into something else
+        library = next((name for end in ends for name in artefact.files if name.endswith(end)), None)
+        size = 0 if library is None else (shipped.artefact / library).stat().st_size
+        return {
+            "weight_bytes": artefact.constant_bytes, "file_bytes": size, "arena_bytes": artefact.arena_bytes
+        }  # fmt: skip
+    return {"weight_bytes": constant_bytes(shipped.model.read_bytes()), "file_bytes": shipped.model.stat().st_size}
+
+
+def constant_bytes(model: bytes) -> int:
+    """Bytes of the tensors that an ONNX model holds: initializers, and constants of its graph and its functions."""
+    import onnx
+    from onnx import numpy_helper
+
+    parsed = onnx.ModelProto.FromString(model)
+    nodes = [*parsed.graph.node, *(node for function in parsed.functions for node in function.node)]
+    constants = [a.t for node in nodes if node.op_type == "Constant" for a in node.attribute if a.HasField("t")]
+    return sum(numpy_helper.to_array(tensor).nbytes for tensor in (*parsed.graph.initializer, *constants))
+
+
+# -- drift -----------------------------------------------------------------------------------------------------
+
+
+def drift(job: Job, shipped: Sequence[Shipped]) -> dict[str, float]:
+    """By table, how far rows timed now are from those the search read: the median of new / old - 1 over some rows."""
+    found: dict[str, float] = {}
+    with job.stage("time"):
+        for engine in dict.fromkeys(one.engine for one in shipped if one.role == "winner"):
+            winners = [one for one in shipped if one.role == "winner" and one.engine == engine]
+            for table in {
+                t.path: t for one in winners for t in tables.open_tables(job, one.precision, engine)
+            }.values():
+                used = {o for one in winners for o in one.network.operators if o in table and table.rows[o].ok}
+                dearest = sorted(used, key=lambda o: (-table.latency_us(o), str(o)))[:DRIFT_ROWS]
+                shares = [now / table.latency_us(o) - 1.0 for o, now in _timed_now(job, engine, dearest).items()]
+                if shares:
+                    found[table.path.stem] = statistics.median(shares)
+    for name, share in found.items():
+        if abs(share) > DRIFT_LIMIT:
+            job.note(
+                f"table {name}: {DRIFT_ROWS} rows timed again are {share:+.1%} off what the search read: the machine "
+                "has drifted since; hwnas measure --refresh times them anew"
+            )
+    return found
+
+
+def _timed_now(job: Job, engine: str, operators: Sequence[Operator]) -> dict[Operator, float]:
+    """The latencies of blocks as rows are timed, microseconds; those that fail now are left out."""
+    from hwnas.measure.backend import backend_for
+    from hwnas.measure.rows import Load, row_of, timed_group
+
+    if not operators:
+        return {}
+    backend = backend_for(engine, job.device, job.config.threads, job.config.tables)
+    loads: dict[Operator, list[Load]] = {}
+    for _ in range(DRIFT_LOADS):
+        left = list(operators)
+        while left:
+            group = timed_group(left, backend, None, device_clock(job.config.tables, job.device))
+            for operator, outcome in group.items():
+                if isinstance(outcome, Load):
+                    loads.setdefault(operator, []).append(outcome)
+    rows = (row_of(operator, of, backend.version, "") for operator, of in loads.items())
+    return {row.operator: row.latency_us for row in rows if row.latency_us is not None}

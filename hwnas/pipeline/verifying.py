@@ -1,0 +1,105 @@
+"""Stage: every exported file is run in a fresh process and compared with the quantised module's outputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas.errors import CheckFailed, HwnasError
+from hwnas.export.verify import Tolerance
+from hwnas.export.verify import verify as verify_file
+from hwnas.paths import digest_file, read_json
+from hwnas.pipeline.identity import VERIFYING, code_of
+from hwnas.pipeline.job import Job
+from hwnas.pipeline.shipping import MANIFEST, Shipped, files_of
+
+
+def verify(job: Job, shipped: Shipped, manifest: dict[str, Any], fresh: bool = False) -> dict[str, Any]:
+    """Runs the exported file on the test images in a fresh process without hwnas; CheckFailed when outputs differ.
+
+    A verdict is kept for the very bytes it speaks of, the samples and the runtime included; `fresh` runs regardless.
+    """
+    import onnxruntime
+
+    # What runs on the device comes first; the ONNX file that it was compiled from must hold as well.
+    artefacts = tuple(dict.fromkeys((shipped.artefact, shipped.model)))
+    bounds = manifest["tolerance"]
+    spoken_of = {name: digest_file(shipped.folder / name) for name in files_of(shipped)}
+    identity = [spoken_of, digest_file(shipped.samples), bounds, onnxruntime.__version__]
+    name, code = f"export/{shipped.target.name}/verified-{shipped.artefact.name}", code_of(VERIFYING)
+    kept = None if fresh else job.kept(name, identity, code)
+    if kept is not None:
+        return dict(kept)
+    with job.stage("verify"):
+        images, labels, expected, _ = read_samples(shipped.samples)
+        checked = [verify_file(one, images, labels, expected, bound_of(one, bounds)) for one in artefacts]
+    for one, result in zip(artefacts, checked, strict=True):
+        if not result.ok:
+            raise CheckFailed(f"{one} does not give the quantised module's outputs: {result}")
+    record = checked[0].record() | {"summary": "; ".join(map(str, checked))}
+    job.keep(name, identity, record, code, replace=True)
+    return record
+
+
+def bound_of(artefact: Path, bounds: Any) -> Tolerance:
+    """The tolerance of a file, or of a native library's folder, out of `{"onnx": ..., "native": ...}`."""
+    try:
+        return Tolerance(**bounds["native" if artefact.is_dir() else "onnx"])
+    except (KeyError, TypeError):
+        raise HwnasError(
+            f"what is known of {artefact} gives no tolerance that this version reads", hint="export it again"
+        ) from None
+
+
+def read_samples(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any | None]:
+    """Images, labels and expected outputs of an .npz, and the tolerances the export put there (None in other files)."""
+    try:
+        with np.load(path) as held:
+            bounds = json.loads(str(held["tolerance"])) if "tolerance" in held.files else None
+            return held["images"], held["labels"], held["expected"], bounds
+    except (OSError, ValueError, KeyError, EOFError) as problem:
+        raise HwnasError(
+            f"{path} does not hold images, labels and expected: {problem}", hint="--samples FILE.npz"
+        ) from None
+
+
+def verify_alone(artefact: Path, samples: Path | None) -> Any:
+    """One exported file or library folder against expected outputs: those its manifest names, or `samples`.
+
+    What is equal enough comes from the samples, which the export wrote for one network, or from the manifest.
+    HwnasError where neither says, since a guess could pass a wrong file.
+    """
+    entry = entry_of(artefact)
+    if samples is None and "samples" not in entry:
+        raise HwnasError(
+            f"no {MANIFEST} beside or in {artefact} says which samples it must answer",
+            hint="give --samples FILE.npz; `hwnas export` leaves expected.*.npz beside its files",
+        )
+    chosen = samples if samples is not None else Path(entry["folder"]) / entry["samples"]
+    images, labels, expected, bounds = read_samples(chosen)
+    bounds = bounds if bounds is not None else entry.get("tolerance")
+    if bounds is None:
+        raise HwnasError(
+            f"neither {chosen} nor a {MANIFEST} says how equal {artefact} must be",
+            hint="samples that `hwnas export` wrote hold a tolerance; add `tolerance` to yours: "
+            '\'{"onnx": {"rounding": 2e-4, "steps": 0}, "native": {"rounding": 0, "steps": 0}}\'',
+        )
+    return verify_file(artefact, images, labels, expected, bound_of(artefact, bounds))
+
+
+def entry_of(artefact: Path) -> dict[str, Any]:
+    """What a run's manifest says of a file or folder, found by name or by digest, beside it or inside it; or {}."""
+    for folder in (artefact.resolve().parent, artefact.resolve()):
+        path = folder / MANIFEST
+        entries = read_json(path) if path.is_file() else {}
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            if not isinstance(entry, dict) or not isinstance(entry.get("files"), dict):
+                continue
+            known = entry["files"]
+            copied = artefact.is_file() and digest_file(artefact) in known.values()
+            if name == artefact.name or artefact.name in known or copied:
+                return {**entry, "folder": str(folder)}
+    return {}

@@ -1,0 +1,50 @@
+"""Size and arena: what the search priced is what is measured on the file that it leads to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hwnas.cli.main import main
+from hwnas.export.native.arena import planned
+from hwnas.pipeline.config import read_run_file
+from hwnas.pipeline.exact import exact_costs
+from hwnas.pipeline.job import Job
+
+from .runs import run_file
+
+TARGETS = [{"precision": "int8", "engine": "tvm"}]
+
+
+def test_only_what_is_limited_and_the_engine_decides_is_priced_exactly(tmp_path: Path) -> None:
+    targets = [*TARGETS, {"precision": "int8", "engine": "onnxruntime"}]
+    limits = {"latency_us": 1000.0, "size_kb": 100.0, "peak_memory_kb": 100.0}
+    job = Job(read_run_file(run_file(tmp_path, limits=limits, targets=targets)), progress=False)
+    library, model = job.config.targets
+    assert set(exact_costs(job, library)) == {"size", "peak_memory"}
+    assert set(exact_costs(job, model)) == {"size"}, "ONNX Runtime places its tensors itself"
+    network = job.space.lower(job.space_of("int8").smallest())
+    price = exact_costs(job, library)["peak_memory"]
+    assert price(network) == price(network) == planned(network, job.device.target).arena_bytes
+    assert job.path("exact-tvm.json").exists(), "kept for the next run"
+
+
+@pytest.mark.slow
+def test_limits_on_size_and_arena_hold_as_measured_on_the_library(tmp_path: Path) -> None:
+    job = Job(read_run_file(run_file(tmp_path, targets=TARGETS)), progress=False)
+    program = planned(job.space.lower(job.space_of("int8").smallest()), job.device.target)
+    limits = {
+        "latency_us": 1000.0,
+        "peak_memory_bytes": float(program.arena_bytes),
+        "size_bytes": 1.2 * len(program.constants),
+    }
+    assert main(["run", str(run_file(tmp_path, limits=limits, targets=TARGETS))]) == 0
+    results = json.loads((tmp_path / "runs" / "tiny" / "results.json").read_text())
+    (target,) = results["targets"]
+    winner = next(row for row in target["rows"] if row["role"] == "winner")
+    pick = json.loads((tmp_path / "runs" / "tiny" / "pick-int8-tvm.json").read_text())
+    assert winner["arena_bytes"] == pick["costs"]["peak_memory"] <= limits["peak_memory_bytes"]
+    assert winner["weight_bytes"] == pick["costs"]["size"] <= limits["size_bytes"]
+    assert all(winner["verdicts"].values()) and set(winner["verdicts"]) == {"latency", "peak_memory", "size"}
