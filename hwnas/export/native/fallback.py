@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwnas.errors import HwnasError
 from hwnas.export.native.artifact import read_manifest
+from hwnas.export.native.model_file import load_model
 from hwnas.export.native.replacement import MANIFEST, SCHEMA, new_folder, sealed
 
 FILE = "model.onnx"
@@ -23,7 +24,8 @@ FILE = "model.onnx"
 
 def keep_for_onnxruntime(model: str | Path, folder: str | Path, refusal: HwnasError) -> dict[str, Any]:
     """Writes the folder and returns its manifest. HwnasError where ONNX Runtime does not run the model either."""
-    data, folder = Path(model).read_bytes(), Path(folder)
+    # read as the compiler reads it: external data comes from the model's folder or not at all, and goes into the file
+    data, folder = load_model(model).SerializeToString(), Path(folder)
     _session(data, str(model))
     manifest = sealed(
         {

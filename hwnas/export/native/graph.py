@@ -53,16 +53,27 @@ def read_graph(model: ModelProto) -> Graph:
     HwnasError for everything that is not a valid model of supported operators; it names the node.
     """
     known = {*((_domain(name), name) for name in READERS), ("", "Constant")}
-    normal = normal_form(model, known, _unsupported)
+    try:
+        normal = normal_form(model, known, _unsupported)
+    except UNFORESEEN as error:  # names that are no text, for one
+        raise HwnasError(f"the model cannot be read: {_line(error)}", hint="check it with onnx.checker") from error
     reader = _start(normal)
     for node in normal.nodes:
         if node.output[0] not in reader.absorbed:
             try:
                 _read_node(reader, node)
-            except (ValueError, TypeError, KeyError, IndexError, OverflowError, ArithmeticError) as error:
-                # what no check foresaw still is one line that names the node; a wrong result never comes of it
-                raise refuse(node, f"it cannot be read: {type(error).__name__} {error}") from error
+            except UNFORESEEN as error:
+                raise refuse(node, f"it cannot be read: {_line(error)}") from error
     return _finish(reader, normal)
+
+
+#: What no check foresaw still is one line, where possible with the node's name: it ends the reading, so that no wrong
+#: result comes of it. Checks come first; these are what Python, numpy and protobuf raise for data they cannot take.
+UNFORESEEN = (ValueError, TypeError, KeyError, IndexError, OverflowError, ArithmeticError, AssertionError)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__} {' '.join(str(error).split())[:200]}"
 
 
 def _domain(operator: str) -> str:

@@ -69,10 +69,11 @@ def binary(lowering: Lowering, step: Step) -> KernelCall:
 def average_pool(lowering: Lowering, step: Step) -> KernelCall:
     """AveragePool and GlobalAveragePool."""
     from hwnas.kernels import fp32_pool
+    from hwnas.kernels.image import Window
 
     x, y = lowering.image(step.inputs[0]), lowering.image(step.outputs[0])
     if step.kind == "global_average_f32":
-        spec = fp32_pool.global_pool(x)
+        spec = fp32_pool.Fp32AveragePool(x, y, Window((x.height, x.width)))
     else:
         spec = fp32_pool.Fp32AveragePool(x, y, window_of(step), bool(step.integer("count_include_pad")))
     return lowering.call(step, fp32_pool, spec, ())

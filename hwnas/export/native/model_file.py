@@ -36,9 +36,12 @@ def load_model(model: ModelProto | str | Path) -> ModelProto:
         raise HwnasError(f"{path} is not an ONNX model: {error}", hint="write it with onnx.save") from error
     if not found.HasField("graph"):
         raise HwnasError(f"{path} is not an ONNX model: it holds no graph", hint="write it with onnx.save")
-    for tensor in _tensors(found):
-        if tensor.data_location == tensor.EXTERNAL:
-            _read_external(tensor, path.parent)
+    try:
+        for tensor in _tensors(found):
+            if tensor.data_location == tensor.EXTERNAL:
+                _read_external(tensor, path.parent)
+    except UnicodeDecodeError as error:
+        raise HwnasError(f"{path} is not an ONNX model: a name in it is not UTF-8", hint="export it again") from error
     return found
 
 

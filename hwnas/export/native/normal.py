@@ -50,6 +50,7 @@ def normal_form(
     valid model with one static float input and one output.
     """
     graph = model.graph
+    _check_names(graph)
     version = _opset(model)
     given, result = _ends(graph)
     nodes = _live_nodes(graph, result.name)
@@ -65,6 +66,16 @@ def normal_form(
     back = tuple(binary.get(node.output[0], node) if node.op_type == "Conv" else node for node in inferred.graph.node)
     small = {item.name: array_of(item) for item in inferred.graph.initializer}
     return NormalModel(back, {**small, **constants}, given.name, shape, result.name, shapes)
+
+
+def _check_names(graph: GraphProto) -> None:
+    """Refuses names that are no text: protobuf gives them as bytes, and ONNX's C++ code takes none."""
+    for node in graph.node:
+        if any(isinstance(text, bytes) for text in (node.op_type, node.domain, node.name, *node.input, *node.output)):
+            raise HwnasError(f"a name in the model is not UTF-8: {node.op_type!r} {node.name!r}")
+    for item in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        if isinstance(item.name, bytes):
+            raise HwnasError(f"a name in the model is not UTF-8: {item.name!r}")
 
 
 def _domain(node: NodeProto) -> str:

@@ -189,7 +189,8 @@ def label(node: NodeProto) -> str:
 
 def refuse(node: NodeProto, why: str, nearest: tuple[str, ...] = (), hint: str | None = None) -> HwnasError:
     """The error for a node that no kernel covers."""
-    return HwnasError(f"node {label(node)!r} ({node.op_type}): {why}", nearest=nearest, hint=hint)
+    # names of tensors may hold anything, line ends too
+    return HwnasError(f"node {label(node)!r} ({node.op_type}): {' '.join(why.split())}", nearest=nearest, hint=hint)
 
 
 def attribute(node: NodeProto, name: str, default: Any) -> Any:

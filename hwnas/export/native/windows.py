@@ -37,11 +37,30 @@ def window(node: NodeProto, kernel: tuple[int, ...], value: Value) -> tuple[dict
         raise refuse(node, f"padding {list(pads)} of {value.height} x {value.width} x {value.channels}")
     if attribute(node, "ceil_mode", 0) and any(left % stride for left, stride in zip(room, strides, strict=True)):
         raise refuse(node, "ceil_mode=1 where it makes another size", ("ceil_mode=0",))
-    if "Pool" in node.op_type and any(pads[i] >= extent[i % 2] for i in range(4)):
-        raise refuse(node, f"pads {list(pads)} as large as the window", ("pads below the kernel's size",))
+    if "Pool" in node.op_type:
+        _check_pool(node, value, kernel, strides, dilations, pads)
     found = {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations}
     attributes: dict[str, object] = {key: tuple(int(v) for v in item) for key, item in found.items()}
     return attributes, room[0] // strides[0] + 1, room[1] // strides[1] + 1
+
+
+def _check_pool(
+    node: NodeProto,
+    value: Value,
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    pads: tuple[int, ...],
+) -> None:
+    """Refuses pads as large as the kernel, which ONNX Runtime refuses too, and windows wholly in the padding."""
+    if any(pads[i] >= kernel[i % 2] for i in range(4)):
+        raise refuse(node, f"pads {list(pads)} as large as the window", ("pads below the kernel's size",))
+    for i, size in enumerate((value.height, value.width)):
+        # a window that starts inside has a tap there; one that starts before it meets the image at its first tap >= 0
+        last = size + pads[i + 2] - dilations[i] * (kernel[i] - 1) - 1
+        for corner in range(-pads[i], min(0, last + 1), strides[i]):
+            if corner % dilations[i] >= size or corner + dilations[i] * (kernel[i] - 1) < 0:
+                raise refuse(node, f"pads {list(pads)} that hold a whole window", ("pads below the kernel's size",))
 
 
 def _pads(node: NodeProto, sizes: tuple[int, int], extent: list[int], strides: tuple[int, ...]) -> tuple[int, ...]:

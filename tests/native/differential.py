@@ -1,0 +1,144 @@
+"""Compiles random graphs with the real kernels and compares them with ONNX Runtime."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from hwnas.errors import HwnasError
+from hwnas.export.native import link
+from hwnas.export.native.compile import plan_model
+from hwnas.export.native.lower import KernelCall
+from hwnas.export.native.program import Program
+from hwnas.measure.player import load_program
+from tests.native.random_graphs import Sample, random_graph
+
+#: graphs whose kernels are compiled into one object: the compiler's fixed cost is paid once a group
+GROUP = 25
+
+
+#: seed, graph, its program or why there is none, its kernels
+Planned = tuple[int, Sample, Program | str, dict[str, KernelCall]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one graph: "equal", "within" its bound, "refused", "invalid" (no runtime takes it) or "wrong"."""
+
+    seed: int
+    sample: Sample
+    verdict: str
+    reason: str = ""
+
+
+def outcomes(seeds: Iterable[int], target: str = "host") -> Iterator[Outcome]:
+    """The outcome of every seed, in order."""
+    from hwnas.kernels.target import parse_target
+
+    machine, group = parse_target(target), list[Planned]()
+    with tempfile.TemporaryDirectory() as folder:
+        objects = _Objects(Path(folder), machine)
+        for seed in seeds:
+            sample = random_graph(seed)
+            try:
+                program, kernels = plan_model(sample.model, machine)
+                group.append((seed, sample, program, dict(kernels)))
+            except HwnasError as error:
+                group.append((seed, sample, str(error), {}))
+            if len(group) == GROUP:
+                yield from _judged(group, objects)
+                group.clear()
+        yield from _judged(group, objects)
+
+
+class _Objects:
+    """Object files by symbol: each kernel is compiled once."""
+
+    def __init__(self, folder: Path, machine: object) -> None:
+        self.folder, self.machine, self.of = folder, machine, dict[str, Path]()
+
+    def add(self, kernels: dict[str, KernelCall]) -> None:
+        from hwnas.kernels.codegen import compile_object
+
+        new = {symbol: call for symbol, call in kernels.items() if symbol not in self.of}
+        if new:
+            path = self.folder / f"group{len(self.of)}.o"
+            functions = [call.build().with_attr("global_symbol", symbol) for symbol, call in new.items()]
+            path.write_bytes(compile_object(functions, self.machine))
+            self.of.update(dict.fromkeys(new, path))
+
+
+def _judged(group: list[Planned], objects: _Objects) -> Iterator[Outcome]:
+    objects.add({symbol: call for _, _, _, kernels in group for symbol, call in kernels.items()})
+    for seed, sample, program, kernels in group:
+        x = np.random.default_rng(seed).normal(size=_input_shape(sample.model)).astype(np.float32)
+        x = np.clip(x * np.float32(1.5), -4, 4)
+        expected, problem = list[np.ndarray](), ""
+        for optimised in (False, True):
+            try:
+                expected.append(run_onnx(sample.model, x, optimised))
+            except Exception as error:  # ONNX Runtime raises many kinds for a model it refuses
+                problem = problem or " ".join(str(error).split())[:200]
+                if not optimised:  # else its optimiser fell over a model that it runs
+                    break
+        if not expected:
+            yield Outcome(seed, sample, "invalid", problem)
+            continue
+        if isinstance(program, str):
+            yield Outcome(seed, sample, "refused", program)
+            continue
+        found = _played(program, objects, list(kernels), x)
+        yield _compared(seed, sample, found, expected)
+
+
+def _played(program: Program, objects: _Objects, symbols: list[str], x: np.ndarray) -> np.ndarray:
+    """The program's output for one input."""
+    files = list(dict.fromkeys(objects.of[symbol] for symbol in symbols))
+    runner = load_program(program, files, link.toolchain(objects.machine).compiler, 0, 0)
+    memory = runner.kept[1]
+    memory["input"].view(np.float32)[: x.size] = x.reshape(-1)
+    replace(runner, last=len(program.calls)).run_us(1)
+    return memory["output"].view(np.float32).reshape(program.output_shape).copy()
+
+
+def run_native(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    """The compiled model's output for one input [1, ...]."""
+    from hwnas.kernels.target import parse_target
+
+    machine = parse_target("host")
+    program, kernels = plan_model(model, machine)
+    with tempfile.TemporaryDirectory() as folder:
+        objects = _Objects(Path(folder), machine)
+        objects.add(dict(kernels))
+        return _played(program, objects, list(kernels), x)
+
+
+def _compared(seed: int, sample: Sample, found: np.ndarray, expected: list[np.ndarray]) -> Outcome:
+    if found.shape != expected[0].shape:
+        return Outcome(seed, sample, "wrong", f"shape {found.shape}, not {expected[0].shape}")
+    if any(np.array_equal(found, other) for other in expected):
+        return Outcome(seed, sample, "equal")
+    off = float(np.abs(found - expected[0]).max())
+    verdict = "within" if off <= sample.slack else "wrong"
+    return Outcome(seed, sample, verdict, f"off by {off:.4g} of {np.ptp(expected[0]):.4g}, at most {sample.slack:.4g}")
+
+
+def _input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
+    return tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)
+
+
+def run_onnx(model: onnx.ModelProto, x: np.ndarray, optimised: bool) -> np.ndarray:
+    """The output of ONNX Runtime on one thread: as the model says it, or fused to integer operators."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"input": x})[0])

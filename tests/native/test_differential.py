@@ -1,0 +1,59 @@
+"""Random graphs of every supported operator give what ONNX Runtime gives, or are refused; none is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hwnas.export.native.graph import READERS
+from hwnas.export.native.operators import OPERATORS, markdown
+from tests.native.differential import Outcome, outcomes
+from tests.native.random_graphs import random_graph
+
+#: of the graphs made of supported forms, at least this share must compile
+LEAST_COMPILED = 0.95
+COUNT = 200
+SEED = 7000
+
+
+@pytest.fixture(scope="module")
+def judged() -> list[Outcome]:
+    return list(outcomes(range(SEED, SEED + COUNT)))
+
+
+@pytest.mark.slow
+def test_no_random_graph_is_wrong(judged: list[Outcome]) -> None:
+    wrong = [(o.seed, o.reason, sorted(o.sample.forms)) for o in judged if o.verdict == "wrong"]
+    assert not wrong
+    # most agree in every bit; where ONNX Runtime refuses too many of them, the generator is at fault
+    counts = Counter(o.verdict for o in judged)
+    assert counts["equal"] > COUNT / 3 and counts["invalid"] < COUNT / 20
+
+
+@pytest.mark.slow
+def test_what_the_docs_call_supported_compiles(judged: list[Outcome]) -> None:
+    supported = [o for o in judged if o.sample.supported and o.verdict != "invalid"]
+    compiled = [o for o in supported if o.verdict in ("equal", "within")]
+    refused = [(o.seed, o.reason) for o in supported if o.verdict == "refused"]
+    assert len(compiled) >= LEAST_COMPILED * len(supported), refused
+
+
+@pytest.mark.slow
+def test_what_the_docs_call_refused_is_refused(judged: list[Outcome]) -> None:
+    taken = [o for o in judged if not o.sample.supported and o.verdict in ("equal", "within")]
+    # models of views alone count as unsupported and are refused; a refused form may turn out to change nothing
+    assert len(taken) <= COUNT / 20, [(o.seed, sorted(o.sample.forms)) for o in taken]
+
+
+def test_the_generator_makes_every_declared_operator() -> None:
+    made = {operator for seed in range(400) for operator in random_graph(seed).operators}
+    assert made == set(OPERATORS)
+
+
+def test_every_operator_that_is_read_is_declared_and_documented() -> None:
+    # Shape is read because ONNX's version converter inserts it, and is no form of its own
+    assert set(OPERATORS) == set(READERS) - {"Shape"}
+    page = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
+    assert markdown() in page.read_text()
