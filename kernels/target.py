@@ -205,15 +205,18 @@ def parse_target(text: str) -> Target:
         return target
     from hwnas.kernels.target_check import checked_features_of
 
-    checked = replace(target, features=checked_features_of(target))
+    return replace(target, features=checked_features_of(target))
+
+
+def refuse_lacking(target: Target) -> None:
+    """HwnasError where a target lacks what every library of its architecture needs."""
     needed, what = _NEEDED.get(target.arch, ("", ""))
-    missing = sorted(set(filter(None, needed.split(","))) - checked.features)
+    missing = sorted(set(filter(None, needed.split(","))) - target.features)
     if missing:
         raise HwnasError(
-            f"target {text!r} lacks {', '.join(missing)}: {target.arch} libraries need {what}",
-            hint=f"name the CPU with -mcpu, or take one of {', '.join(ALIASES)}",
+            f"it lacks {', '.join(missing)}: {target.arch} libraries need {what}; name the CPU with -mcpu, "
+            f"or take one of {', '.join(ALIASES)}"
         )
-    return checked
 
 
 def _split(text: str, full: str) -> Target:

@@ -20,7 +20,7 @@ from typing import Any
 
 from hwnas import errors
 from hwnas.errors import HwnasError, nearest_names
-from hwnas.kernels.target import Target
+from hwnas.kernels.target import Target, refuse_lacking
 
 TIMEOUT_S = 300.0
 PROGRAM = "import sys; sys.modules['torch'] = None; from hwnas.kernels.target_check import answer; answer()"
@@ -121,9 +121,13 @@ def _judged(target: Target) -> dict[str, Any]:
         if name not in _features(replace(target, attributes=(f"+{name}",))):
             known = sorted(_features(target))
             return {"error": f"LLVM has no feature {name!r} for it", "nearest": nearest_names(name, known)}
-    features = _features(target)
-    _compile_samples(replace(target, features=frozenset(features)))
-    return {"features": sorted(features)}
+    found = replace(target, features=frozenset(_features(target)))
+    try:
+        refuse_lacking(found)
+    except HwnasError as lacking:
+        return {"error": lacking.message}
+    _compile_samples(found)
+    return {"features": sorted(found.features)}
 
 
 def _features(target: Target) -> set[str]:

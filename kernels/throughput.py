@@ -47,8 +47,8 @@ def _binary(target: Target, bits: int) -> float:
 
 
 def _int8(target: Target, lanes: int) -> float:
-    if target.has_vnni or target.has_dotprod:
-        return lanes * (8.0 if target.has_i8mm else 4.0)  # VPDPBUSD, UDOT; SMMLA twice that
+    if target.has_vnni or target.has_dotprod or (target.has("avxvnni") and target.vector_bits == 256):
+        return lanes * 4.0  # VPDPBUSD, SDOT, and with i8mm USDOT: no kernel here uses SMMLA, which would do twice that
     if target.arch == "thumb" and target.has("dsp"):
         return 1.0  # SMLAD: two products, and about as much again to widen the bytes
     if lanes == 1:

@@ -8,7 +8,9 @@ runtime, or an error.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,11 +44,12 @@ def open_onnx(path: Path) -> tuple[str, Runner]:
 def open_native(folder: Path) -> tuple[str, Runner]:
     """A native export's library: `int <name>_run_sized(input, output, arena, arena_bytes)`, one image a call."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    name, alignment = manifest["name"], int(manifest["alignment"])
-    function = getattr(ctypes.CDLL(str(folder / f"lib{name}.so")), f"{name}_run_sized")
+    library = checked_library(folder, manifest)
+    name, alignment = manifest["name"], manifest["alignment"]
+    function = library[f"{name}_run_sized"]
     function.argtypes, function.restype = [ctypes.c_void_p] * 3 + [ctypes.c_size_t], ctypes.c_int
     source, result = aligned_like(manifest["input"], alignment), aligned_like(manifest["output"], alignment)
-    arena = aligned(int(manifest["arena_bytes"]), alignment)
+    arena = aligned(manifest["arena_bytes"], alignment)
 
     def run(images: np.ndarray) -> np.ndarray:
         outputs = np.empty((len(images), *result.shape[1:]), result.dtype)
@@ -59,6 +62,40 @@ def open_native(folder: Path) -> tuple[str, Runner]:
         return outputs
 
     return f"native {manifest['target']}", run
+
+
+def checked_library(folder: Path, manifest: dict[str, Any]) -> ctypes.CDLL:
+    """The library, where the folder holds just what the manifest lists and the library itself gives the manifest's
+    sizes: with others it would read or write past a buffer."""
+    name = manifest["name"]
+    if manifest.get("schema") != 1 or not (isinstance(name, str) and name.isidentifier()):
+        raise ValueError(f"{folder} has no manifest of a native library")
+    files = {f"lib{name}.so": "", **manifest["files"]}
+    for file, digest in files.items():
+        if Path(file).name != file or (folder / file).is_symlink():
+            raise ValueError(f"{folder}: the manifest lists {file!r}, which is no plain file in it")
+        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{folder / file} is not the file that was exported")
+    library = ctypes.CDLL(str(folder / f"lib{name}.so"))
+    for what, wanted in {
+        "input_bytes": end_bytes(manifest["input"]),
+        "output_bytes": end_bytes(manifest["output"]),
+        "arena_bytes": manifest["arena_bytes"],
+        "alignment": manifest["alignment"],
+    }.items():
+        ask = library[f"{name}_{what}"]
+        ask.argtypes, ask.restype = [], ctypes.c_size_t
+        if type(wanted) is not int or ask() != wanted:
+            raise ValueError(f"{folder}: the manifest gives {what} {wanted}, the library {ask()}")
+    return library
+
+
+def end_bytes(end: dict[str, Any]) -> int:
+    """Bytes of an input or output that is made of numbers."""
+    kind = np.dtype(end["type"])
+    if kind.kind not in "fiu" or any(type(size) is not int or size < 1 for size in end["shape"]):
+        raise ValueError(f"{end} is not a shape and a number type")
+    return math.prod(end["shape"]) * kind.itemsize
 
 
 def aligned(size: int, alignment: int) -> np.ndarray:

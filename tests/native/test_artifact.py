@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from hwnas.errors import HwnasError
 from hwnas.export.native import NativeArtifact, compile_onnx, load_native, open_artifact
 from hwnas.export.native.memory import aligned
+from hwnas.export.verify import RUNNER
 from hwnas.kernels.instructions import missing_features
 from hwnas.kernels.target import parse_target
 from tests.native import nets
@@ -204,3 +206,94 @@ def test_a_library_for_instructions_that_this_machine_lacks_is_refused(
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(HwnasError, match="this machine lacks"):
         load_native(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "../../tmp/model"),
+        ("name", None),
+        ("arena_bytes", -1),
+        ("arena_bytes", 16),
+        ("arena_bytes", 2**62),
+        ("arena_bytes", "many"),
+        ("alignment", 0),
+        ("alignment", 3),
+        ("alignment", 1),
+        ("input", {"shape": [1, 3, 16], "type": "float32"}),
+        ("input", {"shape": [1, 3, 16, -16], "type": "float32"}),
+        ("input", {"shape": [2**40, 2**40], "type": "float32"}),
+        ("input", {"shape": [1, 3, 16, 16], "type": "uint8"}),
+        ("input", {"shape": [1, 3, 16, 16], "type": "object"}),
+        ("output", {"shape": [1, 1], "type": "float32"}),
+        ("output", None),
+        ("files", ["libmodel.so"]),
+        ("files", {"libmodel.so": "0" * 64}),
+        ("files", {"../libmodel.so": "0" * 64}),
+        ("files", {}),
+        ("schema", "1"),
+    ],
+)
+def test_a_manifest_that_could_make_the_library_write_past_a_buffer_is_refused(
+    key: str, value: object, artifact: NativeArtifact, tmp_path: Path
+) -> None:
+    """Before any of its code runs; in the fresh process that verifies files, too."""
+    folder = tmp_path / "edited"
+    shutil.copytree(artifact.folder, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {key: value}))
+    with pytest.raises(HwnasError):
+        load_native(folder)
+    np.savez(tmp_path / "samples.npz", images=nets.images(nets.int8_net(), 1))
+    command = [sys.executable, "-I", RUNNER, folder, tmp_path / "samples.npz", tmp_path / "outputs.npy"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and json.loads(done.stdout)["error"]
+
+
+def test_every_missing_key_of_a_manifest_is_one_line(artifact: NativeArtifact, tmp_path: Path) -> None:
+    folder = tmp_path / "edited"
+    shutil.copytree(artifact.folder, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for key in ("name", "target", "features", "alignment", "input", "output", "arena_bytes", "files", "triple", "cpu"):
+        (folder / "manifest.json").write_text(json.dumps({k: v for k, v in manifest.items() if k != key}))
+        with pytest.raises(HwnasError, match=f"{key} must be .*, got nothing"):
+            load_native(folder)
+    for text in ("", "[]", "null", "[" * 100_000, '{"schema": 1}', "\udcff"):
+        (folder / "manifest.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(HwnasError):
+            load_native(folder)
+
+
+@pytest.mark.parametrize("name", ["libmodel.so", "libmodel.a", "bench"])
+def test_a_file_that_was_changed_emptied_deleted_or_made_a_link_is_refused(
+    name: str, artifact: NativeArtifact, tmp_path: Path
+) -> None:
+    folder = tmp_path / "edited"
+    shutil.copytree(artifact.folder, folder)
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(HwnasError, match="not the file that was exported"):
+        load_native(folder)
+    (folder / name).write_bytes(b"")
+    with pytest.raises(HwnasError, match="not the file that was exported"):
+        load_native(folder)
+    (folder / name).unlink()
+    with pytest.raises(HwnasError, match=f"has no file {name}"):
+        load_native(folder)
+    (folder / name).symlink_to(artifact.file(name))
+    with pytest.raises(HwnasError, match=f"has no file {name}"):
+        load_native(folder)
+
+
+def test_a_library_called_from_c_says_where_its_cpu_is_unsupported(tmp_path: Path, kernel_cache: Path) -> None:
+    """It returns an error where it died of an illegal instruction before."""
+    if parse_target("host").arch != "x86_64" or shutil.which("qemu-x86_64") is None:
+        pytest.skip("no qemu-x86_64 on PATH, or another machine")
+    made = compile_onnx(nets.int8_net(), "x86", tmp_path / "out", cache=kernel_cache)
+    bench = [made.file("bench"), "1", "0"]
+    for cpu, code in (("core2duo", 1), ("Nehalem", 1), ("max", 0)):
+        done = subprocess.run(["qemu-x86_64", "-cpu", cpu, *bench], capture_output=True, text=True, check=False)
+        assert done.returncode == code, f"{cpu}: {done.returncode} {done.stderr}"
+        assert ("this CPU lacks instructions" in done.stderr) == bool(code)
+    library = ctypes.CDLL(str(made.file("libmodel.so")))
+    assert library.model_supported() == (not missing_features("x86_64", parse_target("x86").features))
