@@ -214,7 +214,8 @@ def options() -> argparse.Namespace:
 def main() -> int:
     chosen = options()
     if chosen.reader:
-        return serve(*chosen.reader, chosen.seed)
+        bases, folder, canary = chosen.reader
+        return serve(bases, folder, canary, chosen.seed)
     if chosen.make:
         make(chosen.make)
         return 0
