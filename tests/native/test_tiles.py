@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hwnas.errors import HwnasError
 from hwnas.export.native import compile_onnx, load_native, tiles
 from hwnas.export.native.lower import Candidate
 from hwnas.export.native.tiles import TileTable
+from hwnas.kernels.target import Target
 from tests.native import nets
 
 
@@ -62,6 +64,7 @@ ONE_PROCESS = """
 import sys, time
 from pathlib import Path
 from hwnas.export.native.tiles import TileTable
+from hwnas.kernels.target import Target
 path, kernel = Path(sys.argv[1]), sys.argv[2]
 table = TileTable(path, "host")
 (path.parent / f"open-{kernel}").touch()
