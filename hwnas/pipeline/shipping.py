@@ -238,8 +238,8 @@ def _saturates(target: str, isa: Sequence[str]) -> bool:
 
 def entry_for_target(entry: Mapping[str, Any], folder: Path, target: str) -> dict[str, Any]:
     """The manifest's entry of a library for another target, made from the same model: same samples, same bounds."""
-    about = ("format", "name", "precision", "role", "architecture", "input", "preprocess", "output")
-    about = (*about, "tolerance", "samples", "int8")
+    ends = ("input", "preprocess", "output")
+    about = ("format", "name", "precision", "role", "architecture", *ends, "tolerance", "samples", "int8")
     files = {f"{folder.name}/{path.name}": digest_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
     return {**{key: entry[key] for key in about}, "engine": "tvm", "target": target, "files": files}
 

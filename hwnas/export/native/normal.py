@@ -125,8 +125,8 @@ def input_shape(item: ValueInfoProto) -> tuple[int, ...]:
 
     tensor = item.type.tensor_type
     shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
-    ranks = {TensorProto.FLOAT: (2, 4), TensorProto.UINT8: (4,)}
-    good = len(shape) in ranks.get(tensor.elem_type, ())
+    real, pixels = tensor.elem_type == TensorProto.FLOAT, tensor.elem_type == TensorProto.UINT8
+    good = (real and len(shape) in (2, 4)) or (pixels and len(shape) == 4)
     if not good or min(shape) < 1 or shape[0] != 1:
         kind = "" if tensor.elem_type == TensorProto.FLOAT else f" and element type {tensor.elem_type}"
         raise HwnasError(

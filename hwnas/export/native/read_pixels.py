@@ -71,5 +71,6 @@ def preprocess(reader: Reader, node: NodeProto) -> None:
 
 def start(reader: Reader, name: str, shape: tuple[int, ...]) -> None:
     """Makes the model's input known as raw pixels."""
-    reader.add_value(Value(name, "u8", *shape[1:]))
+    _, height, width, channels = shape
+    reader.add_value(Value(name, "u8", height, width, channels))
     reader.tensors[name] = Tensor(name, "pixels", shape)
