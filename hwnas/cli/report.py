@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli._output import Json, print_json, results_console
-from hwnas.report.earlier import with_earlier
+from hwnas.report.latest import with_latest
 from hwnas.report.page import FILE_NAME, write_page
 from hwnas.report.results import load_results
 from hwnas.report.terminal import print_results
@@ -29,11 +29,11 @@ def report(
         hwnas report runs/quickstart --out my-report.html
         hwnas report runs/quickstart --json
 
-    Everything is drawn from results.json, and from the manifests of files that earlier runs left in the same folder:
+    Everything is drawn from results.json, and from the manifests in the same folder, which `hwnas verify` renews:
     nothing is measured or trained again.
     """
     folder = run if run.is_dir() else run.parent
-    results = with_earlier(load_results(run), folder)
+    results = with_latest(load_results(run), folder)
     page = out or folder / FILE_NAME
     write_page(results, page)
     if json_output:

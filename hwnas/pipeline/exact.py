@@ -47,10 +47,10 @@ def _remembered(
 
 
 def _library(job: Job, network: Network) -> dict[str, int]:
-    from hwnas.export.native.arena import planned
+    from hwnas.export.native.arena import constant_bytes, planned
 
     program = planned(network, job.device.target)
-    return {"size": len(program.constants), "peak_memory": program.arena_bytes}
+    return {"size": constant_bytes(program), "peak_memory": program.arena_bytes}
 
 
 def _model_file(job: Job, network: Network) -> dict[str, int]:

@@ -23,8 +23,8 @@ from hwnas.pipeline.shipping import Shipped
 from hwnas.pipeline.timing import Measured
 from hwnas.pipeline.validating import Answers, validate
 from hwnas.report import results as report
-from hwnas.report.earlier import with_earlier
 from hwnas.report.findings import limits_in_words
+from hwnas.report.latest import with_latest
 
 Fidelities = dict[tuple[str, str], Fidelity]
 Say = Callable[[str], object]  # takes one line for a person
@@ -128,7 +128,7 @@ def run(job: Job, say: Say = lambda text: None) -> report.Results:
     drift = timing.drift(job, listed)
     answers = [validate(job, d.shipped) for d in deliveries]
     job.seconds["total"] = time.monotonic() - start
-    results = with_earlier(gather(job, fidelities, found, deliveries, answers, drift), job.config.folder)
+    results = with_latest(gather(job, fidelities, found, deliveries, answers, drift), job.config.folder)
     results.save(job.path(report.FILE_NAME))
     from hwnas.report.page import FILE_NAME, write_page
 

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from hwnas.cli.main import main
 from hwnas.errors import HwnasError
-from hwnas.report.earlier import with_earlier
 from hwnas.report.findings import breaches, findings, limit_verdict, speed_up
+from hwnas.report.latest import with_latest
 from hwnas.report.page import page, write_page
 from hwnas.report.plots import MAX_DOTS, Axis, drawn_share, pareto_plot
 from hwnas.report.results import (
@@ -264,15 +264,30 @@ def test_files_of_earlier_runs_in_the_same_folder_are_shown_until_they_are_gone(
         "files": {"model.binary.onnx": "0", "native-w1a1/libmodel.so": "0"},
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps({"native-w1a1": entry, "broken": {"files": 3}, "odd": 1}))
-    found = with_earlier(results_with(WINNER), tmp_path).earlier
+    found = with_latest(results_with(WINNER), tmp_path).earlier
     assert [(row.file, row.measured_us, row.verified) for row in found] == [
         ("export/w1a1-tvm/native-w1a1", 7.0, "ok: bit-equal")
     ]
     assert "Files of earlier runs" in page(results_with(WINNER, earlier=found))
     shown = results_with(replace(WINNER, file="export/w1a1-tvm/native-w1a1"))
-    assert with_earlier(shown, tmp_path).earlier == (), "what this run shows is not shown twice"
+    assert with_latest(shown, tmp_path).earlier == (), "what this run shows is not shown twice"
     (folder / "native-w1a1").rmdir()
-    assert with_earlier(results_with(WINNER), tmp_path).earlier == ()
+    assert with_latest(results_with(WINNER), tmp_path).earlier == ()
+
+
+def test_a_file_that_was_verified_again_later_is_shown_with_its_latest_figures(tmp_path: Path) -> None:
+    row = replace(WINNER, file="export/a/m.int8.onnx", verdicts={"latency": True})
+    (tmp_path / "export" / "a").mkdir(parents=True)
+    (tmp_path / row.file).write_bytes(b"")
+    entry = {
+        "precision": "int8", "engine": "onnxruntime", "role": "winner", "accuracy": 0.97, "size_bytes": 4096,
+        "peak_bytes": 900, "weight_bytes": 3, "measured_us": 66.0, "verified": {"summary": "ok: again"},
+        "files": {"m.int8.onnx": "0"},
+    }  # fmt: skip
+    (tmp_path / "export" / "a" / "manifest.json").write_text(json.dumps({"m.int8.onnx": entry}))
+    (shown,) = with_latest(results_with(row), tmp_path).targets[0].rows
+    assert (shown.measured_us, shown.accuracy, shown.verified) == (66.0, 0.97, "ok: again")
+    assert shown.limit_ok is False and shown.predicted_us == row.predicted_us
 
 
 class _Page(HTMLParser):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hwnas.export.native.compile import plan_model
 from hwnas.export.native.planner import round_up
-from hwnas.export.native.program import Program
+from hwnas.export.native.program import SLACK, Program
 from hwnas.network import Layer, Network, Operator, Shape, elements
 
 
@@ -21,6 +21,20 @@ def planned(network: Network, target: str) -> Program:
 
     program, _ = plan_model(network_model(network), parse_target(target))
     return program
+
+
+def constant_bytes(program: Program) -> int:
+    """Bytes of the constants where no two of them are equal: what a trained network of this shape holds at most.
+
+    A program keeps equal constants once, and random ones are equal more often (scales of layers of one shape).
+    """
+    end = len(program.constants) - SLACK
+    used = [offset for call in program.calls for place, offset in call.pointers if place == "constants"]
+    starts = sorted(set(used))
+    size = dict(
+        zip(starts, (stop - start for start, stop in zip(starts, [*starts[1:], end], strict=True)), strict=True)
+    )
+    return sum(size[offset] for offset in used) + SLACK
 
 
 def arena_bound(operator: Operator, image_channels: int) -> int:

@@ -128,6 +128,11 @@ def _check_pointers(step: Step, function: Any, given: Sequence[tuple[str, int]],
     wanted = pointers(function)
     if reads_bytes:
         given = [("uint8" if dtype == "int8" else dtype, size) for dtype, size in given]
+    # Kernels for narrow targets write the 32-bit words of 1-bit values byte by byte.
+    given = [
+        ("uint8", 4 * size) if dtype == "uint32" and want == ("uint8", 4 * size) else (dtype, size)
+        for (dtype, size), want in zip(given, [*wanted, *[None] * len(given)], strict=False)
+    ]
     if len(wanted) != len(given) or any(a != b for a, b in zip(wanted, given, strict=False)):
         raise HwnasError(
             f"node {step.node!r}: the kernel of {step.kind} takes {wanted}, its memory is {list(given)}",

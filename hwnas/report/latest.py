@@ -1,4 +1,4 @@
-"""Files of earlier runs in a run's folder: read from the manifests beside them, so that one page shows every file."""
+"""What stands in a run's folder, read from the manifests beside the files: the latest of each file on one page."""
 
 from __future__ import annotations
 
@@ -9,18 +9,38 @@ from typing import Any
 
 from hwnas.errors import HwnasError
 from hwnas.paths import read_json
+from hwnas.report.findings import in_unit_of
 from hwnas.report.results import Results, Row
 
 
-def with_earlier(results: Results, folder: Path) -> Results:
-    """The results with what the folder's manifests hold beyond them: files of other targets, as last verified and
-    timed.
+def with_latest(results: Results, folder: Path) -> Results:
+    """The results with what the manifests in the folder know beyond them: the latest verification and timing of each
+    file, and files of other targets that earlier runs left there.
 
     A manifest that cannot be read, or an entry that is not one, is no reason to show nothing: it is left out.
     """
-    shown = {row.file for target in results.targets for row in target.rows}
-    found = [row for path in sorted(folder.glob("export/*/manifest.json")) for row in _rows(path, folder)]
-    return replace(results, earlier=tuple(row for row in found if row.file not in shown))
+    found = {row.file: row for path in sorted(folder.glob("export/*/manifest.json")) for row in _rows(path, folder)}
+    targets = tuple(
+        replace(target, rows=tuple(_latest(row, found.pop(row.file, None), results) for row in target.rows))
+        for target in results.targets
+    )
+    return replace(results, targets=targets, earlier=tuple(found.values()))
+
+
+def _latest(row: Row, found: Row | None, results: Results) -> Row:
+    """The row as its manifest has it by now: a later `hwnas verify` timed and verified the file again."""
+    if found is None or found.measured_us is None or found.size_bytes != row.size_bytes:
+        return row
+    now = {name: getattr(found, name) for name in MEASURED if getattr(found, name) is not None}
+    newer = replace(row, **now, accuracy_low=None, accuracy_high=None)
+    values = {limit.name: in_unit_of(limit, newer, results.statistic) for limit in results.limits}
+    within = {limit.name: limit.value for limit in results.limits}
+    judged = {n: v <= within[n] for n, v in values.items() if v is not None and n in row.verdicts}
+    verdicts = {**row.verdicts, **judged}
+    return replace(newer, verdicts=verdicts, limit_ok=None if row.limit_ok is None else all(verdicts.values()))
+
+
+MEASURED = ("accuracy", "measured_us", "p50_us", "p90_us", "p99_us", "samples", "verified")
 
 
 def _rows(path: Path, folder: Path) -> Iterator[Row]:
