@@ -128,16 +128,19 @@ def _check_pointers(step: Step, function: Any, given: Sequence[tuple[str, int]],
     wanted = pointers(function)
     if reads_bytes:
         given = [("uint8" if dtype == "int8" else dtype, size) for dtype, size in given]
-    # Kernels for narrow targets write the 32-bit words of 1-bit values byte by byte.
-    given = [
-        ("uint8", 4 * size) if dtype == "uint32" and want == ("uint8", 4 * size) else (dtype, size)
-        for (dtype, size), want in zip(given, [*wanted, *[None] * len(given)], strict=False)
-    ]
-    if len(wanted) != len(given) or any(a != b for a, b in zip(wanted, given, strict=False)):
+    if len(wanted) != len(given) or not all(map(_fits, wanted, given)):
         raise HwnasError(
             f"node {step.node!r}: the kernel of {step.kind} takes {wanted}, its memory is {list(given)}",
             hint="this is an error in hwnas: please report it",
         )
+
+
+def _fits(wanted: tuple[str, int], given: tuple[str, int]) -> bool:
+    """Whether a pointer is what it points to; packed bits may be taken in words of another size."""
+    if wanted == given:
+        return True
+    (mine, count), (theirs, held) = wanted, given
+    return theirs == "uint32" and mine in ("uint8", "uint16", "uint64") and int(mine[4:]) * count == 32 * held
 
 
 def _symbol(spec: Any, tile: Any) -> str:
