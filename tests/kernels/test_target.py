@@ -63,7 +63,9 @@ def test_an_unknown_target_lists_the_known_ones() -> None:
     [
         ("x86_64-linux-gnu -mcpu=zenver9", "no CPU"),
         ("x86_64-linux-gnu -mcpu=haswell -mattr=+avx1024", "no feature 'avx1024'"),
-        ("x86_64-linux-gnu -mcpu=haswell -mattr=-64bit", "LLVM ERROR: 64-bit code"),
+        ("x86_64-linux-gnu -mcpu=haswell -mattr=-64bit", "a 64-bit CPU"),
+        ("x86_64-linux-gnu -mattr=+soft-float", "LLVM ERROR"),
+        ("riscv64-linux-gnu -mattr=+m,+a,+f,+d,+c,+zfinx", "extensions are incompatible"),
         ("x86_64-linux-gnu -mattr=+", r"\+ or -"),
         ("x86_64-linux-gnu -mcpu=", "option"),
         ("x86_64-linux-gnu -mcpu=a;b", "option"),
