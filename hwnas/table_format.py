@@ -321,9 +321,10 @@ class _Line:
 
     def _float(self, column: str, text: str, zero: bool) -> float:
         try:
-            number = float(text)
+            # float() also reads 1_0 and the digits of other scripts, which no table of ours holds
+            number = float(text) if text.isascii() and "_" not in text else float("")
         except ValueError:
-            self.refuse(column, f"must be a number, got {text!r}")
+            self.refuse(column, f"must be a number, got {text[:60]!r}")
         if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
             self.refuse(column, f"must be a finite number above 0, got {text!r}")
         return number

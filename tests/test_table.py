@@ -21,7 +21,7 @@ from hwnas.table_format import COLUMNS, attributes_text, parse_attributes
 
 HEADER = TableHeader("board", "0123456789abcdef", "onnxruntime", "int8", 1)
 WORDS = st.text(max_size=8)
-VALUES = st.integers() | st.booleans() | WORDS | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.integers(-(2**63) + 1, 2**63 - 1) | st.booleans() | WORDS | st.floats(allow_nan=False, allow_infinity=False)
 NAMES = st.from_regex(r"[a-z][a-z_]{0,6}\Z", fullmatch=True)
 
 

@@ -64,7 +64,6 @@ ONE_PROCESS = """
 import sys, time
 from pathlib import Path
 from hwnas.export.native.tiles import TileTable
-from hwnas.kernels.target import Target
 path, kernel = Path(sys.argv[1]), sys.argv[2]
 table = TileTable(path, "host")
 (path.parent / f"open-{kernel}").touch()
