@@ -11,6 +11,7 @@ from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.paths import read_json
+from hwnas.schema import validated
 from hwnas.units import readable_us
 
 Samples = Annotated[Path | None, typer.Option(help="Images, labels and expected outputs (.npz), to verify one file.")]
@@ -81,8 +82,11 @@ def _one_file(artefact: Path, samples: Path | None, json_output: bool) -> None:
             f"{samples} does not hold images, labels and expected: {problem}", hint="--samples FILE.npz"
         ) from None
     manifest = artefact.parent / "manifest.json"
-    entry = read_json(manifest).get(precision, {}) if manifest.exists() else {}
-    tolerance = Tolerance(**entry["tolerance"]) if "tolerance" in entry else EXACT
+    entries = read_json(manifest) if manifest.exists() else {}
+    entry = entries.get(precision, {}) if isinstance(entries, dict) else {}
+    tolerance = EXACT
+    if isinstance(entry, dict) and "tolerance" in entry:
+        tolerance = validated(Tolerance, entry["tolerance"], f"{manifest}: {precision}.tolerance", "export it again")
     result = verify_file(artefact, images, labels, expected, tolerance)
     if json_output:
         print_json(result.record())
