@@ -97,11 +97,11 @@ def try_run(path: Path) -> None:
     from hwnas.space import SearchSpace
 
     config = read_run_file(path)
-    resolve(config.data.get("use"), "data.sources", config.trust, (Raw, tuple, Examples))
+    resolve(config.data.get("use", ""), "data.sources", config.trust, (Raw, tuple, Examples))
     resolve(config.train.rule.get("use", "rule.sandwich"), "methods", config.trust, (TrainingRule,))
     resolve(config.search.sampler.get("use", "search.nsga2"), "methods", config.trust, (Sampler,))
     settings = dict(config.space)
-    use = settings.pop("use", None)
+    use = settings.pop("use", "")
     bind(resolve(use, "spaces", config.trust, (SearchSpace,)), settings, {"in_channels": 1, "classes": 10}, "space")
 
 

@@ -144,8 +144,8 @@ def _scalar(text: str) -> object:
     if text.lstrip("-")[:1] not in tuple('"0123456789tf'):
         raise ValueError(f"must be a number, a word, true or false, got {text[:40]!r}")
     value = json.loads(text)
-    if isinstance(value, int) and abs(value) >= 2**63:
-        raise ValueError(f"must fit 64 bits, got {text[:40]!r}")
+    if isinstance(value, int) and abs(value) > 1e300:  # no float could hold it
+        raise ValueError(f"is too large a number: {text[:40]!r}")
     return value
 
 

@@ -117,7 +117,7 @@ COLUMNS = (
         ("ok,,1.0", "ok,,1.0", ""),
         (",5,,", ",²,,", "runs must be a whole number"),
         (",a=1,", ",a=" + "[" * 50_000 + ",", "attributes is unreadable"),
-        (",a=1,", ",a=" + "9" * 30 + ",", "must fit 64 bits"),
+        (",a=1,", ",a=" + "9" * 400 + ",", "is too large a number"),
         ("8x8", "8x" + "9" * 4000, "must be extents"),
         ("conv,", "../conv,", "kind must name a block"),
         ("threads=1", "threads=²", "threads must be a whole number"),
