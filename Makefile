@@ -1,5 +1,6 @@
 # make quickstart   install into .venv and run the main job on this machine
-# make test         install what the tests need and run all of them
+# make test         install what the tests need and run all but the long ones
+# make long         trainings and soak runs
 # make lint         ruff and mypy
 # make bench        every benchmark; writes docs/results/benchmarks.md
 
@@ -7,14 +8,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint bench clean
+.PHONY: quickstart test long lint bench clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.installed
 	$(BIN)/hwnas run examples/quickstart.yaml
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "" $(TESTS)
+	$(BIN)/python -m pytest -m "not long" --durations=15 $(TESTS)
+
+long: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m long --timeout 7200 $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Callable
 
-import bars
 import numpy as np
 import torch
+from bars import Bar, arguments, report  # type: ignore[import-not-found]  # the file beside this one
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -36,27 +36,27 @@ class PlainNet(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.plan: list[tuple[str, tuple[str, ...], nn.Module | None]] = []
+        self.plan: list[tuple[str, tuple[str, ...], nn.Module]] = []
         self.held = nn.ModuleDict()
         last = "input"
         for node in network:
             for layer in node.operator.layers:
                 module, name = _module(layer), f"{node.name}/{layer.name}"
                 sources = tuple(last if source == "input" else f"{node.name}/{source}" for source in layer.inputs)
-                if module is not None:
-                    self.held[key(name)] = module
+                self.held[key(name)] = module
                 self.plan.append((name, sources, module))
             last = self.plan[-1][0]
 
     def forward(self, x: Tensor) -> Tensor:
         values = {"input": x}
         for name, sources, module in self.plan:
-            values[name] = module(values[sources[0]]) if module else values[sources[0]] + values[sources[1]]
+            x = values[sources[0]] if len(sources) == 1 else values[sources[0]] + values[sources[1]]
+            values[name] = module(x)
         return values[self.plan[-1][0]]
 
 
-def _module(layer: Layer) -> nn.Module | None:
-    """One layer as torch writes it; None is a sum."""
+def _module(layer: Layer) -> nn.Module:
+    """One layer as torch writes it; a layer of two inputs adds them before."""
     activation: list[nn.Module] = [nn.ReLU()] if layer.activation == "relu" else []
     if layer.kind == "conv":
         conv = nn.Conv2d(layer.in_shape[0], layer.out_shape[0], layer.kernel, layer.stride, layer.kernel // 2,
@@ -65,7 +65,7 @@ def _module(layer: Layer) -> nn.Module | None:
     if layer.kind == "dense":
         return nn.Sequential(nn.Flatten(), nn.Linear(layer.in_shape[0], layer.out_shape[0]))
     if layer.kind == "add":
-        return None
+        return nn.Sequential(*activation)
     if layer.kind == "avg_pool":
         return nn.AvgPool2d(layer.kernel, layer.stride)
     return {"hswish": nn.Hardswish(), "global_pool": nn.AdaptiveAvgPool2d(1)}[layer.kind]
@@ -128,22 +128,24 @@ def _seconds(run: Callable[[], float]) -> float:
 
 
 def main() -> int:
-    options = bars.arguments(__doc__ or "")
-    fp32 = {"precisions": ("fp32",)}
+    options = arguments(__doc__ or "")
     spaces = {
-        "mobile, 3x32x32": mobile(3, 10, (32,), 16, 1, ((24,), (40,), (80,)), (2,), (2, 2, 1), (5,), (4,), (False,),
-                                  **fp32),
-        "resnet_binary in fp32, 1x8x8": resnet_binary(1, 10, (8,), 32, 2, ((64,), (128,)), (2,), (1, 2), (3,), **fp32),
-    }  # fmt: skip
+        "mobile, 3x32x32": mobile(
+            3, 10, (32,), 16, 1, ((24,), (40,), (80,)), (2,), (2, 2, 1), (5,), (4,), (False,), ("fp32",)
+        ),
+        "resnet_binary in fp32, 1x8x8": resnet_binary(
+            1, 10, (8,), 32, 2, ((64,), (128,)), (2,), (1, 2), (3,), ("fp32",)
+        ),
+    }
     found = []
     for name, space in spaces.items():
         ratio, mine, yours = ratio_of(space.lower(space.largest()))
         found += [
-            bars.Bar(f"{name}: our step / plain torch's", ratio, RATIO, "at most"),
-            bars.Bar(f"{name}: our step, ms", mine),
-            bars.Bar(f"{name}: plain torch's step, ms", yours),
+            Bar(f"{name}: our step / plain torch's", ratio, RATIO, "at most"),
+            Bar(f"{name}: our step, ms", mine),
+            Bar(f"{name}: plain torch's step, ms", yours),
         ]
-    return bars.report("training", found, options.json)
+    return report("training", found, options.json)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from hwnas.errors import HwnasError, nearest_names, unknown
 from hwnas.paths import digest
+from hwnas.yaml_text import read_yaml
 
 T = TypeVar("T")
 NAME = r"[a-z0-9][a-z0-9._-]*"
@@ -146,20 +146,15 @@ def named_probe(name: str) -> DeviceProfile:
 
 def profile_text(profile: DeviceProfile) -> str:
     """The profile as the YAML file that `read_profile` reads, each fact with its source on a line."""
+    import yaml
+
     data = profile.model_dump(mode="json", exclude_none=True)
     return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=4096, allow_unicode=True)
 
 
 def read_profile(path: Path) -> DeviceProfile:
     """The profile in one YAML file; HwnasError names the file and the line or key that is wrong."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise HwnasError(f"cannot read device profile {path}: {problem.strerror}", hint="hwnas devices list") from None
-    except UnicodeDecodeError:
-        raise HwnasError(f"{path} is not UTF-8 text") from None
-    except yaml.YAMLError as problem:
-        raise HwnasError(f"{path}{_yaml_place(problem)} is not YAML: {_yaml_reason(problem)}") from None
+    data = read_yaml(path)
     if not isinstance(data, dict):
         raise HwnasError(f"{path} must hold a mapping of keys to values, got {type(data).__name__}")
     try:
@@ -169,16 +164,6 @@ def read_profile(path: Path) -> DeviceProfile:
     if (profile.connection == "made-up") != (profile.costs is not None):
         raise HwnasError(f"{path}: `costs` must be given if, and only if, connection is made-up")
     return profile
-
-
-def _yaml_place(problem: yaml.YAMLError) -> str:
-    mark = getattr(problem, "problem_mark", None)
-    return "" if mark is None else f":{mark.line + 1}:{mark.column + 1}"
-
-
-def _yaml_reason(problem: yaml.YAMLError) -> str:
-    reason = getattr(problem, "problem", None) or str(problem)
-    return " ".join(str(reason).split())
 
 
 def _profile_error(path: Path, problem: ValidationError) -> HwnasError:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from hwnas.errors import HwnasError
@@ -78,17 +81,28 @@ class Operator:
 
 @lru_cache(maxsize=65536)
 def _expand(operator: Operator) -> tuple[Layer, ...]:
-    module_name = operator.kind if "." in operator.kind else f"hwnas.blocks.{operator.kind}"
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as problem:
-        if problem.name != module_name:
-            raise
-        raise HwnasError(
-            f"no block named {operator.kind!r}", hint="a block is a file in hwnas/blocks/ or an import path"
-        ) from None
-    layers: tuple[Layer, ...] = module.layers(operator)
+    layers: tuple[Layer, ...] = defined(operator.kind, "blocks", "layers")(operator)
     return layers
+
+
+def defined(kind: str, folder: str, name: str) -> Any:
+    """What the file of a kind defines as `name`: `hwnas/<folder>/<kind>.py`, or a module that is loaded already.
+
+    A kind may come out of a stranger's table, so an import path is never imported here: the space that uses a block of
+    its own imports the block's file. HwnasError where there is no such file, or it defines nothing of that name.
+    """
+    if "." in kind:
+        module = sys.modules.get(kind)
+    else:
+        known = kind.isidentifier() and Path(__file__).with_name(folder).joinpath(f"{kind}.py").is_file()
+        module = importlib.import_module(f"hwnas.{folder}.{kind}") if known else None
+    found = vars(module).get(name) if module else None
+    if found is None or isinstance(found, ModuleType):
+        raise HwnasError(
+            f"no {folder.removesuffix('s')} named {kind!r}",
+            hint=f"a file in hwnas/{folder}/ that defines {name}, or the path of a module that the space imports",
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

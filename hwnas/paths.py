@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hwnas.errors import HwnasError
+
+JSON_LIMIT = 256 << 20  # the largest are results with some thousand trials, a few MiB
 
 
 @contextlib.contextmanager
@@ -63,16 +67,60 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False, default=str) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The JSON value in `path`; HwnasError names the file when it is missing or is not JSON."""
+def read_bytes(path: Path, most: int) -> bytes:
+    """The bytes of a regular file of at most `most` bytes. A device or a pipe is refused without reading from it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe would wait for a writer
+        with open(handle, "rb") as file:
+            facts = os.fstat(handle)
+            if not stat.S_ISREG(facts.st_mode):
+                raise HwnasError(f"{path} is a folder, device or pipe, not a file")
+            # What the size says and one byte more: a file that grows, or lies as those in /proc do, is not read on.
+            data = file.read(min(max(facts.st_size, 1 << 16), most) + 1)
     except FileNotFoundError:
         raise HwnasError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as problem:
+    except (OSError, ValueError) as problem:  # ValueError: a path with a NUL
+        raise HwnasError(f"cannot read {path}: {getattr(problem, 'strerror', None) or problem}") from None
+    if len(data) > most:
+        raise HwnasError(f"{path} is larger than {most / 2**20:.0f} MiB, more than a file of its kind can be")
+    return data
+
+
+def read_text(path: Path, most: int) -> str:
+    """The UTF-8 text of a regular file of at most `most` bytes."""
+    try:
+        return read_bytes(path, most).decode("utf-8")
+    except UnicodeDecodeError:
+        raise HwnasError(f"{path} is not UTF-8 text") from None
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`; HwnasError names the file when it is missing or is not JSON.
+
+    What JSON leaves open is closed: NaN, infinity and a repeated key are refused.
+    """
+    text = read_text(path, JSON_LIMIT)
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as problem:  # ValueError: also a number of more than 4,300 digits
         raise HwnasError(
             f"{path} is not readable JSON: {problem}", hint="delete it and run the command again"
         ) from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is no number that JSON has")
+    return number
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key {next(n for n in names if names.count(n) > 1)!r} is given twice")
+    return value
 
 
 def digest(value: Any) -> str:

@@ -54,6 +54,13 @@ class TrainingRule(Protocol):
 
 
 @runtime_checkable
+class Examples(Protocol):
+    """A data set as torch has it: (image, label) by index. Law: it has a length, and an index past it is IndexError."""
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+@runtime_checkable
 class Sampler(Protocol):
     """Proposes architectures. Law: `ask(n)` returns at most n architectures of the space and, with the same seed and
     the same scores told, the same ones; `tell` takes scores (n,) or (n, objectives), higher is better."""

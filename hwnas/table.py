@@ -13,10 +13,12 @@ from hwnas.cost import OperatorCost
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
 from hwnas.network import Operator, describe
-from hwnas.paths import write_text
+from hwnas.paths import read_text, write_text
 from hwnas.table_format import Measurement, TableHeader, parse_table, table_text
 
 __all__ = ["LatencyTable", "Measurement", "TableHeader", "energy_cost", "latency_cost", "open_table", "table_path"]
+
+SIZE_LIMIT = 1 << 30  # 100,000 rows with all their samples
 
 
 def table_path(tables_dir: Path, device: DeviceProfile, engine: str, precision: str) -> Path:
@@ -134,14 +136,9 @@ class LatencyTable:
         return energy
 
     def _read(self) -> TableHeader | None:
-        try:
-            text = self.path.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        if not self.path.exists():
             return None
-        except OSError as problem:
-            raise HwnasError(f"cannot read {self.path}: {problem.strerror}") from None
-        except UnicodeDecodeError:
-            raise HwnasError(f"{self.path} is not UTF-8 text", hint="the file was left as it is") from None
+        text = read_text(self.path, SIZE_LIMIT)
         header, rows = parse_table(self.path, text)
         self.rows = {row.operator: row for row in rows}
         return header

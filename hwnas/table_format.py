@@ -44,6 +44,8 @@ COLUMNS = (
 _TITLE = "# hwnas latency table"
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _TOKEN = re.compile(r'([A-Za-z_][A-Za-z0-9_.]*)=("(?:[^"\\]|\\.)*"|[^\s"]+)(?: |\Z)')
+_KIND = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_COUNT = re.compile(r"[0-9]{1,18}")  # str.isdigit takes digits that int() does not
 _NOT_BARE = {"true", "false", "nan", "inf", "infinity"}
 
 
@@ -125,7 +127,7 @@ def parse_attributes(text: str) -> tuple[tuple[str, Attribute], ...]:
         if token is None:
             raise ValueError(f"must be name=value pairs separated by one space, got {text[at:]!r}")
         name, value = token.groups()
-        parsed = value if _BARE.match(value) and value.lower() not in _NOT_BARE else json.loads(value)
+        parsed = value if _BARE.match(value) and value.lower() not in _NOT_BARE else _scalar(value)
         if not isinstance(parsed, int | float | str | bool) or (
             isinstance(parsed, float) and not math.isfinite(parsed)
         ):
@@ -137,13 +139,23 @@ def parse_attributes(text: str) -> tuple[tuple[str, Attribute], ...]:
     return tuple(found)
 
 
+def _scalar(text: str) -> object:
+    """A quoted word, a number, true or false; never a list, which json would read by recursion."""
+    if text.lstrip("-")[:1] not in tuple('"0123456789tf'):
+        raise ValueError(f"must be a number, a word, true or false, got {text[:40]!r}")
+    value = json.loads(text)
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError(f"must fit 64 bits, got {text[:40]!r}")
+    return value
+
+
 def shape_text(shape: Shape) -> str:
     return "x".join(str(extent) for extent in shape)
 
 
 def parse_shape(text: str) -> Shape:
     """(24, 28, 28) of `24x28x28`; ValueError otherwise."""
-    if not re.fullmatch(r"[1-9][0-9]*(x[1-9][0-9]*)*", text):
+    if not re.fullmatch(r"[1-9][0-9]{0,8}(x[1-9][0-9]{0,8}){0,7}", text):
         raise ValueError(f"must be extents above 0 such as 24x28x28, got {text!r}")
     return tuple(int(part) for part in text.split("x"))
 
@@ -227,7 +239,7 @@ def _parse_header(path: Path, line: str) -> TableHeader:
         raise HwnasError(f"{path}:1: the header must give {missing[0]}=", hint=_KEPT)
     if fields["precision"] not in PRECISIONS:
         _unknown_precision(path, 1, fields["precision"])
-    if not fields["threads"].isdigit() or int(fields["threads"]) < 1:
+    if not _COUNT.fullmatch(fields["threads"]) or int(fields["threads"]) < 1:
         raise HwnasError(f"{path}:1: threads must be a whole number above 0, got {fields['threads']!r}", hint=_KEPT)
     return TableHeader(
         fields["device"], fields["digest"], fields["engine"], fields["precision"], int(fields["threads"])
@@ -294,8 +306,8 @@ class _Line:
             _unknown_precision(self.path, self.line, cells["precision"])
         if cells["precision"] != self.precision:
             self.refuse("precision", f"must be {self.precision} as in the file's header, got {cells['precision']!r}")
-        if not cells["kind"]:
-            self.refuse("kind", "must name a block")
+        if not _KIND.fullmatch(cells["kind"]):
+            self.refuse("kind", f"must name a block, got {cells['kind'][:60]!r}")
         column = "input_shape"
         try:
             input_shape = parse_shape(cells[column])
@@ -324,7 +336,7 @@ class _Line:
 
     def _count(self, column: str, least: int) -> int:
         text = self.cells[column]
-        if not text.isdigit() or int(text) < least:
+        if not _COUNT.fullmatch(text) or int(text) < least:
             self.refuse(column, f"must be a whole number of at least {least}, got {text!r}")
         return int(text)
 

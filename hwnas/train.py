@@ -9,6 +9,9 @@ from __future__ import annotations
 import io
 import math
 import os
+import pickletools
+import re
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +27,11 @@ from hwnas.data import Data, balanced
 from hwnas.data.augmentation import Augmentation, drawn
 from hwnas.data.pixels import IN_MEMORY
 from hwnas.errors import HwnasError
-from hwnas.paths import write_bytes
+from hwnas.paths import read_bytes, write_bytes
 from hwnas.protocols import Batch, TrainingRule
 
+CHECKPOINT_LIMIT = 64 << 30  # what a machine may hold; more is no supernet of ours
+_NAMED = re.compile(r"(torch|torch\._utils|collections) \w{1,60}")  # what torch.save names in tensors and dicts
 Progress = Callable[[int, int, str], None]  # (steps done, steps in all, what is shown beside them)
 
 
@@ -266,14 +271,53 @@ def save_state(path: Path, state: Any) -> None:
 
 def load_state(path: Path) -> Any:
     """What `save_state` wrote (no code is run from the file); HwnasError when it is truncated or something else."""
+    if not Path(path).exists():
+        raise HwnasError(f"checkpoint {path} does not exist")
+    data = read_bytes(path, CHECKPOINT_LIMIT)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise HwnasError(f"checkpoint {path} does not exist") from None
-    except Exception as problem:  # torch raises many kinds for a damaged archive
-        reason = str(problem).splitlines()[0][:120]
+        _check_archive(data)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as problem:  # torch and zipfile raise many kinds for a damaged archive
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0][:120]
         raise HwnasError(
-            f"checkpoint {path} is truncated or not a checkpoint ({reason})", hint="delete it and train again"
+            f"checkpoint {path} is truncated or not a checkpoint ({reason})", hint="move it away and train again"
+        ) from None
+
+
+def _check_archive(data: bytes) -> None:
+    """Raises where the archive is not as it was written: torch would read tensors with flipped bits without a word.
+
+    torch.save stores every tensor as it is, so an archive that would unpack to more than its own size is not ours.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > len(data):
+            raise ValueError("it holds more than its size")
+        torn = archive.testzip()
+        if torn is not None:
+            raise ValueError(f"{torn} does not have the checksum it was written with")
+        for name in archive.namelist():
+            if name.endswith("data.pkl"):
+                _check_names(archive.read(name))
+
+
+def _check_names(pickled: bytes) -> None:
+    """Raises where the pickle names anything but tensors: torch refuses it too, but takes minutes to say so where the
+    name is a page of brackets (it searches its own message with a regular expression)."""
+    for opcode, value, _ in pickletools.genops(pickled):
+        if opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):
+            raise ValueError(f"torch.save writes no {opcode.name}")
+        if opcode.name == "GLOBAL" and not _NAMED.fullmatch(str(value)):
+            raise ValueError(f"it names {str(value)[:60]!r}")
+
+
+def take_up(module: nn.Module, state: Any, path: Path) -> None:
+    """Loads a checkpoint's `net` into the module; HwnasError where its tensors are not this net's."""
+    try:
+        module.load_state_dict(state["net"])
+    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise HwnasError(
+            f"checkpoint {path} does not hold this net: {' '.join(str(problem).split())[:200]}",
+            hint="move it away and train again",
         ) from None
 
 
@@ -284,10 +328,16 @@ def _resume(checkpoint: Path | None, identity: str, net: nn.Module, optimisers: 
     state = load_state(checkpoint)
     if not isinstance(state, dict) or state.get("identity") != identity:
         return 0
-    net.load_state_dict(state["net"])
-    for group, optimiser in optimisers.items():
-        optimiser.load_state_dict(state["optimisers"][group])
-    return int(state["epoch"])
+    take_up(net, state, checkpoint)
+    try:
+        for group, optimiser in optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][group])
+        return int(state["epoch"])
+    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise HwnasError(
+            f"checkpoint {checkpoint} does not hold this net's optimisers: {problem!r}",
+            hint="move it away and train again",
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 from hwnas.errors import HwnasError
 
@@ -13,7 +13,7 @@ def positive(value: object, name: str) -> float:
     """`value` as a finite number above zero; HwnasError names `name` otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise HwnasError(f"{name} must be a number, got {value!r}")
-    if not math.isfinite(value) or value <= 0:
+    if not 0 < value <= sys.float_info.max:  # NaN as well; an int may be larger than any float
         raise HwnasError(f"{name} must be a finite number above 0, got {value!r}")
     return float(value)
 

@@ -1,9 +1,16 @@
-"""What every test shares: one thread, the tiny end-to-end test first, and the shared data where there is any."""
+"""What every test shares: one thread, the tiny end-to-end test first, the shared data where there is any, and one
+line at the end that says what was skipped and what to install. In continuous integration (CI=true, or HWNAS_REQUIRE=1)
+a test that was skipped for want of a tool is a failure: an install that failed must not look like a green run."""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,10 +22,63 @@ os.environ["HWNAS_CACHE"] = _CACHE.name
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# Tool -> the Debian package that has it.
+TOOLS = {
+    "cc": "gcc libc6-dev",
+    "qemu-aarch64": "qemu-user",
+    "qemu-arm": "qemu-user",
+    "qemu-riscv64": "qemu-user",
+    "qemu-system-arm": "qemu-system-arm",
+    "node": "nodejs",
+    "chromium": "chromium fonts-dejavu-core",
+}
+# How tests say that a tool is missing; what the machine itself cannot do ("this machine does not run x86-avx512") is
+# another matter, and nobody can install it.
+WANTS_A_TOOL = re.compile(r"no linker or emulator for |no C compiler|no ziglang|no \S+ (on PATH|here)")
+
+
+def missing_packages() -> list[str]:
+    """What to install so that every test runs, as apt-get and pip name it."""
+    found = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+    return [*dict.fromkeys(" ".join(found).split()), *(["hwnas[cross]"] if find_spec("ziglang") is None else [])]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The whole pipeline on the null device runs first: when it breaks, nothing else is worth reading."""
     items.sort(key=lambda item: not item.path.name.startswith("test_pipeline"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Where tools are required, a test that was skipped for want of one fails."""
+    report: pytest.TestReport = yield
+    required = os.environ.get("CI") == "true" or os.environ.get("HWNAS_REQUIRE") == "1"
+    if report.skipped and required and WANTS_A_TOOL.search(reason_of(report)):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: {reason_of(report)}: required here (CI or HWNAS_REQUIRE is set)"
+    return report
+
+
+def reason_of(report: pytest.TestReport) -> str:
+    """Why a test was skipped."""
+    told = report.longrepr
+    return str(told[2] if isinstance(told, tuple) else told).removeprefix("Skipped: ")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line: how many tests were skipped, why, and what to install."""
+    reasons = Counter(reason_of(report) for report in terminalreporter.stats.get("skipped", []))
+    tools = sum(count for reason, count in reasons.items() if WANTS_A_TOOL.search(reason))
+    parts = [f"{count} because {reason}" for reason, count in reasons.items() if not WANTS_A_TOOL.search(reason)]
+    if tools:
+        apt = " ".join(package for package in missing_packages() if "[" not in package)
+        pip = " ".join(package for package in missing_packages() if "[" in package)
+        install = " and ".join(
+            [f"apt-get install {apt}"] * bool(apt) + [f"pip install '{pip}'"] * bool(pip) or ["see the reasons: -rs"]
+        )
+        parts.insert(0, f"{tools} for want of tools ({install})")
+    if parts:
+        terminalreporter.write_line(f"skipped: {'; '.join(parts)}")
 
 
 @pytest.fixture(scope="session")

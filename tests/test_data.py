@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from hwnas.data import Data, Raw, linear_baseline, load_data, prepare
 from hwnas.errors import HwnasError
+from hwnas.plug import Trust
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (60, 3, 8, 8)).astype(np.uint8)
@@ -71,7 +73,7 @@ def test_an_image_folder_is_read_by_class(tmp_path: Path) -> None:
         load_data({"use": "folder", "path": str(tmp_path), "size": 8})
 
 
-def test_a_torch_dataset_is_read_by_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_dataset_is_read_by_import_path(tmp_path: Path) -> None:
     (tmp_path / "my_images.py").write_text(
         "import numpy, torch\n"
         "class Mine(torch.utils.data.Dataset):\n"
@@ -81,11 +83,11 @@ def test_a_torch_dataset_is_read_by_import_path(tmp_path: Path, monkeypatch: pyt
         "        if i >= self.count: raise IndexError\n"
         "        return torch.full((1, 8, 8), float(i)), i % 3\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    data = load_data({"use": "my_images:Mine", "count": 30})
+    beside = Trust(beside=tmp_path)
+    data = load_data({"use": "my_images:Mine", "count": 30}, beside)
     assert sum(data.sizes().values()) == 30
     with pytest.raises(HwnasError, match="nearest: count"):
-        load_data({"use": "my_images:Mine", "cuont": 30})
+        load_data({"use": "my_images:Mine", "cuont": 30}, beside)
     sys.modules.pop("my_images")
 
 
@@ -271,3 +273,27 @@ def test_the_example_on_photographs_makes_six_classes_whose_splits_share_no_pixe
     data = load_data({"use": "folder", "path": str(tmp_path / "photos")})
     assert data.facts == {"in_channels": 3, "classes": 6, "image_size": (96, 96)}
     assert data.sizes() == {"train": 480, "validation": 180, "test": 240}
+
+
+def test_data_take_little_more_memory_than_their_bytes(tmp_path: Path) -> None:
+    """48 MiB of pixels: held once, digested and asked for by the batch. Held as floats they would be 192 MiB more."""
+    np.savez(tmp_path / "a.npz", images=np.tile(IMAGES, (64, 1, 8, 8)), labels=np.tile(LABELS, 64))
+    script = (
+        "import sys, torch\n"
+        "from pathlib import Path\n"
+        "from hwnas.data import balanced, load_data\n"
+        "def held():\n"
+        "    lines = Path('/proc/self/status').read_text().splitlines()\n"
+        "    return sum(int(l.split()[1]) for l in lines if l.startswith(('RssAnon', 'RssShmem'))) / 1024\n"
+        "warm = torch.ones(64, 3, 64, 64) * 2\n"
+        "before = held()\n"
+        "data = load_data({'use': 'npz', 'path': sys.argv[1]})\n"
+        "data.digest\n"
+        "for i in range(20): data.batch('train', balanced(data, 'train', 64, i))\n"
+        "print(held() - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "a.npz")], capture_output=True, text=True, check=True
+    )
+    mebibytes = 64 * 60 * 3 * 64 * 64 / 2**20
+    assert float(done.stdout) < 2 * mebibytes + 20

@@ -127,7 +127,7 @@ def test_an_unknown_device_is_refused_with_the_nearest_name() -> None:
         (GOOD.replace("format: 1", "format: 2"), "format: .*got 2"),
         (GOOD.replace("description: a board\n", ""), "key 'description' must be given"),
         (GOOD.replace("connection: none", "connection: made-up"), "`costs` must be given if, and only if"),
-        (GOOD.replace("[asimd]", "[asimd"), r"board.yaml:\d+:\d+ is not YAML"),
+        (GOOD.replace("[asimd]", "[asimd"), r"board.yaml:\d+:\d+ is not valid YAML"),
         ("- a\n- list\n", "must hold a mapping"),
         ("", "must hold a mapping"),
     ],
@@ -144,7 +144,7 @@ def test_a_profile_that_is_not_text_or_not_there_is_refused(tmp_path: Path) -> N
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(HwnasError, match="not UTF-8"):
         load_device(tmp_path / "x.yaml")
-    with pytest.raises(HwnasError, match="No such file"):
+    with pytest.raises(HwnasError, match="does not exist"):
         load_device(tmp_path / "none.yaml")
 
 

@@ -22,10 +22,18 @@ KeepStale = Annotated[
     bool, typer.Option("--keep-stale", help="Keep rows of another engine version instead of measuring them again.")
 ]
 
+Trusted = Annotated[
+    list[str] | None,
+    typer.Option("--trust", help="A package that the run file may take code from; may be repeated."),
+]
 
-def job_of(run_file: Path, out: Path | None, limits: list[str] | None, device: str | None) -> Job:
+
+def job_of(
+    run_file: Path, out: Path | None, limits: list[str] | None, device: str | None, trust: list[str] | None = None
+) -> Job:
     """The job of a run file with a person's changes; HwnasError for anything malformed."""
-    return Job(read_run_file(run_file, out, parsed_limits(limits), device), say=progress_lines())
+    config = read_run_file(run_file, out, parsed_limits(limits), device, trust or ())
+    return Job(config, say=progress_lines())
 
 
 def parsed_limits(limits: list[str] | None) -> dict[str, float] | None:

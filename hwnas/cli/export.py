@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 from hwnas.errors import HwnasError
+from hwnas.pipeline.job import Job
 from hwnas.units import readable_bytes
 
 Format = Annotated[
@@ -32,6 +33,7 @@ def export(
     format_: Format = "onnx",
     target: TargetName = None,
     fallback: Fallback = False,
+    trust: Trusted = None,
     json_output: Json = False,
 ) -> None:
     """Examples:
@@ -52,7 +54,7 @@ def export(
             raise HwnasError(f"{run_file} is an ONNX file already", hint="--format native compiles it")
         made = [_native(run_file, target or "host", out or Path(f"{run_file.stem}-native"), fallback)]
     else:
-        made = _winners(run_file, out, limit, device, format_, target)
+        made = _winners(job_of(run_file, out, limit, device, trust), format_, target)
     if json_output:
         print_json(made)
         return
@@ -65,15 +67,12 @@ def export(
         results_console().print(f"{one['file']}  {readable_bytes(one['size_bytes'])}  {facts}")
 
 
-def _winners(
-    run_file: Path, out: Path | None, limit: list[str] | None, device: str | None, format_: str, target: str | None
-) -> list[dict[str, Any]]:
+def _winners(job: Job, format_: str, target: str | None) -> list[dict[str, Any]]:
     """Exports a run's winners and twins; with `native` each winner's library for the target too."""
     from hwnas.pipeline import learning
     from hwnas.pipeline.run import export_all, prepare, search_all
     from hwnas.pipeline.shipping import entry_for_target, shipments, write_entry
 
-    job = job_of(run_file, out, limit, device)
     with keeping(f"everything finished so far, in {job.config.folder}"):
         fidelities = prepare(job, progress_lines())
         net = learning.train_supernet(job)

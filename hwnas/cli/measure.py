@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hwnas.cli._job import Device, KeepStale, Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, KeepStale, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 from hwnas.errors import HwnasError
 
@@ -21,6 +21,7 @@ def measure(
     out: Out = None,
     limit: Limits = None,
     device: Device = None,
+    trust: Trusted = None,
     refresh: Refresh = False,
     retry_failed: RetryFailed = False,
     keep_stale: KeepStale = False,
@@ -46,7 +47,7 @@ def measure(
     from hwnas.measure.fill import Renewal
     from hwnas.pipeline import searching, tables
 
-    job = job_of(run_file, out, limit, device)
+    job = job_of(run_file, out, limit, device, trust)
     job.renew(Renewal(stale=job.renewal.stale and not keep_stale, failed=retry_failed, every=refresh))
     if dry_run:
         _print_work(tables.dry_run(job), json_output)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from hwnas.cli._job import Device, KeepStale, Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, KeepStale, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 
 
@@ -13,6 +13,7 @@ def run(
     out: Out = None,
     limit: Limits = None,
     device: Device = None,
+    trust: Trusted = None,
     keep_stale: KeepStale = False,
     json_output: Json = False,
 ) -> None:
@@ -34,7 +35,7 @@ def run(
     from hwnas.report.findings import breaches
     from hwnas.report.terminal import print_results
 
-    job = job_of(run_file, out, limit, device)
+    job = job_of(run_file, out, limit, device, trust)
     job.renew(Renewal(stale=job.renewal.stale and not keep_stale))
     with keeping(f"everything finished so far, in {job.config.tables} and {job.config.folder}"):
         results = run_all(job, say=progress_lines())

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 
 
 def search(
-    run_file: RunPath, out: Out = None, limit: Limits = None, device: Device = None, json_output: Json = False
+    run_file: RunPath,
+    out: Out = None,
+    limit: Limits = None,
+    device: Device = None,
+    trust: Trusted = None,
+    json_output: Json = False,
 ) -> None:
     """Examples:
 
@@ -20,7 +25,7 @@ def search(
     from hwnas.pipeline.run import prepare, search_all
     from hwnas.search import compact
 
-    job = job_of(run_file, out, limit, device)
+    job = job_of(run_file, out, limit, device, trust)
     with keeping(f"tables, checkpoints and scores so far, in {job.config.tables} and {job.config.folder}"):
         found = search_all(job, prepare(job, progress_lines()))
     if json_output:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 
-from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, results_console
 
 
 def train(
-    run_file: RunPath, out: Out = None, limit: Limits = None, device: Device = None, json_output: Json = False
+    run_file: RunPath,
+    out: Out = None,
+    limit: Limits = None,
+    device: Device = None,
+    trust: Trusted = None,
+    json_output: Json = False,
 ) -> None:
     """Examples:
 
@@ -21,7 +26,7 @@ def train(
     """
     from hwnas.pipeline import learning
 
-    job = job_of(run_file, out, limit, device)
+    job = job_of(run_file, out, limit, device, trust)
     with keeping(f"the last finished epoch, in {job.path('checkpoint.pt')}"):
         net = learning.train_supernet(job)
     if int(os.environ.get("RANK", "0")):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli._job import Device, Limits, Out, RunPath, job_of
+from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 from hwnas.errors import CheckFailed
 from hwnas.units import readable_us
@@ -21,6 +21,7 @@ def verify(
     limit: Limits = None,
     device: Device = None,
     samples: Samples = None,
+    trust: Trusted = None,
     json_output: Json = False,
 ) -> None:
     """Examples:
@@ -43,7 +44,7 @@ def verify(
     from hwnas.pipeline.run import breaches, deliver, export_all, prepare, search_all
     from hwnas.pipeline.shipping import shipments
 
-    job = job_of(run_file, out, limit, device)
+    job = job_of(run_file, out, limit, device, trust)
     with keeping(f"everything finished so far, in {job.config.folder}"):
         fidelities = prepare(job, progress_lines())
         net = learning.train_supernet(job)

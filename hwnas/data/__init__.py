@@ -17,8 +17,8 @@ from hwnas.data.pixels import checked, content_digest, statistics
 from hwnas.data.splits import SPLITS, balanced, stratified
 from hwnas.errors import HwnasError
 from hwnas.paths import digest
-from hwnas.plug import bind, resolve
-from hwnas.protocols import Batch
+from hwnas.plug import HWNAS_ALONE, Trust, bind, resolve
+from hwnas.protocols import Batch, Examples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,11 +108,12 @@ class Data:
         return self.places[split]
 
 
-def load_data(settings: Mapping[str, Any]) -> Data:
+def load_data(settings: Mapping[str, Any], trust: Trust = HWNAS_ALONE) -> Data:
     """The data set a run file's `data:` section names: `use: digits | npz | folder` and its keys.
 
-    `use` may also be `package.module:function` returning (images, labels) or a torch Dataset. Raises HwnasError with
-    the offending file or fact: a missing path, fewer than two classes, NaN pixels, too few images a class.
+    `use` may also lead where `trust` allows (see hwnas/plug.py), to a torch Dataset or a function annotated to return
+    one or (images, labels). Raises HwnasError with the offending file or fact: a missing path, fewer than two classes,
+    NaN pixels, too few images a class.
     """
     from hwnas.data.foreign import as_raw
 
@@ -124,7 +125,7 @@ def load_data(settings: Mapping[str, Any]) -> Data:
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise HwnasError(f"data: split_seed must be a whole number of at least 0, got {seed!r}")
     shares = settings.pop("shares", (0.6, 0.2, 0.2))
-    loaded = bind(resolve(use, "data.sources"), settings, {}, f"data ({use})")
+    loaded = bind(resolve(use, "data.sources", trust, (Raw, tuple, Examples)), settings, {}, f"data ({use})")
     return prepare(loaded if isinstance(loaded, Raw) else as_raw(loaded, use), seed, shares)
 
 

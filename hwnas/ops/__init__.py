@@ -6,13 +6,11 @@ and nothing here loads torch until one of those two is called.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from hwnas.errors import HwnasError
-from hwnas.network import Layer, Operator, Shape, elements
+from hwnas.network import Layer, Operator, Shape, defined, elements
 from hwnas.ops.primitive import Primitive, output_bytes
 
 if TYPE_CHECKING:
@@ -35,14 +33,7 @@ __all__ = [
 @cache
 def primitive_of(kind: str) -> Primitive:
     """The primitive of a layer kind: a file of this folder, or an import path that holds `primitive`."""
-    module_name = kind if "." in kind else f"hwnas.ops.{kind}"
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as problem:
-        if problem.name != module_name:
-            raise
-        raise HwnasError(f"no layer named {kind!r}", hint="a layer is a file in hwnas/ops/ or an import path") from None
-    found: Primitive = module.primitive
+    found: Primitive = defined(kind, "ops", "primitive")
     return found
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from hwnas.errors import HwnasError, nearest_names
+from hwnas.plug import HWNAS_ALONE, Trust
 from hwnas.samples import STATISTICS
 from hwnas.units import positive
+from hwnas.yaml_text import read_yaml
 
 # limit name -> (cost it bounds, factor to the cost's own unit)
 # `latency_us` is the minimum; the other statistics are named (`latency_p90_ms`), since each has a noise of its own.
@@ -85,6 +86,9 @@ class CardSettings(Strict):
     test: int = Field(default=20, ge=5)
 
 
+Package = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
 class RunFile(Strict):
     """Everything one run needs. `preprocess: inside` makes resizing and normalising part of the exported model."""
 
@@ -103,6 +107,8 @@ class RunFile(Strict):
     limits: dict[str, float]
     targets: list[Target] = Field(min_length=1)
     card: CardSettings = CardSettings()
+    plugins: list[Package] = []
+    _trust: Trust = PrivateAttr(default=HWNAS_ALONE)  # no key of the file: who runs it decides
 
     @field_validator("limits", mode="before")
     @classmethod
@@ -132,6 +138,11 @@ class RunFile(Strict):
         return self.out / self.name
 
     @property
+    def trust(self) -> Trust:
+        """Where names in this file may lead."""
+        return self._trust
+
+    @property
     def statistic(self) -> str:
         """Which statistic of the latency is limited, predicted and judged: "min" unless a limit names another."""
         named = (name.split("_")[1] for name in self.limits if LIMITS[name][0] == "latency")
@@ -144,21 +155,19 @@ class RunFile(Strict):
 
 
 def read_run_file(
-    path: Path, out: Path | None = None, limits: Mapping[str, float] | None = None, device: str | None = None
+    path: Path,
+    out: Path | None = None,
+    limits: Mapping[str, float] | None = None,
+    device: str | None = None,
+    trust: Sequence[str] = (),
 ) -> RunFile:
-    """The checked run file. HwnasError names the file, the key and the nearest known key."""
-    try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise HwnasError(
-            f"run file {path} does not exist", hint="examples/quickstart.yaml is one to start from"
-        ) from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise HwnasError(f"run file {path} cannot be read: {problem}") from None
-    except yaml.YAMLError as problem:
-        mark = getattr(problem, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise HwnasError(f"{path} is not valid YAML{where}: {getattr(problem, 'problem', None) or problem}") from None
+    """The checked run file; `trust` are packages that it may name besides those it lists itself (--trust).
+
+    HwnasError names the file, the key and the nearest known key.
+    """
+    if not Path(path).exists():
+        raise HwnasError(f"run file {path} does not exist", hint="examples/quickstart.yaml is one to start from")
+    loaded = read_yaml(Path(path))
     if not isinstance(loaded, dict):
         raise HwnasError(f"{path} must hold keys such as name, data, space and limits")
     if out is not None:
@@ -168,11 +177,13 @@ def read_run_file(
     if device is not None:
         loaded["device"] = device
     try:
-        return RunFile.model_validate(loaded)
+        config = RunFile.model_validate(loaded)
     except HwnasError as problem:
         raise HwnasError(f"{path}: {problem.message}", nearest=problem.nearest, hint=problem.hint) from None
     except ValidationError as problem:
         raise _refused(path, problem) from None
+    config._trust = Trust(Path(path).resolve().parent, tuple(config.plugins), tuple(trust))
+    return config
 
 
 def _refused(path: Path, problem: ValidationError) -> HwnasError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -55,12 +56,15 @@ class Job:
     def data(self) -> Data:
         from hwnas.data import load_data
 
-        data = load_data({name: value for name, value in self.config.data.items() if name != "facts"})
+        settings = {name: value for name, value in self.config.data.items() if name != "facts"}
+        data = load_data(settings, self.config.trust)
         check_facts(self.given_facts, data.facts)
         if self.config.preprocess == "inside":
             from hwnas.pipeline.raw_images import require_whole_numbers
 
             require_whole_numbers(data)
+        for text in data.notes:
+            self.note(text)
         return data
 
     @cached_property
@@ -83,7 +87,8 @@ class Job:
             raise HwnasError(
                 "space: 'use' must name a search space", hint="mobile, resnet_binary or package.module:function"
             )
-        space = bind(resolve(use, "spaces"), settings, self.facts, f"space ({use})")
+        build = resolve(use, "spaces", self.config.trust, (SearchSpace,))
+        space = bind(build, settings, self.facts, f"space ({use})")
         if not isinstance(space, SearchSpace):
             raise HwnasError(f"space ({use}) must give a SearchSpace, got {type(space).__name__}")
         return space if self.config.preprocess == "outside" else self._reading_pixels(space)
@@ -147,7 +152,9 @@ class Job:
         wanted = identity_digest(identity, code)
         for candidate in (path, self.earlier(path, wanted)):
             stored = read_json(candidate) if candidate.exists() else None
-            if isinstance(stored, dict) and stored.get("identity") == wanted and "value" in stored:
+            if isinstance(stored, dict) and stored.get("identity") == wanted and "digest" in stored:
+                if stored["digest"] != digest(stored.get("value")):
+                    raise HwnasError(f"{candidate} was changed since it was written", hint="move it away and run again")
                 return stored["value"]
         return None
 
@@ -162,11 +169,14 @@ class Job:
             old = str(stored.get("identity")) if isinstance(stored, dict) else digest(path.read_bytes())
             if old != wanted:
                 self.set_aside(path, old)
-        write_json(path, {"identity": wanted, "code": dict(code or {}), "value": value})
+        value = json.loads(json.dumps(value, allow_nan=False, default=str))  # as it will be read back
+        write_json(path, {"identity": wanted, "code": dict(code or {}), "digest": digest(value), "value": value})
 
     def earlier(self, path: Path, identity: str) -> Path:
         """Where a result of another identity is kept, so that going back to its settings finds it."""
         inside = path.relative_to(self.config.folder)
+        if not identity.isalnum():  # read from a file: it must not lead to another folder
+            identity = digest(identity)
         return self.path("earlier", *inside.parts[:-1], f"{path.stem}-{identity}{path.suffix}")
 
     def set_aside(self, path: Path, identity: str) -> Path:

@@ -33,6 +33,7 @@ from hwnas.train import (
     save_state,
     some_images,
     steps_per_epoch,
+    take_up,
     train,
     world,
 )
@@ -55,7 +56,7 @@ def identity(job: Job) -> str:
 
 def code(job: Job) -> dict[str, str]:
     """Digests of the source files that decide the trained supernet, the user's own rule, space and blocks included."""
-    own = code_behind(make_rule(job), resolve(job.config.space["use"], "spaces"))
+    own = code_behind(make_rule(job), resolve(job.config.space["use"], "spaces", job.config.trust))
     return code_of(TRAINING, NOT_TRAINING) | own | code_of_plugins(job.space)
 
 
@@ -63,7 +64,10 @@ def make_rule(job: Job) -> TrainingRule:
     settings = dict(job.config.train.rule)
     use = settings.pop("use", "rule.sandwich:Sandwich")
     rule: TrainingRule = bind(
-        resolve(use, "methods"), settings, {"space": job.space, "seed": job.config.seed}, f"train.rule ({use})"
+        resolve(use, "methods", job.config.trust, (TrainingRule,)),
+        settings,
+        {"space": job.space, "seed": job.config.seed},
+        f"train.rule ({use})",
     )
     return rule
 
@@ -77,7 +81,7 @@ def train_supernet(job: Job) -> WeightSharing:
         mark, final = identity(job), job.path("supernet.pt")
         state = settled(job, final, mark, code(job))
         if state is not None:
-            net.load_state_dict(state["net"])
+            take_up(net, state, final)
             return net.to(device())
         settled(job, job.path("checkpoint.pt"), mark, code(job), "starting anew")
         join_processes()
@@ -215,7 +219,8 @@ def further_estimate(job: Job, net: WeightSharing, architectures: Sequence[Archi
     settings, count = schedule(job), job.data.sizes()["train"]
     seconds = 0.0
     for architecture in waiting:
-        probe, taken = extract(net, architecture), []
+        probe = extract(net, architecture)
+        taken: list[float] = []
 
         def clock(done: int, total: int, note: str, taken: list[float] = taken) -> None:
             taken.append(time.monotonic())

@@ -14,6 +14,7 @@ from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
 from hwnas.extras import missing_extra
 from hwnas.fidelity import Fidelity
+from hwnas.measure.deployed import require_here
 from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
 from hwnas.pipeline.decision import candidate, decide
 from hwnas.pipeline.job import Job
@@ -51,6 +52,11 @@ def search_all(job: Job, fidelities: Fidelities, net: Any = None) -> list[Found]
 def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[tuple[Shipped, dict[str, Any]]]:
     """Every file with its manifest entry. A twin that an engine cannot take is left out with a note: it was nobody's
     wish but a comparison; a winner that cannot be exported ends the run."""
+    from hwnas.pipeline import learning
+
+    expected = learning.further_estimate(job, net, [one.architecture for one in listed])
+    if expected and job.say is not None:
+        job.say(expected)
     made = []
     for one in listed:
         try:
@@ -65,6 +71,7 @@ def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[tuple[Ship
 
 def deliver(job: Job, exported: Sequence[tuple[Shipped, dict[str, Any]]], fresh: bool = False) -> list[Delivery]:
     """Verifies and times every exported file; `fresh` verifies also what was verified before."""
+    require_here(job.device)
     verified = [verifying.verify(job, one, manifest, fresh) for one, manifest in exported]
     measured = timing.time_again(job, [one for one, _ in exported], [manifest for _, manifest in exported])
     deliveries = [
@@ -81,6 +88,7 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
     """Profile, measure, grade; says what was measured and the reachable range, and refuses an unreachable limit."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise HwnasError("only training is shared by processes", hint="torchrun -m hwnas train, then hwnas run alone")
+    check_names(job)
     say(f"device {job.device.name}: {job.device.cpu.model.value}, compiler target {job.device.target}")
     for report_ in tables.measure(job, say):
         say(str(report_))
@@ -97,20 +105,25 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
     return fidelities
 
 
+def check_names(job: Job) -> None:
+    """Makes the rule and every sampler that the run file names: a wrong one is refused before anything is measured."""
+    from hwnas.pipeline import learning
+
+    learning.make_rule(job)
+    for target in job.config.targets:
+        searching.make_sampler(job, target)
+
+
 def run(job: Job, say: Say = lambda text: None) -> report.Results:
     """Every stage in order. A winner over the limit is in the results (`limit_ok`), not an exception."""
     start = time.monotonic()
+    require_here(job.device)
     fidelities = prepare(job, say)
     from hwnas.pipeline import learning
 
-    for note in job.data.notes:
-        say(note)
     net = learning.train_supernet(job)
     found = search_all(job, fidelities, net)
     listed = shipping.shipments(job, found, fidelities)
-    expected = learning.further_estimate(job, net, [one.architecture for one in listed])
-    if expected:
-        say(expected)
     deliveries = deliver(job, export_all(job, net, listed))
     drift = timing.drift(job, listed)
     answers = [validate(job, d.shipped) for d in deliveries]

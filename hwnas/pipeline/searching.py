@@ -18,6 +18,7 @@ from hwnas.pipeline.job import Job
 from hwnas.pipeline.scoring import scorer
 from hwnas.plug import bind, resolve
 from hwnas.progress import bar
+from hwnas.protocols import Sampler
 from hwnas.search import SearchResult, Trial, check_reachable, search
 from hwnas.space import Architecture
 
@@ -52,7 +53,7 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
     costings = tables.costings(job, target.precision, line)
     ranges = check_reachable(costings, job.config.cost_limits)
     limits = kept_below(job, line, costings, ranges)
-    mark, code = _identity(job, target, line, limits), _code(job)
+    mark, code = _identity(job, target, line, limits), _code(job, target)
     stored = job.kept(f"search-{target.name}", mark, code)
     if stored is not None:
         return Found(target, _read(job, stored), ranges, line.margin)
@@ -60,11 +61,7 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
 
     net = net if net is not None else learning.train_supernet(job)
     space = job.space_of(target.precision)
-    settings = dict(job.config.search.sampler)
-    use = settings.pop("use", DEFAULT_SAMPLER)
-    sampler = bind(
-        resolve(use, "methods"), settings, {"space": space, "seed": job.config.seed}, f"search.sampler ({use})"
-    )
+    sampler = make_sampler(job, target)
     with job.stage("search"), bar(f"searching {target.name}", job.progress) as shown:
         result = search(
             space, sampler, scorer(job, net), costings, limits,
@@ -73,6 +70,15 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
         )  # fmt: skip
     job.keep(f"search-{target.name}", mark, _written(result), code)
     return Found(target, result, ranges, line.margin)
+
+
+def make_sampler(job: Job, target: Target) -> Sampler:
+    settings = dict(job.config.search.sampler)
+    use = settings.pop("use", DEFAULT_SAMPLER)
+    given = {"space": job.space_of(target.precision), "seed": job.config.seed}
+    where = f"search.sampler ({use})"
+    sampler: Sampler = bind(resolve(use, "methods", job.config.trust, (Sampler,)), settings, given, where)
+    return sampler
 
 
 def kept_below(
@@ -107,10 +113,9 @@ def _identity(job: Job, target: Target, line: tables.Priced, limits: dict[str, f
     ]
 
 
-def _code(job: Job) -> dict[str, str]:
+def _code(job: Job, target: Target) -> dict[str, str]:
     """Digests of the source files that decide which architecture is picked, the user's own sampler included."""
-    sampler = resolve(job.config.search.sampler.get("use", DEFAULT_SAMPLER), "methods")
-    return code_of(SEARCHING) | code_behind(sampler)
+    return code_of(SEARCHING) | code_behind(make_sampler(job, target))
 
 
 def _written(result: SearchResult) -> Any:

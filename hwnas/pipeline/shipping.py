@@ -15,6 +15,7 @@ import numpy as np
 from hwnas import ops
 from hwnas.card import versions
 from hwnas.device import probe_local
+from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity
 from hwnas.measure.backend import tile_table
 from hwnas.network import Network
@@ -114,6 +115,9 @@ def export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     about = {"engine": shipped.engine, "role": shipped.role, "predicted_us": shipped.predicted_us}
     device = {"name": job.device.name, "digest": job.device.digest, "target": job.device.target}
     entry = {**entry, **about, "device": device, "files": files}
+    known = entries_of(shipped.folder).get(shipped.artefact.name, {})
+    if known.get("files") == files:
+        entry = {**known, **entry}  # what was measured on these very files stays
     write_entry(shipped.folder, shipped.artefact.name, entry)
     return entry
 
@@ -156,10 +160,17 @@ def files_of(shipped: Shipped) -> list[str]:
 
 def write_entry(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
     """One artefact's entry in the folder's manifest, the others left as they are; entries of what is gone go."""
+    kept = {known: value for known, value in entries_of(folder).items() if (folder / known).exists()}
+    write_json(folder / MANIFEST, {**kept, name: dict(entry)})
+
+
+def entries_of(folder: Path) -> dict[str, Any]:
+    """The entries of a folder's manifest, by artefact; HwnasError where it is none."""
     path = folder / MANIFEST
     entries = read_json(path) if path.exists() else {}
-    kept = {known: value for known, value in entries.items() if (folder / known).exists()}
-    write_json(path, {**kept, name: dict(entry)})
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise HwnasError(f"{path} must hold an entry a file", hint="move it away and run the command again")
+    return entries
 
 
 def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
@@ -177,8 +188,8 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     seen = raw_images.typical_inputs(job, network)
     quantised = calibrate(fold(ready.network, constants), seen, weight_bits=weight_bits(job))
     expected = quantised(images)
-    bounds = {"onnx": asdict(tolerance_for(quantised)), "native": asdict(tolerance_for(quantised, library=True))}
     preprocess = raw_images.preprocess_record(job, network)
+    bounds = {"onnx": asdict(tolerance_for(quantised)), "native": asdict(tolerance_for(quantised, library=True))}
     write_bytes(shipped.model, with_record(to_onnx(quantised), preprocess).SerializeToString())
     buffer = io.BytesIO()
     np.savez(buffer, images=images, labels=labels, expected=expected, tolerance=json.dumps(bounds))
@@ -198,7 +209,6 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         "float_accuracy": learning.evaluate(ready, job.data, "test", chosen).accuracy,
         "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels).mean()),
         "size_bytes": shipped.model.stat().st_size,
-        "weight_bytes": sum(ops.weight_bytes(o) for o in shipped.network.operators),
         "peak_bytes": max(ops.peak_bytes(o) for o in shipped.network.operators),
         "files": {name: digest_file(shipped.folder / name) for name in (shipped.model.name, shipped.samples.name)},
         "versions": versions(),

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from hwnas.errors import HwnasError
 from hwnas.paths import read_json, write_json
+from hwnas.schema import validated
 
 SCHEMA = 2
 READABLE = (1, 2)  # format 1 lacks what has a default below
@@ -212,17 +213,10 @@ def load_results(path: Path) -> Results:
 
 def parse_results(value: Any, where: str) -> Results:
     """`value` (from JSON) as Results."""
-    from pydantic import TypeAdapter, ValidationError
-
     if not isinstance(value, dict) or value.get("format") not in READABLE:
         got = value.get("format") if isinstance(value, dict) else type(value).__name__
         raise HwnasError(
             f"{where} must be results of format {' or '.join(map(str, READABLE))}, got {got!r}",
             hint="run `hwnas run` again",
         )
-    try:
-        return TypeAdapter(Results).validate_python({**value, "format": SCHEMA})
-    except ValidationError as problem:
-        finding = problem.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in finding["loc"])
-        raise HwnasError(f"{where}: {key}: {finding['msg'].lower()}", hint="run `hwnas run` again") from None
+    return validated(Results, {**value, "format": SCHEMA}, where, hint="run `hwnas run` again")

@@ -59,7 +59,7 @@ def test_a_wrong_run_file_is_refused(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("name: [tiny", "is not valid YAML at line"),
+        ("name: [tiny", "bad.yaml:1:12 is not valid YAML"),
         ("- a\n- b\n", "must hold keys"),
         ("", "must hold keys"),
         ("a: \x00", "not valid YAML"),

@@ -270,3 +270,18 @@ def test_a_renamed_copy_is_found_by_its_digest(again: Path) -> None:
     copy = export_of(again) / "renamed.onnx"
     shutil.copy(export_of(again) / "model.fp32.onnx", copy)
     assert main(["verify", str(copy)]) == 0
+
+
+def test_an_export_after_a_run_keeps_what_the_run_measured(again: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = json.loads((export_of(again) / "manifest.json").read_text())
+    assert main(["export", str(again)]) == 0
+    assert json.loads((export_of(again) / "manifest.json").read_text()) == before
+    assert before["native-int8"]["p99_us"] > 0
+
+
+def test_a_run_for_another_machine_is_refused_before_anything_is_timed_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(run_file(tmp_path, device="raspberry-pi-5"))]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "is not this machine" in said and "hwnas search and hwnas export work from here" in said

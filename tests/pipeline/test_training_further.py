@@ -82,3 +82,17 @@ def test_further_training_that_is_cut_off_ends_as_an_undisturbed_one(
     resumed = learning.deployable(job, net, job.space.largest())
     assert {**resumed.record, "seconds": 0} == {**whole.record, "seconds": 0}
     assert all(torch.equal(v, whole.net.state_dict()[n]) for n, v in resumed.net.state_dict().items())
+
+
+def test_what_a_person_should_know_of_the_data_is_said_and_reported(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for i, size in enumerate([(12, 8), (9, 9)] * 6):
+        path = tmp_path / "pictures" / f"class{i % 3}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (i * 20, 0, 0)).save(path)
+    said: list[str] = []
+    config = read_run_file(run_file(tmp_path, data={"use": "folder", "path": str(tmp_path / "pictures")}))
+    job = Job(config, progress=False, say=said.append)
+    assert job.data.facts["image_size"] == (8, 10)
+    assert "the images differ in shape; scaled and cropped to 8x10" in said[0] and job.notes == [said[0][6:]]

@@ -78,7 +78,8 @@ def _start(normal: NormalModel) -> Reader:
     reader = Reader(dict(normal.constants), consumers, normal.output, normal.shapes)
     shape = normal.input_shape
     if normal.reads_pixels:
-        read_pixels.start(reader, normal.input, shape)
+        reader.add_value(Value(normal.input, "u8", *shape[1:]))
+        reader.tensors[normal.input] = Tensor(normal.input, "pixels", shape)
         return reader
     channels, height, width = shape[1], *(shape[2:] if len(shape) == 4 else (1, 1))
     reader.add_value(Value(normal.input, "f32", height, width, channels, layout="nchw"))

@@ -16,8 +16,8 @@ ELEMENT_TYPES = {"f32": "float32", "u8": "uint8", "i8": "int8", "bits": "uint32"
 class Value:
     """One tensor of batch 1.
 
-    `kind` is f32, u8, i8 or bits (uint32 words along channels). `layout` is nhwc everywhere except for the
-    model's own float input and output, which are nchw. A vector [1, C] has height = width = 1.
+    `kind` is f32, u8, i8, i32 (scratch sums) or bits (uint32 words along channels). `layout` is nhwc everywhere except
+    for the model's own float input and output, which are nchw. A vector [1, C] has height = width = 1.
     """
 
     name: str

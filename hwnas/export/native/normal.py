@@ -1,15 +1,14 @@
 """Brings an ONNX model into the one form that is read: checked, live nodes only, one opset, every shape inferred.
 
-Checking, conversion and inference run on a skeleton: large constants stand in it as inputs of their shape, each
-hwnas::BinaryConv as a Conv of the same window, whose output has the same shape, and what reads raw pixels as the float
-image that it makes of them. So nothing large is copied, and what a model's own functions hold never reaches ONNX's
-C++ code.
+Checking, conversion and inference run on a skeleton: large constants stand in it as inputs of their shape, and each
+hwnas::BinaryConv as a Conv of the same window, whose output has the same shape. So nothing large is copied, and what
+a model's own functions hold never reaches ONNX's C++ code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +40,7 @@ class NormalModel:
     input_shape: tuple[int, ...]
     output: str
     shapes: Mapping[str, Shape]
+    #: the input is raw uint8 [1, H, W, C], read by the first node alone
     reads_pixels: bool = False
 
 
@@ -50,9 +50,9 @@ def normal_form(
     """The model in normal form. `operators` are the (domain, name) pairs that have a reader.
 
     `unsupported(node)` makes the error for a live node of another operator; HwnasError for everything that is not a
-    valid model with one static input, of floats or of raw pixels, and one output.
+    valid model with one static float input and one output.
     """
-    from onnx import TensorProto
+    from onnx import TensorProto, helper
 
     graph = model.graph
     version = _opset(model)
@@ -61,18 +61,41 @@ def normal_form(
     for node in nodes:
         if (_domain(node), node.op_type) not in operators:
             raise unsupported(node)
-    shape = input_shape(given)
     constants = _constants(graph, nodes)
-    pixels = given.type.tensor_type.elem_type == TensorProto.UINT8
-    skeleton, own = _skeleton(graph, nodes, constants, given, result)
-    if pixels and not any(node.op_type in read_pixels.CONSTANTS for node in own.values()):
-        raise read_pixels.unread(given.name)
+    pixels = read_pixels.entry(given, nodes)
+    if pixels is None:
+        return _read(graph, nodes, constants, given, result, version)
+    # Behind the node that reads raw pixels everything is an ordinary model of floats.
+    shape = read_pixels.pixel_shape(given)
+    first = read_pixels.output_shape(pixels, shape, constants)
+    behind = tuple(node for node in nodes if node is not pixels)
+    if not behind:
+        return NormalModel((pixels,), constants, given.name, shape, result.name, {result.name: first}, True)
+    start = helper.make_tensor_value_info(pixels.output[0], TensorProto.FLOAT, first)
+    rest = _read(graph, behind, constants, start, result, version)
+    shapes = {**rest.shapes, pixels.output[0]: first}
+    return replace(
+        rest, nodes=(pixels, *rest.nodes), input=given.name, input_shape=shape, shapes=shapes, reads_pixels=True
+    )
+
+
+def _read(
+    graph: GraphProto,
+    nodes: tuple[NodeProto, ...],
+    constants: Mapping[str, np.ndarray],
+    given: ValueInfoProto,
+    result: ValueInfoProto,
+    version: int,
+) -> NormalModel:
+    """The normal form of `nodes`, which compute `result` from the float input `given`."""
+    shape = input_shape(given)
+    skeleton, binary = _skeleton(graph, nodes, constants, given, result)
     inferred = _converted(skeleton, version)
     shapes = _shapes(inferred.graph)
     _check_sizes(shapes)
-    back = tuple(own.get(node.output[0], node) for node in inferred.graph.node)
+    back = tuple(binary.get(node.output[0], node) if node.op_type == "Conv" else node for node in inferred.graph.node)
     small = {item.name: array_of(item) for item in inferred.graph.initializer}
-    return NormalModel(back, {**small, **constants}, given.name, shape, result.name, shapes, pixels)
+    return NormalModel(back, {**small, **constants}, given.name, shape, result.name, shapes)
 
 
 def _domain(node: NodeProto) -> str:
@@ -109,18 +132,17 @@ def _ends(graph: GraphProto) -> tuple[ValueInfoProto, ValueInfoProto]:
 
 
 def input_shape(item: ValueInfoProto) -> tuple[int, ...]:
-    """The sizes of the model's input, which must be float32 or an image of uint8 pixels, of batch 1."""
+    """The sizes of the model's input, which must be float32 of batch 1."""
     from onnx import TensorProto
 
     tensor = item.type.tensor_type
     shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
-    real, pixels = tensor.elem_type == TensorProto.FLOAT, tensor.elem_type == TensorProto.UINT8
-    good = (real and len(shape) in (2, 4)) or (pixels and len(shape) == 4)
+    good = tensor.elem_type == TensorProto.FLOAT and len(shape) in (2, 4)
     if not good or min(shape) < 1 or shape[0] != 1:
         kind = "" if tensor.elem_type == TensorProto.FLOAT else f" and element type {tensor.elem_type}"
         raise HwnasError(
             f"input {item.name!r} has shape {list(shape)}{kind}",
-            nearest=("float32 [1, C, H, W]", "uint8 [1, H, W, C]"),
+            nearest=("float32 [1, C, H, W]", "uint8 [1, H, W, C] read by hwnas::Preprocess"),
             hint="fix the batch to 1 and all sizes to numbers",
         )
     _check_sizes({item.name: shape})
@@ -181,22 +203,18 @@ def _skeleton(
     given: ValueInfoProto,
     result: ValueInfoProto,
 ) -> tuple[GraphProto, dict[str, NodeProto]]:
-    """(the graph with stand-ins, the nodes that they stand for by their output)."""
+    """(the graph with stand-ins, the BinaryConv nodes by their output)."""
     from onnx import GraphProto, helper, numpy_helper
 
     skeleton = GraphProto(name=graph.name or "graph")
-    own: dict[str, NodeProto] = {}
+    binary: dict[str, NodeProto] = {}
     inputs, used = {given.name: given}, set[str]()
     for node in nodes:
         if node.op_type == "BinaryConv":
-            own[node.output[0]] = node
-            node, weight = _as_conv(node, constants, len(own))
+            binary[node.output[0]] = node
+            stand_in, weight = _as_conv(node, constants, len(binary))
             inputs[weight.name] = weight
-        elif node.op_type in read_pixels.CONSTANTS:
-            own[node.output[0]] = node
-            node, image = _as_image(node, given, nodes, constants)
-            inputs.pop(given.name, None)
-            inputs[image.name] = image
+            node = stand_in
         used.update(node.input)
         skeleton.node.append(node)
     for name in used & constants.keys():
@@ -209,7 +227,7 @@ def _skeleton(
     skeleton.output.append(result)
     made = {name for node in nodes for name in node.output}
     skeleton.value_info.extend(item for item in graph.value_info if item.name in made and item.name != result.name)
-    return skeleton, own
+    return skeleton, binary
 
 
 def _element_type(array: np.ndarray) -> int:
@@ -234,20 +252,6 @@ def _as_conv(node: NodeProto, constants: Mapping[str, np.ndarray], index: int) -
     stand_in = NodeProto(op_type="Conv", name=node.name, input=[node.input[0], weight], output=node.output)
     stand_in.attribute.extend(item for item in node.attribute if item.name != "in_channels")
     return stand_in, helper.make_tensor_value_info(weight, TensorProto.FLOAT, (out, channels, height, width))
-
-
-def _as_image(
-    node: NodeProto, given: ValueInfoProto, nodes: tuple[NodeProto, ...], constants: Mapping[str, np.ndarray]
-) -> tuple[NodeProto, ValueInfoProto]:
-    """An Identity of the image that the node makes of the pixels, and that image as the input."""
-    from onnx import NodeProto, TensorProto, helper
-
-    if given.type.tensor_type.elem_type != TensorProto.UINT8:
-        raise HwnasError(f"input {given.name!r} must be uint8 pixels [1, H, W, C]: {node.op_type} reads it")
-    shape = read_pixels.result_shape(node, given.name, input_shape(given), nodes, constants)
-    image = f"hwnas:{given.name}"
-    stand_in = NodeProto(op_type="Identity", name=node.name, input=[image], output=node.output)
-    return stand_in, helper.make_tensor_value_info(image, TensorProto.FLOAT, shape)
 
 
 def _converted(graph: GraphProto, version: int) -> ModelProto:

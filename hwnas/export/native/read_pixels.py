@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,68 +10,76 @@ import numpy as np
 
 from hwnas.errors import HwnasError
 from hwnas.export.native.ir import Step, Value
+from hwnas.export.native.model_file import MOST_ELEMENTS
 from hwnas.export.native.reader import Reader, Tensor, label, refuse
 
 if TYPE_CHECKING:
-    from onnx import NodeProto
+    from onnx import NodeProto, ValueInfoProto
 
 #: operator -> how many constants it takes after the pixels
 CONSTANTS = {"Preprocess": 6, "Normalize": 2}
-TAPS = ("rows_first", "rows_weights", "columns_first", "columns_weights")
 
 
-def result_shape(
-    node: NodeProto, name: str, shape: tuple[int, ...], nodes: Sequence[NodeProto], constants: Mapping[str, np.ndarray]
-) -> tuple[int, ...]:
-    """[1, C, h, w] of what `node` makes of the input `name`; HwnasError unless it alone reads pixels."""
-    alone = [other for other in nodes if name in other.input or other.op_type in CONSTANTS] == [node]
-    if not alone or list(node.input).count(name) != 1 or node.input[0] != name:
-        raise refuse(node, f"the pixels {name!r} must be its first input, and nothing else may read them")
-    if len(node.input) != 1 + CONSTANTS[node.op_type]:
-        raise refuse(node, f"it has {len(node.input) - 1} constants", (str(CONSTANTS[node.op_type]),))
-    size = list(shape[1:3])
+def entry(given: ValueInfoProto, nodes: Sequence[NodeProto]) -> NodeProto | None:
+    """The node that reads a uint8 input; None where the input is of another type. HwnasError unless it is the only
+    reader, and one of these operators."""
+    from onnx import TensorProto
+
+    if given.type.tensor_type.elem_type != TensorProto.UINT8:
+        return None
+    readers = [node for node in nodes if given.name in node.input]
+    if len(readers) != 1 or readers[0].op_type not in CONSTANTS or readers[0].domain != "hwnas":
+        raise HwnasError(
+            f"input {given.name!r} is uint8 and not read by one hwnas::Preprocess",
+            nearest=("float32 [1, C, H, W]",),
+            hint="raw pixels enter a model through hwnas::Preprocess or hwnas::Normalize alone",
+        )
+    return readers[0]
+
+
+def pixel_shape(given: ValueInfoProto) -> tuple[int, ...]:
+    """[1, H, W, C] of a uint8 input."""
+    shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in given.type.tensor_type.shape.dim)
+    if len(shape) != 4 or min(shape) < 1 or shape[0] != 1 or math.prod(shape) > MOST_ELEMENTS:
+        raise HwnasError(f"input {given.name!r} has shape {list(shape)}", nearest=("uint8 [1, H, W, C]",))
+    return shape
+
+
+def output_shape(node: NodeProto, shape: tuple[int, ...], constants: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """[1, C, h, w] that the node makes of pixels [1, H, W, C]: one row and one column a tap list."""
+    _, height, width, channels = shape
     if node.op_type == "Preprocess":
-        firsts = [constants.get(node.input[index]) for index in (1, 3)]
-        if any(first is None or first.ndim != 1 for first in firsts):
-            raise refuse(node, "the places of its taps must be constants", ("int64 [n]",))
-        size = [len(first) for first in firsts if first is not None]
-    return (1, shape[3], *size)
-
-
-def unread(name: str) -> HwnasError:
-    """The error of a uint8 input that enters a model in another way."""
-    return HwnasError(
-        f"input {name!r} is uint8 and not read by one hwnas::Preprocess",
-        nearest=("float32 [1, C, H, W]",),
-        hint="raw pixels [1, H, W, C] enter a model through hwnas::Preprocess or hwnas::Normalize alone",
-    )
+        taps = [constants.get(node.input[index]) if len(node.input) > index else None for index in (1, 3)]
+        if any(array is None or array.ndim != 1 for array in taps):
+            raise refuse(node, "its taps must be constants of one dimension", ("[n] and [n, taps]",))
+        height, width = (len(array) for array in taps if array is not None)
+    return (1, channels, height, width)
 
 
 def preprocess(reader: Reader, node: NodeProto) -> None:
     """One step from the model's input to a float32 NHWC image; where it resizes, with a line of scratch memory."""
     source = reader.value(node, 0)
-    if reader.tensor(node, 0).form != "pixels":
-        raise refuse(node, "its first input must be the model's own uint8 input")
-    count = CONSTANTS[node.op_type]
-    constants = {name: reader.constant(node, count - 1 + i) for i, name in enumerate(("mean", "factor"))}
-    for name, values in constants.items():
-        if values.shape != (source.channels,) or not np.isfinite(values).all():
-            raise refuse(node, f"its {name} of shape {list(values.shape)}", (f"[{source.channels}] finite numbers",))
-    outputs, (height, width) = [node.output[0]], (source.height, source.width)
-    if node.op_type == "Preprocess":
-        constants |= {name: reader.constant(node, 1 + i, (np.int64, np.int32)[i % 2]) for i, name in enumerate(TAPS)}
-        if any(constants[name].ndim != 1 + i % 2 for i, name in enumerate(TAPS)):
-            raise refuse(node, "taps of another rank", ("places [n] and weights [n, taps]",))
-        height, width = len(constants["rows_first"]), len(constants["columns_first"])
-        line = Value(f"{node.output[0]}:line", "i32", 1, 1, source.width * source.channels)
-        outputs.append(reader.add_value(line).name)
+    if reader.tensor(node, 0).form != "pixels" or len(node.input) != 1 + CONSTANTS[node.op_type]:
+        raise refuse(node, "its first input must be the model's own uint8 input, the others constants", ())
+    resizes = len(node.input) == 1 + CONSTANTS["Preprocess"]
+    kinds: tuple[type, ...] = (np.int64, np.int32) * 2 if resizes else ()  # taps are counted, their weights fixed point
+    given = [reader.constant(node, i + 1, kind) for i, kind in enumerate((*kinds, np.float32, np.float32))]
+    mean, factor = (np.asarray(end, np.float32).reshape(-1) for end in given[-2:])
+    if mean.size != source.channels or factor.size != source.channels:
+        raise refuse(node, f"{mean.size} means and {factor.size} factors of {source.channels} channels", ())
+    if not np.isfinite([mean, factor]).all():
+        raise refuse(node, "means or factors that are not finite", ("finite numbers",))
+    constants = {"mean": mean, "factor": factor}
+    height, width, outputs = source.height, source.width, [node.output[0]]
+    if resizes:
+        for name, array in zip(("rows", "columns"), (given[:2], given[2:4]), strict=True):
+            first, weights = array
+            if first.ndim != 1 or weights.ndim != 2 or len(weights) != len(first) or 0 in weights.shape:
+                raise refuse(node, f"taps {list(first.shape)} and {list(weights.shape)}", ("[n] and [n, taps]",))
+            constants |= {f"{name}_first": first, f"{name}_weights": weights}
+        height, width = len(given[0]), len(given[2])
+        line = reader.add_value(Value(f"{node.output[0]}:line", "i32", 1, 1, source.width * source.channels))
+        outputs.append(line.name)
     value = reader.add_value(Value(node.output[0], "f32", height, width, source.channels))
     reader.steps.append(Step("preprocess", label(node), (source.name,), tuple(outputs), {}, constants))
-    reader.set_real(node, value, 4)
-
-
-def start(reader: Reader, name: str, shape: tuple[int, ...]) -> None:
-    """Makes the model's input known as raw pixels."""
-    _, height, width, channels = shape
-    reader.add_value(Value(name, "u8", height, width, channels))
-    reader.tensors[name] = Tensor(name, "pixels", shape)
+    reader.tensors[node.output[0]] = Tensor(value.name, "real", (1, value.channels, height, width))

@@ -17,6 +17,8 @@ from hwnas.errors import HwnasError
 from hwnas.export.native import link
 from hwnas.export.native.lower import Candidate
 from hwnas.export.native.memory import aligned
+from hwnas.paths import read_json
+from hwnas.schema import validated
 
 if TYPE_CHECKING:
     from hwnas.kernels.target import Target
@@ -39,26 +41,24 @@ class TileTable:
     target: str
     time_missing: bool = True
     clock: Callable[[], AbstractContextManager[None]] = nullcontext
-    choices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    choices: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     changed: bool = False
 
     def __post_init__(self) -> None:
         if not self.path.exists():
             return
-        try:
-            found = json.loads(self.path.read_text())
-        except ValueError as error:
-            raise HwnasError(f"{self.path} is not a tile table: {error}", hint="delete it and time again") from error
+        found = read_json(self.path)
         if not isinstance(found, dict) or found.get("schema") != SCHEMA:
             raise HwnasError(f"{self.path} is not a tile table of schema {SCHEMA}", hint="delete it and time again")
-        self.choices = found["choices"]
+        where, kind = f"{self.path}: choices", dict[str, dict[str, dict[str, Any]]]
+        self.choices = validated(kind, found.get("choices"), where, "delete it and time again")
 
     def choose(self, candidate: Candidate) -> int:
         """The index of the tile to use."""
         known = self.choices.setdefault(self.target, {})
         symbols = list(candidate.symbols)
         entry = known.get(candidate.key)
-        if entry is not None and entry["tile"] in symbols:
+        if entry is not None and entry.get("tile") in symbols:
             return symbols.index(entry["tile"])
         from hwnas.kernels.target import parse_target
 
