@@ -33,7 +33,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from bars import Bar, report  # type: ignore[import-not-found]  # the file beside this one
-from hostile_bases import KINDS, make  # type: ignore[import-not-found]
+from hostile_bases import KINDS, good_files, make  # type: ignore[import-not-found]
 
 LIMIT_S = 10.0
 START_LIMIT_S = 120.0  # loading torch, TVM and ONNX beside seven other jobs
@@ -214,7 +214,8 @@ def options() -> argparse.Namespace:
 def main() -> int:
     chosen = options()
     if chosen.reader:
-        return serve(*chosen.reader, chosen.seed)
+        bases, folder, canary = chosen.reader
+        return serve(bases, folder, canary, chosen.seed)
     if chosen.make:
         make(chosen.make)
         return 0
@@ -230,7 +231,7 @@ def main() -> int:
         made = [sys.executable, str(Path(__file__).resolve()), "--make", str(scratch / "bases")]
         if not (scratch / "bases").exists():
             subprocess.run(made, check=True, cwd=scratch)
-        good = [(kind, -1 - i) for kind in KINDS for i in range(len(list((scratch / "bases" / kind).iterdir())))]
+        good = [(kind, -1 - i) for kind in KINDS for i in range(len(good_files(scratch / "bases", kind)))]
         tally = read_all(work if chosen.only else good + work, chosen.seed, scratch, readers, chosen.limit)
     for line in tally.found:
         print(line, file=sys.stderr)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hostile_bases import STAGE, STAGE_IDENTITY, kept_stage  # type: ignore[import-not-found]  # the file beside this one
+from hostile_bases import STAGE, STAGE_IDENTITY, good_files, kept_stage  # type: ignore[import-not-found]  # the file beside this one
 from hostile_models import spoil_checkpoint, spoil_onnx  # type: ignore[import-not-found]
 from hostile_mutations import LINK, spoil_bytes, spoil_csv, spoil_json, spoil_yaml  # type: ignore[import-not-found]
 
@@ -32,7 +32,7 @@ def spoil(kind: str, number: int, seed: int, bases: Path, case: Path, canary: Pa
     """Writes spoilt file `number` of a kind into the empty folder `case`; the path to try. Numbers below 0 are the good
     files themselves, -1 the first."""
     rng = random.Random(f"{seed}:{kind}:{number}")
-    bases_of_kind = sorted((bases / kind).iterdir())
+    bases_of_kind = good_files(bases, kind)
     (case / f"{LINK}.py").symlink_to(canary / "evil.py")
     (case / "link").symlink_to(canary)
     (case / "linked.bin").symlink_to(canary / "secret.bin")
@@ -199,7 +199,7 @@ def warm_up() -> None:
     _net()
 
 
-def not_run(*_: Any) -> Any:
+def not_run(artifact: Path, samples: Path, outputs: Path) -> dict[str, Any]:
     """Stands for the process that `verify` starts: a spoilt export is read, its model is not run two thousand times."""
     raise HwnasError("read; the model is not run here")
 
@@ -211,7 +211,7 @@ def attempt(kind: str, path: Path, good: bool) -> tuple[int, str]:
         verifying._run_fresh = not_run
     dispatch, verb = frame._dispatch, verb_for(kind, path)
 
-    def direct(_: list[str]) -> int:
+    def direct(arguments: list[str]) -> int:
         ATTEMPTS[kind](path)
         return 0
 

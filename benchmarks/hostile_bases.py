@@ -56,6 +56,11 @@ def make(folder: Path) -> None:
     _make_stage(folder, made)
 
 
+def good_files(bases: Path, kind: str) -> list[Path]:
+    """The good files of a kind, or the folders whose manifest is spoilt; lock files beside them left out."""
+    return sorted(path for path in (bases / kind).iterdir() if not path.name.startswith("."))
+
+
 def _run(arguments: list[str]) -> None:
     from hwnas.cli.main import main
 

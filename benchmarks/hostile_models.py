@@ -51,9 +51,7 @@ def _tensor(rng: random.Random, graph: GraphProto) -> TensorProto:
 
 def _listed(rng: random.Random, model: ModelProto) -> Any:
     graph = model.graph
-    return rng.choice(
-        (graph.initializer, graph.node, graph.input, graph.output, model.opset_import, model.functions)
-    )
+    return rng.choice((graph.initializer, graph.node, graph.input, graph.output, model.opset_import, model.functions))
 
 
 def _node(rng: random.Random, graph: GraphProto) -> NodeProto:
@@ -252,7 +250,7 @@ def spoil_checkpoint(rng: random.Random, data: bytes, canary: str) -> bytes:
         if edit == 0:
             holder.pop(name, None)
         elif edit == 1:
-            odd = (None, 1, "x", [], {}, {"net": 1}, float("nan"), torch.zeros(0), torch.zeros(3, 3, 3))
+            odd: tuple[Any, ...] = (None, 1, "x", [], {}, {"net": 1}, float("nan"), torch.zeros(3, 3, 3))
             holder[name] = rng.choice(odd)
         elif edit == 2 and isinstance(holder.get(name), torch.Tensor):
             holder[name] = holder[name].to(rng.choice((torch.int8, torch.float64, torch.bool, torch.complex64)))

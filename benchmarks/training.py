@@ -7,10 +7,15 @@ held in memory as floats. Both take the same first step, to the same loss, befor
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # threads that wait for each other are no measure
 
 import numpy as np
 import torch

@@ -24,7 +24,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises HwnasError when the folder cannot be written or the disk is full; `path` is then as it was before.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays, what it names is written
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

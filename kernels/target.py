@@ -214,8 +214,8 @@ def refuse_lacking(target: Target) -> None:
     missing = sorted(set(filter(None, needed.split(","))) - target.features)
     if missing:
         raise HwnasError(
-            f"it lacks {', '.join(missing)}: {target.arch} libraries need {what}; name the CPU with -mcpu, or take one of "
-            f"{', '.join(ALIASES)}"
+            f"it lacks {', '.join(missing)}: {target.arch} libraries need {what}; name the CPU with -mcpu, "
+            f"or take one of {', '.join(ALIASES)}"
         )
 
 

@@ -152,3 +152,18 @@ def test_a_run_file_cannot_trust_for_its_reader(tmp_path: Path) -> None:
         path.write_text(good + key + "\n")
         with pytest.raises(HwnasError, match=r"run\.yaml: "):
             read_run_file(path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "brackets"])
+def test_a_manifest_that_never_ends_is_refused_and_nothing_waits(kind: str, tmp_path: Path) -> None:
+    from hwnas import load_native
+
+    manifest = tmp_path / "manifest.json"
+    if kind == "pipe":
+        os.mkfifo(manifest)
+    elif kind == "device":
+        manifest.symlink_to("/dev/zero")
+    else:
+        manifest.write_text("[" * 200_000)
+    with pytest.raises(HwnasError, match=r"manifest\.json is not a native artefact's manifest"):
+        load_native(tmp_path)

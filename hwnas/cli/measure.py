@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hwnas.cli._job import Device, KeepStale, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 from hwnas.errors import HwnasError
+
+if TYPE_CHECKING:
+    from hwnas.fidelity import Fidelity
+    from hwnas.measure.fill import Report
+    from hwnas.pipeline.job import Job
 
 Refresh = Annotated[bool, typer.Option("--refresh", help="Measure and grade everything again; old rows are set aside.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try blocks again that could not be measured.")]
@@ -55,19 +61,22 @@ def measure(
     with keeping(f"the rows measured so far, in {job.config.tables}"):
         reports = tables.measure(job, progress_lines())
         fidelities = tables.grade(job)
-    ranges = searching.reachable(job, fidelities)
+    _print_grades(job, reports, fidelities, searching.reachable(job, fidelities), json_output)
+
+
+def _print_grades(
+    job: Job,
+    reports: Sequence[Report],
+    fidelities: Mapping[tuple[str, str], Fidelity],
+    ranges: Mapping[str, Any],
+    json_output: bool,
+) -> None:
+    """What was measured, how well it predicts, and what the space can reach."""
     lines = []
     for report, ((precision, engine), fidelity) in zip(reports, fidelities.items(), strict=True):
         counts = {"measured": report.measured, "reused": report.reused, "failed": len(report.failed)}
-        lines.append(
-            {
-                "precision": precision,
-                "engine": engine,
-                **counts,
-                **fidelity.summary(),
-                "tables": [str(p) for p in report.tables],
-            }
-        )
+        tables = {"tables": [str(path) for path in report.tables]}
+        lines.append({"precision": precision, "engine": engine, **counts, **fidelity.summary(), **tables})
     if json_output:
         print_json({"device": job.device.name, "lines": lines, "reachable": ranges})
         return

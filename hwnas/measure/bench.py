@@ -83,12 +83,13 @@ class Bench:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """An engine that took the model: `load` gives a fresh runner, `artefact` is what a fresh process loads."""
+    """An engine that took the model: `load` gives a fresh runner; `cold` are loading and first run in a fresh process,
+    which comes before anything is loaded here: a file that crashes its engine must not end the bench."""
 
     version: str
-    artefact: Path
     load: Callable[[], Runner]
     layers: Callable[[], list[Layer]]
+    cold: tuple[float, float]
     note: str = ""
 
 
@@ -159,11 +160,10 @@ def _timed(taken: dict[str, _Candidate], job: Bench, plan: Plan | None) -> dict[
 def _row(engine: str, candidate: _Candidate, timed: list[Timing] | Exception, job: Bench, by_layer: bool) -> Row:
     if isinstance(timed, Exception):
         return Row(engine, candidate.version, one_line(timed))
-    note, cold, layers = candidate.note, (None, None), []
+    note, layers = candidate.note, list[Layer]()
     try:
-        cold = cold_us(engine, candidate.artefact, job.threads, job.shapes)
         layers = candidate.layers() if by_layer else []
-    except Exception as problem:  # the model was timed; what else was asked of it failed, and the row says so
+    except Exception as problem:  # the model was timed; its layers were not, and the row says so
         note = "; ".join(filter(None, [note, one_line(problem)]))
     return Row(
         engine,
@@ -174,8 +174,8 @@ def _row(engine: str, candidate: _Candidate, timed: list[Timing] | Exception, jo
         p99_us=of_loads(timed, "p99"),
         samples=sum(len(timing.samples_us) for timing in timed),
         runs=sum(timing.runs for timing in timed),
-        load_us=cold[0],
-        first_run_us=cold[1],
+        load_us=candidate.cold[0],
+        first_run_us=candidate.cold[1],
         layers=tuple(layers),
         note=note,
     )
@@ -192,10 +192,11 @@ def _onnxruntime(job: Bench, scratch: Path) -> _Candidate:
         runner.first_run()
         return runner
 
+    cold = cold_us("onnxruntime", job.path, job.threads, job.shapes)
     random = {name: array.any() for name, array in load().inputs.items()}
     zeros = [name for name, some in random.items() if not some]
     note = f"inputs {', '.join(zeros)} are zeros: it refused random numbers" if zeros else ""
-    return _Candidate(version(), job.path, load, lambda: _session_layers(job, scratch), note)
+    return _Candidate(version(), load, lambda: _session_layers(job, scratch), cold, note)
 
 
 def _session_layers(job: Bench, scratch: Path) -> list[Layer]:
@@ -241,7 +242,7 @@ def _tvm(job: Bench, scratch: Path) -> _Candidate:
         with device_clock(job.tables_dir, job.device):
             return [Layer(f"{i}", kind, measure(step).p50_us) for i, (kind, step) in enumerate(steps)]
 
-    return _Candidate(backend.version, folder, lambda: LibraryRunner(folder), layers)
+    return _Candidate(backend.version, lambda: LibraryRunner(folder), layers, cold_us("tvm", folder, 1, {}))
 
 
 def _with_weights(model: ModelProto, path: Path) -> ModelProto:

@@ -9,6 +9,7 @@ Importing the engine comes before the clock starts: a C or C++ program pays none
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -22,15 +23,19 @@ LONGEST_S = 600
 
 
 def cold_us(engine: str, artefact: Path, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> tuple[float, float]:
-    """(loading, first run) in microseconds, in a process of its own; HwnasError with its last line where it fails."""
+    """(loading, first run) in microseconds, in a process of its own.
+
+    HwnasError with the reason where it fails: a file that crashes its engine ends that process, and not this one.
+    """
     command = [sys.executable, "-m", "hwnas.measure.cold", engine, str(artefact), str(threads), json.dumps(shapes)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_S)
     except subprocess.TimeoutExpired:
         raise HwnasError(f"loading {artefact} and running it once takes longer than {LONGEST_S} s") from None
+    if done.returncode < 0:
+        raise HwnasError(f"{artefact} ends the process that runs it by {signal.Signals(-done.returncode).name}")
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise HwnasError(f"in a fresh process {artefact} does not run: {last[:300]}")
+        raise HwnasError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300])
     load, first = json.loads(done.stdout.splitlines()[-1])
     return float(load), float(first)
 
@@ -55,4 +60,7 @@ def main(engine: str, artefact: str, threads: str, shapes: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except Exception as problem:  # whatever an engine raises is one line for the process that asked
+        sys.exit(" ".join(str(problem).split()) or type(problem).__name__)

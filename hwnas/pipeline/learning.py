@@ -56,7 +56,7 @@ def identity(job: Job) -> str:
 
 def code(job: Job) -> dict[str, str]:
     """Digests of the source files that decide the trained supernet, the user's own rule, space and blocks included."""
-    own = code_behind(make_rule(job), resolve(job.config.space["use"], "spaces"))
+    own = code_behind(make_rule(job), resolve(job.config.space["use"], "spaces", job.config.trust))
     return code_of(TRAINING, NOT_TRAINING) | own | code_of_plugins(job.space)
 
 

@@ -53,7 +53,7 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
     costings = tables.costings(job, target.precision, line)
     ranges = check_reachable(costings, job.config.cost_limits)
     limits = kept_below(job, line, costings, ranges)
-    mark, code = _identity(job, target, line, limits), _code(job)
+    mark, code = _identity(job, target, line, limits), _code(job, target)
     stored = job.kept(f"search-{target.name}", mark, code)
     if stored is not None:
         return Found(target, _read(job, stored), ranges, line.margin)
@@ -113,10 +113,9 @@ def _identity(job: Job, target: Target, line: tables.Priced, limits: dict[str, f
     ]
 
 
-def _code(job: Job) -> dict[str, str]:
+def _code(job: Job, target: Target) -> dict[str, str]:
     """Digests of the source files that decide which architecture is picked, the user's own sampler included."""
-    sampler = resolve(job.config.search.sampler.get("use", DEFAULT_SAMPLER), "methods", job.config.trust)
-    return code_of(SEARCHING) | code_behind(sampler)
+    return code_of(SEARCHING) | code_behind(make_sampler(job, target))
 
 
 def _written(result: SearchResult) -> Any:

@@ -10,6 +10,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from hwnas.errors import HwnasError
 from hwnas.paths import write_text
 from hwnas.report.details import details
 from hwnas.report.findings import (
@@ -29,10 +30,17 @@ from hwnas.report.results import Results, Row, Ship, Target
 from hwnas.units import readable_bytes, readable_us
 
 FILE_NAME = "report.html"
+# how every page begins, without a break: what tells one from the user's own
+START = (
+    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1"><title>'
+)
 
 
 def write_page(results: Results, path: Path) -> None:
-    """Write the page, whole or not at all."""
+    """Write the page, whole or not at all; HwnasError where another file than an earlier page stands there."""
+    if path.exists() and not path.read_bytes().startswith(START.encode()):
+        raise HwnasError(f"{path} is no report of hwnas", hint="name another file with --out")
     write_text(path, page(results))
 
 
@@ -42,9 +50,7 @@ def page(results: Results) -> str:
     sections = (_header, _answer, _files, _pareto, _findings, _earlier)
     body = "".join(part(results) for part in sections) + details(results)
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(results.run)} on {escape(results.device.name)}</title><style>{style}</style></head>"
+        f"{START}{escape(results.run)} on {escape(results.device.name)}</title><style>{style}</style></head>"
         f"<body><main>{body}</main></body></html>\n"
     )
 

@@ -17,6 +17,7 @@ from hwnas.device import load_device
 from hwnas.errors import HwnasError
 from hwnas.export.onnx import network_model
 from hwnas.measure.bench import Row, bench, layers_of
+from hwnas.measure.cold import cold_us
 from hwnas.measure.harness import Plan
 from hwnas.measure.onnx_file import inputs_of, parse_shapes, pinned, read_model
 from hwnas.spaces.mobile import mobile
@@ -92,6 +93,16 @@ def test_text_is_refused_with_its_type(tmp_path: Path) -> None:
     ends = [value(name, TensorProto.STRING, ["n"]) for name in ("s", "t")]
     (row,) = timed(saved(tmp_path, nodes, ends[:1], ends[1:]), tmp_path, "onnxruntime")
     assert "tensor(string)" in row.reason
+
+
+def test_a_file_that_crashes_its_engine_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that kills itself stands in for the interpreter that runs the model in a process of its own."""
+    fake = tmp_path / "python"
+    fake.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(fake))
+    with pytest.raises(HwnasError, match=r"m\.onnx ends the process that runs it by SIGSEGV"):
+        cold_us("onnxruntime", tmp_path / "m.onnx", 1, {})
 
 
 def test_a_free_axis_is_1_or_as_asked_and_a_fixed_one_stays(tokens: Path) -> None:

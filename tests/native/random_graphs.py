@@ -73,9 +73,14 @@ class Builder:
         return int(self.random.integers(low, high + 1))
 
     def constant(self, array: np.ndarray) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(np.shape(array)), name))
-        return name
+        tensor = numpy_helper.from_array(np.ascontiguousarray(array).reshape(np.shape(array)))
+        if self.chance(0.05):
+            name = f"n{len(self.nodes)}"
+            self.nodes.append(helper.make_node("Constant", [], [name], name=f"Constant_{name}", value=tensor))
+            return name
+        tensor.name = f"c{len(self.constants)}"
+        self.constants.append(tensor)
+        return tensor.name
 
     def normal(self, *shape: int) -> np.ndarray:
         return self.random.normal(size=shape).astype(np.float32)
@@ -106,11 +111,18 @@ class Builder:
                 given = given[:1]
             elif self.opset >= 21:
                 given, attributes = given[:1], {"output_dtype": TensorProto.INT8}
+        if self.opset >= 21 and self.chance(0.02):
+            given, attributes = [given[0], self.constant(np.array(0, np.int16))], {}
+            q = self.node("QuantizeLinear", [x.name, *given], "other")
+            return Tensor(self.node("DequantizeLinear", [q, *given], "other"), x.shape, x.slack, x.peak)
         q = self.node("QuantizeLinear", [x.name, *given], "tensor", **attributes)
         back = given if len(given) == 2 or self.chance(0.5) else [given[0], zeros]
-        name = self.node("DequantizeLinear", [q, *back], "tensor")
-        peak = min(x.peak + scale, max(abs(info.min - zero), abs(info.max - zero)) * scale)
         slack = x.slack + (scale if x.slack else 0.0)
+        factor = 1.5 if self.chance(0.05) else 1.0
+        if factor > 1:  # the same codes with another meaning
+            back, scale = [self.constant(np.array(scale * factor, np.float32)), *back[1:]], scale * factor
+        name = self.node("DequantizeLinear", [q, *back], "tensor")
+        peak, slack = max(abs(info.min - zero), abs(info.max - zero)) * scale, slack * factor
         return Tensor(name, x.shape, slack, peak, (scale, zero, kind))
 
     def weight(self, array: np.ndarray, axis: int, quantised: bool) -> tuple[str, np.ndarray, np.ndarray | None, str]:
@@ -178,6 +190,9 @@ class Builder:
         room = [sizes[i] + pads[i] + pads[i + 2] - extent[i] for i in (0, 1)]
         if min(room) < 0:
             return None
+        if op != "Conv" and self.opset >= 10 and "auto_pad" not in attributes and not any(pads) and self.chance(0.3):
+            attributes["ceil_mode"] = 1
+            return attributes, (-(-room[0] // strides[0]) + 1, -(-room[1] // strides[1]) + 1)
         return attributes, (room[0] // strides[0] + 1, room[1] // strides[1] + 1)
 
 
@@ -234,6 +249,10 @@ def dense(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
             form, factor = "scaled", 0.5
             attributes |= {"alpha": factor, "beta": 2.0}
             peak *= 2
+    if op == "Gemm" and b.chance(0.03) and size > 1:
+        turned = b.constant(b.normal(1, out))
+        y = b.node("Gemm", [x.name, turned, b.constant(b.normal(out))], "transA", transA=1)
+        return Tensor(y, (size, out))
     y = b.node(str(op), inputs, form, **attributes)
     gain = factor * float(np.abs(real).sum(axis=1 if transposed else 0).max())
     total = gain * x.peak + peak
@@ -245,7 +264,15 @@ def total_or_product(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | No
     rank = len(x.shape)
     same = [o for o in others if o.shape == x.shape]
     vectors = [o for o in others if rank == 4 and o.shape == (1, x.shape[1], 1, 1) and x.shape[2:] != (1, 1)]
-    if (same or vectors) and b.chance(0.6):
+    if rank == 4 and x.shape[2:] != (1, 1) and b.chance(0.15):  # squeeze-excite: an image times its own mean
+        pooled = Tensor(b.node("GlobalAveragePool", [x.name], "same"), (*x.shape[:2], 1, 1), x.slack, x.peak)
+        pooled = replace(pooled, slack=x.slack + (x.shape[2] * x.shape[3] + 8) * EPS * x.peak)
+        if x.codes:
+            quantised = b.quantise(pooled)
+            tag_codes(b, pooled.name, x, quantised)
+            pooled = quantised
+        same, vectors = [], [pooled]
+    if (same or vectors) and (not same or b.chance(0.6)):
         other = same[b.size(0, len(same) - 1)] if same and (not vectors or b.chance(0.5)) else vectors[0]
         form = "equal" if other.shape == x.shape else "vector"
         if form == "equal" and x.codes and other.codes and np.int8 in (x.codes[2], other.codes[2]):
@@ -302,7 +329,7 @@ def flattened(b: Builder, x: Tensor) -> bool:
             return True
         if node.op_type in ("Gemm", "MatMul"):
             return False
-        name = next(n for n in node.input if n in made or n == "input")
+        name = next(n for n in node.input if n == "input" or (n in made and made[n].op_type != "Constant"))
     return False
 
 
@@ -364,7 +391,11 @@ def pool(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
     attributes, (height, width) = found
     if op == "AveragePool" and b.chance(0.4):
         attributes["count_include_pad"] = 1
-    y = b.node(op, [x.name], "window", **attributes)
+    floor = [(x.shape[i + 2] - kernel[i]) // attributes["strides"][i] + 1 for i in (0, 1)]  # type: ignore[index]
+    ceiled = "ceil_mode" in attributes and "dilations" not in attributes and floor != [height, width]
+    if "ceil_mode" in attributes and "dilations" in attributes:
+        return None
+    y = b.node(op, [x.name], "ceil_mode" if ceiled else "window", **attributes)
     shape = (*x.shape[:2], height, width)
     return Tensor(y, shape, x.slack + (16 * EPS * x.peak if op == "AveragePool" else 0.0), x.peak)
 
@@ -430,11 +461,13 @@ def view(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
         if len(shape) != 4 or image:
             return None
         form, axes = "vector", [2, 3] if b.opset < 11 or b.chance(0.5) else [-1, -2]
+        if b.chance(0.3) and shape[1] > 1:
+            form, axes = "other", [0]
         if b.opset < 13:
             attributes = {"axes": axes}
         else:
             inputs.append(b.constant(np.array(axes, np.int64)))
-        shape = shape[:2]
+        shape = shape[:2] if form == "vector" else shape[1:]
     y = b.node(op, inputs, form, **attributes)
     if image and op in ("Flatten", "Reshape"):
         b.nodes[-1].name += "_image" if len(shape) == 2 else ""
@@ -492,11 +525,26 @@ def random_graph(seed: int) -> Sample:
             break
         if b.chance(quantised):
             like = next((t for t in pool_of if t.name == x.name), None) if b.chance(0.5) else None
-            y = b.quantise(relu_before(b, y), like)
+            made_by, y = y, b.quantise(relu_before(b, y), like)
+            tag_codes(b, made_by.name, x, y)
         pool_of.append(y)
     last = pool_of[-1]
-    forms = {form for node in live(b.nodes, last.name) for form in b.forms_of[node.output[0]]}
+    forms = {form for node in live(b.nodes, last.name) for form in b.forms_of.get(node.output[0], [])}
     return Sample(finished(b, shape, last, opset), forms, last.slack)
+
+
+def tag_codes(b: Builder, name: str, x: Tensor, y: Tensor) -> None:
+    """Says which form an operator between the codes of x and y has."""
+    node = next(node for node in b.nodes if node.output[0] == name)
+    if x.codes is None or y.codes is None or x.name not in node.input:
+        return
+    kinds = {x.codes[2], y.codes[2]}
+    if node.op_type == "GlobalAveragePool":
+        b.forms_of[name] = [(node.op_type, "same" if len(kinds) == 1 else "mixed")]
+    elif node.op_type == "AveragePool" and kinds == {np.uint8}:
+        b.forms_of[name].append((node.op_type, "uint8"))
+    elif node.op_type == "MaxPool" and x.codes == y.codes:
+        b.forms_of[name].append((node.op_type, "same"))
 
 
 def relu_before(b: Builder, y: Tensor) -> Tensor:

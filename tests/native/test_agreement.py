@@ -70,7 +70,7 @@ def test_a_model_compiled_wrongly_is_not_exported(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     monkeypatch.setattr(compile, "plan_model", _spoilt(_one_lane))
     # some constants are counts and places: spoilt, they end the program
-    with pytest.raises(CheckFailed, match="disagree|does not run"):
+    with pytest.raises(CheckFailed, match=r"disagree|does not run"):
         compile_onnx(net(), "host", folder, cache=kernel_cache)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

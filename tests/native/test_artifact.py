@@ -227,7 +227,6 @@ def test_a_library_for_instructions_that_this_machine_lacks_is_refused(
         ("input", {"shape": [1, 3, 16, 16], "type": "object"}),
         ("output", {"shape": [1, 1], "type": "float32"}),
         ("output", None),
-        ("features", "avx2"),
         ("files", ["libmodel.so"]),
         ("files", {"libmodel.so": "0" * 64}),
         ("files", {"../libmodel.so": "0" * 64}),

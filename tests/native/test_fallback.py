@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 import hwnas
 from hwnas.cli.main import main
+from hwnas.errors import HwnasError
 
 
 @pytest.fixture
@@ -49,3 +50,29 @@ def test_a_model_that_no_engine_runs_is_refused_all_the_same(
     cut.write_bytes(erf.read_bytes()[:40])
     assert main(["export", str(cut), "--format", "native", "--fallback", "--out", str(tmp_path / "made")]) == 2
     assert "cut.onnx" in capsys.readouterr().err and not (tmp_path / "made").exists()
+
+
+def test_a_kept_model_replaces_nothing_but_its_like(erf: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    command = ["export", str(erf), "--format", "native", "--fallback", "--out", str(folder)]
+    folder.mkdir()
+    (folder / "model.onnx").write_text("the user's own")
+    assert main(command) == 2
+    assert [path.read_text() for path in folder.iterdir()] == ["the user's own"]
+    (folder / "model.onnx").unlink()
+    assert main(command) == 0 and main(command) == 0
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "manifest.json"}
+
+
+def test_a_kept_model_that_was_changed_is_refused(erf: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    assert main(["export", str(erf), "--format", "native", "--fallback", "--out", str(folder)]) == 0
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b"\0")
+    with pytest.raises(HwnasError, match="not the file that was exported"):
+        hwnas.load_native(folder)
+    (folder / "model.onnx").unlink()
+    with pytest.raises(HwnasError, match=r"has no file model\.onnx"):
+        hwnas.load_native(folder)
+    (folder / "manifest.json").write_text('{"schema": 1, "engine": "onnxruntime", "files": []}')
+    with pytest.raises(HwnasError):
+        hwnas.load_native(folder)

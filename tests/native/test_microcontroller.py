@@ -54,7 +54,7 @@ def firmware(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Na
 
 
 def flat_image(elf: bytes) -> bytes:
-    """What is burnt into flash: the stored bytes at their load addresses (objcopy -O binary, cut at the flash's end)."""
+    """What is burnt into flash: stored bytes at their load addresses (objcopy -O binary, cut at the flash's end)."""
     assert elf[:6] == b"\x7fELF\x01\x01"
     start, size, count = struct.unpack_from("<I", elf, 28)[0], *struct.unpack_from("<HH", elf, 42)
     image = bytearray()

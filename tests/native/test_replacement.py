@@ -1,4 +1,4 @@
-"""An export never takes away what it did not write: what stands at --out is replaced only where it is ours, unchanged."""
+"""An export takes away only what an export wrote: what stands at --out is replaced where it is ours and unchanged."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hwnas.cli.main import main
 from hwnas.errors import HwnasError
 from hwnas.export.native import compile_onnx, replacement
 from hwnas.export.native.replacement import MANIFEST, file_digest, new_folder, sealed
+from hwnas.paths import write_text
 from tests.native import nets
 
 
@@ -196,3 +197,21 @@ def test_a_refused_place_costs_no_compiling(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("hwnas.export.native.compile.plan_model", None)
     with pytest.raises(HwnasError, match=r"thesis\.tex"):
         compile_onnx(nets.int8_net(), "host", tmp_path)
+
+
+def test_a_file_behind_a_link_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "link.json").symlink_to("real.json")
+    write_text(tmp_path / "link.json", "new")
+    assert (tmp_path / "link.json").is_symlink() and (tmp_path / "real.json").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    "target", ["x86_64-linux-gnu -mcpu=haswell -mattr=-64bit", "riscv32", "cortex-m0", "\0", "a" * 10_000, "..", "-"]
+)
+def test_any_text_as_a_target_is_one_line_and_exit_2(
+    target: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["export", str(model), "--format", "native", "--target", target, "--out", str(out)]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1 and not out.exists()

@@ -87,7 +87,7 @@ def test_an_edited_rule_trains_again_and_the_old_weights_are_kept(
 
 
 def test_changed_settings_and_back_train_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import hwnas.train
+    from hwnas.pipeline import learning
 
     run = tmp_path / "runs" / "tiny"
     settings = {"batch_size": 256, "rule": {"use": "rule.single_path:SinglePath"}}
@@ -95,7 +95,7 @@ def test_changed_settings_and_back_train_once_each(tmp_path: Path, monkeypatch: 
     first = (run / "supernet.pt").read_bytes()
     assert main(["train", str(run_file(tmp_path, train={"epochs": 2, **settings}))]) == 0
     second = (run / "supernet.pt").read_bytes()
-    monkeypatch.setattr(hwnas.train, "_step", lambda *arguments: pytest.fail("nothing is trained again"))
+    monkeypatch.setattr(learning, "train", lambda *arguments: pytest.fail("nothing is trained again"))
     assert main(["train", str(run_file(tmp_path, train={"epochs": 1, **settings}))]) == 0
     assert (run / "supernet.pt").read_bytes() == first
     assert main(["train", str(run_file(tmp_path, train={"epochs": 2, **settings}))]) == 0

@@ -15,7 +15,7 @@ from hwnas.cli.main import main
 from hwnas.errors import HwnasError
 from hwnas.report.findings import breaches, findings, limit_verdict, speed_up
 from hwnas.report.latest import with_latest
-from hwnas.report.page import page
+from hwnas.report.page import page, write_page
 from hwnas.report.plots import MAX_DOTS, Axis, drawn_share, pareto_plot
 from hwnas.report.results import (
     Block,
@@ -376,3 +376,14 @@ def test_the_report_verb_prints_only_json_when_asked(tmp_path: Path, capsys: pyt
 def test_a_folder_without_results_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path)]) == 2
     assert "results.json does not exist" in capsys.readouterr().err
+
+
+def test_a_page_of_the_users_own_is_not_written_over(tmp_path: Path) -> None:
+    """`hwnas report --out` once replaced any file."""
+    theirs = tmp_path / "index.html"
+    theirs.write_text('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n<title>Mine</title>')
+    with pytest.raises(HwnasError, match="is no report"):
+        write_page(results_with(WINNER, TWIN), theirs)
+    assert "Mine" in theirs.read_text()
+    for _ in range(2):
+        write_page(results_with(WINNER, TWIN), tmp_path / "report.html")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from hwnas.errors import HwnasError
 from hwnas.export.native.replacement import MANIFEST, SCHEMA, file_digest
+from hwnas.paths import read_json
 
 #: element types of a model's ends
 ELEMENT_BYTES = {"float32": 4, "uint8": 1, "int8": 1, "int32": 4, "int64": 8}
@@ -130,12 +130,12 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """The manifest of an artefact folder, checked for its schema."""
     path = Path(folder) / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        manifest = read_json(path)
+    except HwnasError as problem:
+        reason = " ".join(problem.message.split())[:200]
         raise HwnasError(
             f"{path} is not a native artefact's manifest: {reason}", hint="hwnas export --format native"
-        ) from error
+        ) from None
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if type(schema) is not int or schema != SCHEMA:
         raise HwnasError(f"{path} has schema {schema}", nearest=(str(SCHEMA),), hint="export it again")

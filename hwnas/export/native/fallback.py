@@ -18,6 +18,7 @@ from hwnas.errors import HwnasError
 from hwnas.export.native.artifact import read_manifest
 from hwnas.export.native.model_file import load_model
 from hwnas.export.native.replacement import MANIFEST, SCHEMA, new_folder, sealed
+from hwnas.paths import read_json
 
 FILE = "model.onnx"
 
@@ -44,8 +45,8 @@ def keep_for_onnxruntime(model: str | Path, folder: str | Path, refusal: HwnasEr
 def is_kept_for_onnxruntime(folder: str | Path) -> bool:
     """Whether `folder` is one of these."""
     try:
-        return bool(json.loads((Path(folder) / MANIFEST).read_bytes())["engine"] == "onnxruntime")
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return bool(read_json(Path(folder) / MANIFEST)["engine"] == "onnxruntime")
+    except (HwnasError, LookupError, TypeError):
         return False
 
 

@@ -56,9 +56,9 @@ def read_graph(model: ModelProto) -> Graph:
     known = {*((_domain(name), name) for name in READERS), ("", "Constant")}
     try:
         normal = normal_form(model, known, _unsupported)
+        reader = _start(normal)
     except UNFORESEEN as error:  # names that are no text, for one
         raise HwnasError(f"the model cannot be read: {_line(error)}", hint="check it with onnx.checker") from error
-    reader = _start(normal)
     for node in normal.nodes:
         if node.output[0] not in reader.absorbed:
             try:
@@ -86,7 +86,9 @@ def _start(normal: NormalModel) -> Reader:
     for node in normal.nodes:
         for name in node.input:
             consumers.setdefault(name, []).append(node)
-    reader = Reader(dict(normal.constants), consumers, normal.output, normal.shapes)
+    # Constant nodes first: what ends a quantised step is looked up before the nodes in between are read
+    nodes = {node.output[0]: _constant(node) for node in normal.nodes if node.op_type == "Constant"}
+    reader = Reader({**normal.constants, **nodes}, consumers, normal.output, normal.shapes)
     shape = normal.input_shape
     if normal.reads_pixels:
         read_pixels.start(reader, normal.input, shape)
@@ -114,7 +116,6 @@ def _read_node(reader: Reader, node: NodeProto) -> None:
     if any(name in reader.consumers or name == reader.output_name for name in node.output[1:] if name):
         raise refuse(node, "more than its first output is used", ("the first output alone",))
     if node.op_type == "Constant":
-        reader.constants[node.output[0]] = _constant(node)
         return
     if node.op_type == "Identity" and reader.is_constant(node.input[0]):
         for known in (reader.constants, reader.quantised_constants):

@@ -98,12 +98,13 @@ class Lowering:
         chosen = chosen if 0 <= chosen < len(tiles) else 0
         given = [*map(self._memory, early), *((c.dtype.name, c.size) for c in packed)]
         given += map(self._memory, (*last, *step.outputs))
-        _check_pointers(step, candidate.build(chosen), given, reads_bytes)
+        function = candidate.build(chosen)
+        _check_pointers(step, function, given, reads_bytes)
         return KernelCall(
             step.kind,
             step.node,
             candidate.symbols[chosen],
-            lambda: candidate.build(chosen),
+            lambda: function,
             step.inputs,
             step.outputs,
             packed,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import HwnasError
-from hwnas.paths import unwritable
+from hwnas.paths import read_json, unwritable
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -87,8 +87,8 @@ def _listed(folder: Path) -> dict[str, str]:
     """
     path = folder / MANIFEST
     try:
-        manifest = None if path.is_symlink() else json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        manifest = None if path.is_symlink() else read_json(path)
+    except HwnasError:
         return {}
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         return {}
