@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
 from hwnas.paths import read_json
 from hwnas.report.findings import in_unit_of
@@ -32,7 +33,8 @@ def _latest(row: Row, found: Row | None, results: Results) -> Row:
     if found is None or found.measured_us is None or found.size_bytes != row.size_bytes:
         return row
     now = {name: getattr(found, name) for name in MEASURED if getattr(found, name) is not None}
-    newer = replace(row, **now, accuracy_low=None, accuracy_high=None)
+    low, high = wilson(found.accuracy, results.dataset.test)
+    newer = replace(row, **now, accuracy_low=low, accuracy_high=high)
     values = {limit.name: in_unit_of(limit, newer, results.statistic) for limit in results.limits}
     within = {limit.name: limit.value for limit in results.limits}
     judged = {n: v <= within[n] for n, v in values.items() if v is not None and n in row.verdicts}
