@@ -15,16 +15,9 @@ from hwnas.export.onnx_graph import FLOAT
 from hwnas.export.quantise import QuantisedNet, calibrate, fold
 from hwnas.network import Network, Node, Operator
 from hwnas.ops.numeric.bits import pack_signs, unpack_signs
+from tests.exact import exact_session
 from tests.export.nets import images, network, parameters
 from tests.ops.examples import blocks
-
-
-def exact_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """ONNX Runtime with the products of u8 x s8 exact on x86 without VNNI too, where by default they saturate."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:

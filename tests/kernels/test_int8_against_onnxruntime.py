@@ -29,6 +29,7 @@ from hwnas.kernels.image import Image, Window
 from hwnas.kernels.quantize import Quantize
 from hwnas.kernels.quantize import reference as quantized
 from hwnas.kernels.target import parse_target
+from tests.exact import exact_options
 
 HEIGHT, WIDTH, CHANNELS = 7, 9, 18
 IMAGE, ONE = Image(HEIGHT, WIDTH, CHANNELS), Image(1, 1, CHANNELS)
@@ -66,9 +67,7 @@ def run(
         [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options = exact_options()
     with tempfile.TemporaryDirectory() as folder:
         options.optimized_model_filepath = f"{folder}/optimised.onnx"
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])

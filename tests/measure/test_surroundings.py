@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 
 from hwnas.device import load_device
@@ -17,12 +16,11 @@ from hwnas.measure.neighbour import behind_a_pool, float_shape, pool_alone
 from hwnas.measure.onnxruntime import OnnxRuntimeBackend
 from hwnas.network import Operator
 from hwnas.table import open_table
+from tests.exact import exact_session
 
 
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = exact_session(model)
     result: np.ndarray = session.run(None, {session.get_inputs()[0].name: x})[0]
     return result
 

@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.exact import exact_session
+
 OPSET = 21
 
 
@@ -303,13 +305,7 @@ def binary_stream_net(size: int = 9, width: int = 37, seed: int = 4) -> onnx.Mod
 
 def run_onnx(model: onnx.ModelProto, batch: np.ndarray) -> np.ndarray:
     """The outputs of ONNX Runtime on one thread, sample by sample."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    # without it u8 x s8 products saturate on x86 that lacks VNNI: ONNX Runtime would be the one that is wrong
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    session = exact_session(model)
     return np.concatenate([session.run(None, {"input": sample[None]})[0] for sample in batch])
 
 

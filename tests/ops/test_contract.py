@@ -18,6 +18,7 @@ from hwnas.network import Layer
 from hwnas.ops import primitive_of
 from hwnas.ops.numeric.scales import Scale
 from hwnas.ops.primitive import Codes
+from tests.exact import exact_session
 from tests.ops.examples import FLOAT_ONLY, LAYERS, PIXELS, input_shapes
 
 FOLDER = Path(ops.__file__).parent
@@ -27,7 +28,6 @@ by_name = pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
 
 def session_outputs(graph: Graph, name: str, inputs: list[np.ndarray], shape: tuple[int, ...], kind: int) -> np.ndarray:
     """The output of a one-layer model in ONNX Runtime."""
-    import onnxruntime
 
     kinds = {np.dtype(np.uint8): UINT8, np.dtype(np.float32): FLOAT}
     ends = [helper.make_tensor_value_info(f"x{i}", kinds[x.dtype], x.shape) for i, x in enumerate(inputs)]
@@ -42,8 +42,7 @@ def session_outputs(graph: Graph, name: str, inputs: list[np.ndarray], shape: tu
         ir_version=IR_VERSION,
     )
     onnx.checker.check_model(model, full_check=True)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    found: np.ndarray = session.run(None, {f"x{i}": x for i, x in enumerate(inputs)})[0]
+    found: np.ndarray = exact_session(model).run(None, {f"x{i}": x for i, x in enumerate(inputs)})[0]
     return found
 
 
