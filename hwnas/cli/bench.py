@@ -41,8 +41,8 @@ def bench(
         hwnas bench model.onnx --layers --json
 
     All engines are timed in the same interleaved rounds, three loads each; every figure is the median of the loads, and
-    n counts its samples. Cold is loading the file and running it once in a fresh process. A run is one call from
-    Python. An engine that does not take the model is a row that says why; exit 2 where none does.
+    n counts its samples. Cold is loading the file and running it once in a fresh process. A run is one call,
+    less what Python adds to it. An engine that does not take the model is a row that says why; exit 2 where none does.
     """
     from hwnas.device import load_device
     from hwnas.measure.backend import ENGINES

@@ -1,6 +1,6 @@
 """Times any ONNX file: every engine in the same interleaved rounds, the first run in a fresh process, and by layer.
 
-A run is one call from Python, in every engine: nothing is taken off, so what an engine's call costs is in its figures.
+A run is one call: what Python's binding adds to it is taken off, in every engine (hwnas.measure.calls).
 """
 
 from __future__ import annotations

@@ -303,6 +303,29 @@ def binary_stream_net(size: int = 9, width: int = 37, seed: int = 4) -> onnx.Mod
     return net.model(x, (1, 5, size, size), (1, 33, (size + 1) // 2, (size + 1) // 2))
 
 
+def gemm_net(bias_scale: float, width: int = 32, classes: int = 16, seed: int = 5) -> onnx.ModelProto:
+    """One QDQ Gemm, input scale 0.05 and weight scale 0.01, whose int32 bias has a scale of its own."""
+    rng = np.random.default_rng(seed)
+    constants = {
+        "sx": np.float32(0.05), "zx": np.uint8(128), "sw": np.float32(0.01), "sy": np.float32(0.1), "zy": np.uint8(120),
+        "zw": np.int8(0), "w": rng.integers(-63, 64, (classes, width)).astype(np.int8),
+        "b": rng.integers(-20000, 20000, classes).astype(np.int32), "sb": np.float32(bias_scale),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "sx", "zx"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "sx", "zx"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "sw", "zw"], ["wd"]),
+        helper.make_node("DequantizeLinear", ["b", "sb"], ["bd"]),
+        helper.make_node("Gemm", ["xd", "wd", "bd"], ["sum"], transB=1),
+        helper.make_node("QuantizeLinear", ["sum", "sy", "zy"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "sy", "zy"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c]) for n, c in (("x", width), ("y", classes))]
+    held = [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "gemm", ends[:1], ends[1:], held)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
 def run_onnx(model: onnx.ModelProto, batch: np.ndarray) -> np.ndarray:
     """The outputs of ONNX Runtime on one thread, sample by sample."""
     session = exact_session(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from hwnas.cli.main import main
 from hwnas.errors import CheckFailed
-from hwnas.export.native import compile, compile_onnx
+from hwnas.export.native import agreement, compile, compile_onnx
 from hwnas.export.native.program import Program
 from hwnas.kernels.target import ALIASES, parse_target
 from tests.native import nets
@@ -113,6 +114,38 @@ def test_what_cannot_run_here_says_so(
     assert "not compared" in capsys.readouterr().err
     found = json.loads((tmp_path / "out" / "manifest.json").read_text())["agreement"]
     assert not found["ran"] and "this machine lacks" in found["reason"] and found["values"] == 0
+
+
+@pytest.mark.parametrize("strange", [np.inf, np.nan])
+def test_one_infinite_output_does_not_excuse_the_others(strange: float) -> None:
+    program, _ = compile.plan_model(nets.fp32_net(), parse_target("host"))
+    expected = np.random.default_rng(0).standard_normal((4, 10))
+    expected[0, 0] = strange
+    for bound in (agreement.bound_of(program, expected), agreement.Bound(0.0, 1.0, np.inf, 0.03, "as noise")):
+        assert agreement._compared(expected.copy(), expected, bound, "", "").ran
+        with pytest.raises(CheckFailed, match="disagree"):
+            agreement._compared(np.where(np.isfinite(expected), 0.0, expected), expected, bound, "", "")
+
+
+@pytest.mark.parametrize("share", [0.013, 1.3])
+def test_a_gemms_bias_of_a_scale_of_its_own_is_compared_with_what_the_model_means(
+    share: float, tmp_path: Path, kernel_cache: Path
+) -> None:
+    """ONNX Runtime's integer Gemm takes the bias for one of scale input * weight: it is the one that is wrong."""
+    made = compile_onnx(nets.gemm_net(bias_scale=share * 0.05 * 0.01), "host", tmp_path / "out", cache=kernel_cache)
+    found = made.manifest["agreement"]
+    assert found["ran"] and found["differing"] <= 0.01 * found["values"]
+    assert found["against"].endswith("without graph optimisations")
+
+
+def test_an_emulator_that_takes_too_long_is_no_disagreement(
+    tmp_path: Path, kernel_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    monkeypatch.setattr(agreement, "TIMEOUT_S", 0.001)
+    made = compile_onnx(nets.int8_net(8, 8), "wasm32-simd128", tmp_path / "out", cache=kernel_cache)
+    assert not made.manifest["agreement"]["ran"] and "did not finish" in made.manifest["agreement"]["reason"]
 
 
 def test_the_portable_library_is_the_default_on_x86(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

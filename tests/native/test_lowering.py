@@ -27,3 +27,17 @@ def test_a_kernel_that_would_take_codes_for_those_of_another_type_is_refused() -
     wrong = replace(graph.values[step.outputs[0]], kind="i8", zero_point=0)
     with pytest.raises(HwnasError, match="the kernel of global_average_int takes"):
         lower(replace(graph, values={**graph.values, wrong.name: wrong}), parse_target("x86-ssse3"))
+
+
+def test_a_net_planned_again_builds_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search plans thousands of nets of the same kernels; building all of a net's takes five times as long."""
+    graph, target = fuse(read_graph(nets.int8_net())), parse_target("x86-avx2")
+    first, _ = lower(graph, target)
+
+    def built(*_: object) -> None:
+        raise AssertionError("a kernel was built to look at its pointers")
+
+    monkeypatch.setattr("hwnas.kernels.builder.pointers", built)
+    again, _ = lower(graph, target)
+    assert [call.symbol for call in again] == [call.symbol for call in first]
+    assert again[0].build().params, "what is compiled is built when it is asked for"

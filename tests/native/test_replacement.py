@@ -159,6 +159,23 @@ def test_what_appears_in_the_folder_during_an_export_is_kept(tmp_path: Path) -> 
     assert [path.read_text() for path in tmp_path.rglob("notes.txt")] == ["mine"]
 
 
+def test_an_error_while_looking_at_the_older_folder_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that cannot be read, or Ctrl-C: what was written during the export has no other copy."""
+    write(tmp_path / "out")
+    looks = []
+
+    def failing(folder: Path) -> list[str]:
+        looks.append(folder)
+        if len(looks) > 1:
+            raise KeyboardInterrupt
+        return []
+
+    monkeypatch.setattr(replacement, "foreign_files", failing)
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "out"):
+        (tmp_path / "out" / "notes.txt").write_text("mine")
+    assert [path.read_text() for path in tmp_path.rglob("notes.txt")] == ["mine"]
+
+
 @pytest.mark.parametrize("step", [1, 2])
 def test_without_an_exchange_a_kill_between_the_moves_loses_nothing(
     step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -170,9 +187,10 @@ def test_without_an_exchange_a_kill_between_the_moves_loses_nothing(
     rename = os.rename
 
     def dying(source: object, target: object) -> None:
-        moves.append(target)
-        if len(moves) == step:
-            raise KeyboardInterrupt
+        if (tmp_path / "out") in (source, target):
+            moves.append(target)
+            if len(moves) == step:
+                raise KeyboardInterrupt
         rename(str(source), str(target))
 
     monkeypatch.setattr(replacement.os, "rename", dying)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.export.native.artifact import NativeArtifact
-from hwnas.export.native.emulate import how_it_runs, run_program, why_not_here
+from hwnas.export.native.emulate import TooSlow, how_it_runs, run_program, why_not_here
 from hwnas.export.native.link import runs_here
 
 if TYPE_CHECKING:
@@ -80,11 +80,21 @@ def agree(artifact: NativeArtifact, model: ModelProto, program: Program, machine
     how = how_it_runs(machine)
     try:
         got = run_program(artifact, machine, inputs, TIMEOUT_S)
+    except TooSlow as problem:  # an emulator takes a hundred times as long: a large net is not wrong for that
+        if runs_here(machine):
+            raise CheckFailed(f"the compiled model does not end: {problem.message}", hint="please report it") from None
+        return Agreement(against, how, 0, 0, "", 0.0, 0, False, problem.message)
     except HwnasError as problem:
         raise CheckFailed(
             f"the compiled model does not run {how}: {problem.message}", hint="nothing was replaced; please report it"
         ) from None
-    return _compared(got, expected, bound_of(program, expected), against, how)
+    try:
+        return _compared(got, expected, bound_of(program, expected), against, how)
+    except CheckFailed:
+        # ONNX Runtime's integer Gemm takes a bias for one of scale input * weight, whatever its own scale is, and other
+        # fusions have had errors of the kind: what counts is the model's own meaning, operator by operator
+        against, expected = reference(model, inputs, as_written=True)
+        return _compared(got, expected, bound_of(program, expected), against, how)
 
 
 def random_inputs(program: Program, macs: int) -> NDArray[Any]:
@@ -111,8 +121,8 @@ def random_inputs(program: Program, macs: int) -> NDArray[Any]:
     return np.stack(listed[:count]).astype(np.float32)
 
 
-def reference(model: ModelProto, inputs: NDArray[Any]) -> tuple[str, NDArray[Any]]:
-    """(what it is, outputs [N, ...]) of ONNX Runtime on one thread, one sample at a time.
+def reference(model: ModelProto, inputs: NDArray[Any], as_written: bool = False) -> tuple[str, NDArray[Any]]:
+    """(what it is, outputs [N, ...]) of ONNX Runtime on one thread, one sample at a time; `as_written` fuses nothing.
 
     x86 without VNNI adds two products of unsigned and signed bytes in 16 bits, and saturates where weights use all 8
     bits: there ONNX Runtime is wrong, unless it is told to take the slower exact products, which is done here.
@@ -125,18 +135,21 @@ def reference(model: ModelProto, inputs: NDArray[Any]) -> tuple[str, NDArray[Any
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.x64quantprecision", "1")
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         results = [np.asarray(session.run(None, {name: sample[None]})[0]) for sample in inputs]
     except Exception as problem:  # ONNX Runtime raises many kinds for a model that it refuses
         raise HwnasError(f"ONNX Runtime refuses the model: {' '.join(str(problem).split())[:200]}") from None
-    return f"onnxruntime {onnxruntime.__version__} with session.x64quantprecision=1", np.stack(results)
+    how = "without graph optimisations" if as_written else "with session.x64quantprecision=1"
+    return f"onnxruntime {onnxruntime.__version__} {how}", np.stack(results)
 
 
 def bound_of(program: Program, expected: NDArray[Any]) -> Bound:
-    """The bound that the model's arithmetic allows."""
-    largest = float(np.abs(expected).max(initial=0.0))
+    """The bound that the model's arithmetic allows. Infinite values and NaN must be the same and widen no bound."""
+    largest = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
     inexact = [place for place, call in enumerate(program.calls) if call.kind not in EXACT_KINDS]
     if not inexact and program.output_step:
         # Equal bits; but another build of ONNX Runtime may round a single product or table entry the other way, which
@@ -165,10 +178,12 @@ def _compared(got: NDArray[Any], expected: NDArray[Any], bound: Bound, against: 
     count = len(expected)
     rows, wanted = got.reshape(count, -1).astype(np.float64), expected.reshape(count, -1).astype(np.float64)
     same = (rows == wanted) | (np.isnan(rows) & np.isnan(wanted))
-    difference = np.where(same, 0.0, np.abs(rows - wanted))
+    with np.errstate(invalid="ignore"):  # infinity less itself, which is the same
+        difference = np.where(same, 0.0, np.abs(rows - wanted))
     difference = np.nan_to_num(difference, nan=np.inf, posinf=np.inf)
     largest, differing = float(difference.max(initial=0.0)), int((~same).sum())
-    spread = float(np.sqrt(np.mean((wanted - wanted.mean()) ** 2)))
+    finite = wanted[np.isfinite(wanted)]
+    spread = float(finite.std()) if finite.size else 0.0
     noise = float(np.sqrt(np.mean(difference**2)))
     if (difference > bound.grain).mean() > bound.share or largest > bound.largest or noise > bound.noise * spread:
         raise CheckFailed(

@@ -21,6 +21,11 @@ from hwnas.export.native.load import as_samples
 if TYPE_CHECKING:
     from hwnas.kernels.target import Target
 
+
+class TooSlow(HwnasError):
+    """A program did not end in the time that it was given."""
+
+
 #: architecture -> emulator and the CPU that has every feature the kernels may use
 _USER_MODE = {
     "x86_64": ("qemu-x86_64", "max"),
@@ -112,7 +117,7 @@ def run_program(artifact: NativeArtifact, machine: Target, batch: ArrayLike, tim
                 command, cwd=work, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
             )
         except subprocess.TimeoutExpired:
-            raise HwnasError(f"{command[0]} did not finish within {timeout_s:.0f} s") from None
+            raise TooSlow(f"{command[0]} did not finish within {timeout_s:.0f} s") from None
         if finished.returncode or not result.is_file():
             said = " ".join(finished.stderr.split())[-300:]
             raise HwnasError(f"{' '.join(command[:3])} ended with {_ending(finished.returncode)}: {said}")

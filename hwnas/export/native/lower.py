@@ -98,13 +98,13 @@ class Lowering:
         chosen = chosen if 0 <= chosen < len(tiles) else 0
         given = [*map(self._memory, early), *((c.dtype.name, c.size) for c in packed)]
         given += map(self._memory, (*last, *step.outputs))
-        function = candidate.build(chosen)
-        _check_pointers(step, function, given, reads_bytes)
+        symbol = candidate.symbols[chosen]
+        _check_pointers(step, _pointers(module.build, symbol, spec, target, tiles[chosen]), given, reads_bytes)
         return KernelCall(
             step.kind,
             step.node,
-            candidate.symbols[chosen],
-            lambda: function,
+            symbol,
+            lambda: candidate.build(chosen),
             step.inputs,
             step.outputs,
             packed,
@@ -121,16 +121,32 @@ class Lowering:
         return ELEMENT_TYPES[self.graph.values[name].kind], self.images[name].size
 
 
-def _check_pointers(step: Step, function: Any, given: Sequence[tuple[str, int]], reads_bytes: bool) -> None:
-    """Refuses a kernel that would take a value for one of another type or size: an error of ours, not of the model."""
+#: what the pointers of a kernel point to, by its builder, symbol and target
+_POINTERS: dict[tuple[Callable[..., Any], str, Target], tuple[tuple[str, int], ...]] = {}
+
+
+def _pointers(
+    build: Callable[..., Any], symbol: str, spec: Any, target: Target, tile: Any
+) -> tuple[tuple[str, int], ...]:
+    """The (element type, elements) behind each pointer of a kernel. Building one takes milliseconds, and a search
+    plans thousands of nets made of the same few hundred kernels, so each is built for this once."""
     from hwnas.kernels.builder import pointers
 
-    wanted = pointers(function)
+    key = (build, symbol, target)
+    if key not in _POINTERS:
+        _POINTERS[key] = tuple(pointers(build(spec, target, tile)))
+    return _POINTERS[key]
+
+
+def _check_pointers(
+    step: Step, wanted: Sequence[tuple[str, int]], given: Sequence[tuple[str, int]], reads_bytes: bool
+) -> None:
+    """Refuses a kernel that would take a value for one of another type or size: an error of ours, not of the model."""
     if reads_bytes:
         given = [("uint8" if dtype == "int8" else dtype, size) for dtype, size in given]
     if len(wanted) != len(given) or not all(map(_fits, wanted, given)):
         raise HwnasError(
-            f"node {step.node!r}: the kernel of {step.kind} takes {wanted}, its memory is {list(given)}",
+            f"node {step.node!r}: the kernel of {step.kind} takes {list(wanted)}, its memory is {list(given)}",
             hint="this is an error in hwnas: please report it",
         )
 

@@ -118,17 +118,23 @@ def _put(whole: Path, place: Path) -> None:
     if not os.path.lexists(place) or not any(place.iterdir()):
         os.rename(whole, place)  # over an empty folder too
         return
-    if _exchange(whole, place):
-        older = whole
-    else:
-        older = Path(tempfile.mkdtemp(dir=place.parent, prefix=f"{place.name}.replaced-"))
+    # not below `whole`'s parent, which is deleted: whatever happens from here on, the older folder stays until it is
+    # known that nobody changed it
+    older = Path(tempfile.mkdtemp(dir=place.parent, prefix=f"{place.name}.replaced-"))
+    os.rename(whole, older)
+    try:
+        swapped = _exchange(older, place)
+    except OSError:
+        os.rename(older, whole)
+        raise
+    if not swapped:
+        os.rename(older, whole)
+        older.mkdir()
         os.rename(place, older)  # a kill here leaves the older artefact under that name
         os.rename(whole, place)
     changed = foreign_files(older)
     if changed:  # written while this export ran
-        kept = Path(tempfile.mkdtemp(dir=place.parent, prefix=f"{place.name}.replaced-"))
-        os.rename(older, kept)
-        raise HwnasError(f"{place} was changed during the export ({', '.join(changed[:5])})", hint=f"it is now {kept}")
+        raise HwnasError(f"{place} was changed during the export ({', '.join(changed[:5])})", hint=f"it is now {older}")
     for path in older.iterdir():
         path.unlink()
     older.rmdir()
