@@ -236,7 +236,7 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
 
 def _row(job: Job, d: Delivery, answers: Answers | None) -> report.Row:
     latencies, verdicts, accuracy = d.measured.latencies_us, d.verdicts, d.verified["accuracy"]
-    low, high = wilson(accuracy, job.data.sizes()["test"])
+    low, high = wilson(accuracy, d.verified["samples"])  # of the images it was run on: all, or as many as are kept
     return report.Row(
         precision=d.shipped.precision,
         engine=d.shipped.engine,
@@ -264,6 +264,7 @@ def _row(job: Job, d: Delivery, answers: Answers | None) -> report.Row:
         validation_accuracy=None if answers is None else float(answers.correct.mean()),
         validation_loss=None if answers is None else answers.loss,
         trained_further=d.manifest.get("trained_further"),
+        test_images=d.verified["samples"],
     )
 
 
