@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from hwnas.cli.main import main
 from hwnas.pipeline import identity
+from hwnas.report.results import load_results
 from tests.pipeline.runs import run_file
 from tests.test_imports import imports_of
 
@@ -224,3 +226,31 @@ def test_scores_are_decided_by_the_code_that_takes_them(tmp_path: Path, monkeypa
     scoring.scorer(job, net)(some)
     assert json.loads(job.path("scores.json").read_text())["identity"] != first["identity"]
     assert list(job.path("earlier").glob("scores-*.json"))
+
+
+def test_two_weight_files_that_say_nothing_of_themselves_are_both_kept(tmp_path: Path) -> None:
+    from hwnas.pipeline.checkpoints import settled
+    from hwnas.train import load_state, save_state
+
+    job = job_with(tmp_path)
+    for number in (1, 2):
+        save_state(job.path("supernet.pt"), {"net": {}, "number": number})
+        assert settled(job, job.path("supernet.pt"), "a" * 16, {}) is None
+    aside = job.path("earlier").glob("supernet-*.pt")
+    assert {load_state(path)["number"] for path in aside} == {1, 2}
+
+
+def test_the_results_of_another_limit_are_kept(tmp_path: Path) -> None:
+    from hwnas.pipeline.run import _set_aside_others
+    from tests.report.samples import finished
+
+    job, first = job_with(tmp_path), finished()
+    path = job.path("results.json")
+    for results in (first, first, replace(first, limits=())):
+        _set_aside_others(job, results)
+        results.save(path)
+    (aside,) = job.path("earlier").glob("results-*.json")
+    assert load_results(aside) == first and load_results(path).limits == ()
+    path.write_text("a note of the user's own")
+    _set_aside_others(job, first)
+    assert not path.exists() and "a note of the user's own" in {f.read_text() for f in aside.parent.iterdir()}
