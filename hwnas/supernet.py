@@ -172,7 +172,8 @@ def extract(net: WeightSharing, architecture: Mapping[str, Any]) -> Net:
 
 
 def recalibrate(net: Net, batches: Iterable[Tensor]) -> Net:
-    """Batch-norm statistics from images, averaged over the batches: set in place, the net in eval mode."""
+    """Batch-norm statistics from images, averaged over the batches, each image alike: set in place, the net in eval
+    mode."""
     sums: dict[str, Tensor] = {}
     count, where = 0, next(net.parameters()).device
     with torch.no_grad():
@@ -182,8 +183,8 @@ def recalibrate(net: Net, batches: Iterable[Tensor]) -> Net:
                 buffer.zero_()  # so that one update leaves momentum times the batch's statistic
             net(images.to(where))
             for name, buffer in net.named_buffers():
-                sums[name] = sums.get(name, torch.zeros_like(buffer)) + buffer / MOMENTUM
-            count += 1
+                sums[name] = sums.get(name, torch.zeros_like(buffer)) + buffer * (len(images) / MOMENTUM)
+            count += len(images)
         if not count:
             raise HwnasError("batch-norm recalibration needs at least one batch")
         for name, buffer in net.named_buffers():

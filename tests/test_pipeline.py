@@ -46,6 +46,7 @@ def test_one_command_goes_from_a_profile_to_verified_models(tmp_path: Path) -> N
         for row in target["rows"]:
             assert row["verified"].startswith("ok"), row
             assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
+            assert row["test_images"] == results["dataset"]["test"]
             assert 0 < row["validation_loss"] < 10, "nats of logits, not of codes"
             for statistic in ("measured_us", "p50_us", "p90_us", "p99_us"):
                 predicted = row["predicted_us"] or row["measured_us"]  # fp32 is predicted in one engine only

@@ -85,6 +85,15 @@ def test_recalibrated_statistics_are_those_of_the_images(space: SearchSpace) -> 
         recalibrate(net, [])
 
 
+def test_every_image_counts_alike_in_the_statistics_however_they_are_portioned(space: SearchSpace) -> None:
+    def stem_mean(portions: list[torch.Tensor]) -> torch.Tensor:
+        net = recalibrate(extract(WeightSharing(space), space.smallest()), portions)
+        return next(buffer for name, buffer in net.named_buffers() if name.startswith("stem") and "mean" in name)
+
+    images = torch.cat([IMAGES, 9 * torch.ones_like(IMAGES[:1])])
+    torch.testing.assert_close(stem_mean([images[:-1], images[-1:]]), stem_mean([images]))
+
+
 @pytest.mark.parametrize("make", [mobile, resnet_binary])
 def test_images_that_are_not_square_keep_their_shape_from_supernet_to_stand_alone_net(
     make: Callable[..., SearchSpace],

@@ -205,3 +205,10 @@ net = train(WeightSharing(space), Sandwich(space), data, schedule)
 if world()[0] == 0:
     save_state(sys.argv[1], net.state_dict())
 """
+
+
+def test_portions_are_of_one_size_so_that_no_statistic_is_of_a_single_image() -> None:
+    from hwnas.train import portions
+
+    sizes = [len(some) for some in portions(DATA, np.arange(1025))]
+    assert sum(sizes) == 1025 and max(sizes) <= 512 and max(sizes) - min(sizes) <= 1

@@ -79,7 +79,7 @@ def _winners(job: Job, format_: str, target: str | None) -> list[dict[str, Any]]
     from hwnas.pipeline.run import export_all, prepare, search_all
     from hwnas.pipeline.shipping import entry_for_target, shipments, write_entry
 
-    with keeping(f"everything finished so far, in {job.config.folder}"):
+    with keeping(f"everything finished so far, in {job.config.folder}"), job.claimed():
         fidelities = prepare(job, progress_lines())
         net = learning.train_supernet(job)
         listed = shipments(job, search_all(job, fidelities, net), fidelities)

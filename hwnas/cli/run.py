@@ -37,7 +37,7 @@ def run(
 
     job = job_of(run_file, out, limit, device, trust)
     job.renew(Renewal(stale=job.renewal.stale and not keep_stale))
-    with keeping(f"everything finished so far, in {job.config.tables} and {job.config.folder}"):
+    with keeping(f"everything finished so far, in {job.config.tables} and {job.config.folder}"), job.claimed():
         results = run_all(job, say=progress_lines())
     if json_output:
         print_json(asdict(results))

@@ -26,7 +26,8 @@ def search(
     from hwnas.search import compact
 
     job = job_of(run_file, out, limit, device, trust)
-    with keeping(f"tables, checkpoints and scores so far, in {job.config.tables} and {job.config.folder}"):
+    kept = f"tables, checkpoints and scores so far, in {job.config.tables} and {job.config.folder}"
+    with keeping(kept), job.claimed():
         found = search_all(job, prepare(job, progress_lines()))
     if json_output:
         print_json(

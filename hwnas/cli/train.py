@@ -27,7 +27,7 @@ def train(
     from hwnas.pipeline import learning
 
     job = job_of(run_file, out, limit, device, trust)
-    with keeping(f"the last finished epoch, in {job.path('checkpoint.pt')}"):
+    with keeping(f"the last finished epoch, in {job.path('checkpoint.pt')}"), job.claimed():
         net = learning.train_supernet(job)
     if int(os.environ.get("RANK", "0")):
         return  # another process of torchrun's speaks for all

@@ -45,7 +45,7 @@ def verify(
     from hwnas.pipeline.shipping import shipments
 
     job = job_of(run_file, out, limit, device, trust)
-    with keeping(f"everything finished so far, in {job.config.folder}"):
+    with keeping(f"everything finished so far, in {job.config.folder}"), job.claimed():
         fidelities = prepare(job, progress_lines())
         net = learning.train_supernet(job)
         listed = shipments(job, search_all(job, fidelities, net), fidelities)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hwnas.paths import digest_file
 from hwnas.pipeline.identity import Code, changed
 from hwnas.pipeline.job import Job
 from hwnas.train import load_state
@@ -25,7 +26,7 @@ def settled(job: Job, path: Path, identity: str, code: Code, training: str = "tr
         old = state if isinstance(state, dict) else {}
         if old.get("identity") == identity:
             return state
-        aside = job.set_aside(path, str(old.get("identity", "unknown")))
+        aside = job.set_aside(path, str(old.get("identity") or digest_file(path)))  # two unnamed ones are two files
         unfinished = "epoch" in old  # the training loop's own file, which knows no code
         why = None if unfinished else changed(old.get("code"), code)
     if job.bring_back(path, identity):

@@ -19,21 +19,35 @@ from hwnas.protocols import Exact
 
 def exact_costs(job: Job, target: Target) -> dict[str, Exact]:
     """By name, those limited costs that the target's engine lets us price exactly."""
-    quantities, price = PRICED[target.engine]
-    limited = [name for name in quantities if name in job.config.cost_limits]
+    limited = _limited(job, target)
     if not limited:
         return {}
-    known = _remembered(job, target.engine, price)
+    known = _remembered(job, target.engine, PRICED[target.engine][1])
     return {name: lambda network, name=name: known(network)[name] for name in limited}  # type: ignore[misc]
+
+
+def _limited(job: Job, target: Target) -> list[str]:
+    return [name for name in PRICED[target.engine][0] if name in job.config.cost_limits]
+
+
+def exact_code(job: Job, target: Target) -> dict[str, str]:
+    """Digests of the code that prices this target exactly; empty where nothing of it is limited."""
+    return _code(target.engine) if _limited(job, target) else {}
+
+
+def _code(engine: str) -> dict[str, str]:
+    from hwnas.export.native.objects import sources_digest
+    from hwnas.pipeline.identity import COMPILING, EXPORTING, NOT_EXPORTING, code_of
+
+    kernels = {"kernels and TVM": sources_digest()[:16]} if engine == "tvm" else {}
+    return code_of(EXPORTING, NOT_EXPORTING) | code_of(COMPILING) | kernels
 
 
 def _remembered(
     job: Job, engine: str, price: Callable[[Job, Network], dict[str, int]]
 ) -> Callable[[Network], dict[str, float]]:
     """Every network is priced once, over all runs into this folder."""
-    from hwnas.pipeline.identity import COMPILING, EXPORTING, NOT_EXPORTING, code_of
-
-    name, mark, code = f"exact-{engine}", [job.device.target], code_of(EXPORTING, NOT_EXPORTING) | code_of(COMPILING)
+    name, mark, code = f"exact-{engine}", [job.device.target], _code(engine)
     known: dict[str, Any] = dict(job.kept(name, mark, code) or {})
 
     def of(network: Network) -> dict[str, float]:

@@ -21,6 +21,7 @@ from typing import Any
 
 import hwnas
 from hwnas.paths import digest
+from hwnas.protocols import Sampler, TrainingRule
 from hwnas.space import SearchSpace
 
 Code = Mapping[str, str]  # source file, named as it is imported ("hwnas/train.py") -> digest of what it does
@@ -53,7 +54,7 @@ SEARCHING = (
 )
 # The files: quantisation, ONNX, and what `shipping` writes around them.
 EXPORTING = ("hwnas.export", "hwnas.ops", "hwnas.pipeline.shipping", "hwnas.pipeline.raw_images")
-NOT_EXPORTING = ("hwnas.export.native", "hwnas.export.verify", "hwnas.export.verify_runner")
+NOT_EXPORTING = ("hwnas.export.native", "hwnas.export.verify_runner")  # `verify` sets the tolerance of every file
 # A library besides: its compiler. The kernels and TVM have a digest of their own (`toolchain`).
 COMPILING = ("hwnas.export.native", "hwnas.export.recipe")
 # The verdict: what is compared, and the process that runs the file.
@@ -76,8 +77,12 @@ def _files(name: str) -> list[Path]:
 def code_behind(*objects: Any) -> dict[str, str]:
     """Digests of the files that define these classes, functions or modules, and of what those files import of a
     user's own code or of hwnas.methods. The rest of hwnas is named by stage, and libraries by version."""
-    waiting = [found for one in _held(objects) if (found := _module_of(one)) is not None]
-    packages = {module.__name__.partition(".")[0] for module in waiting}
+    held = _held(objects)
+    # Of installed packages those that a name or a wrapped method is of, not of all that a method happens to hold: its
+    # random generator is no reason to read the whole of numpy.
+    plugins = [one for one in held if isinstance(one, TrainingRule | Sampler) or any(one is named for named in objects)]
+    packages = {found.__name__.partition(".")[0] for one in plugins if (found := _module_of(one)) is not None}
+    waiting = [found for one in held if (found := _module_of(one)) is not None]
     seen: dict[str, ModuleType] = {}
     while waiting:
         module = waiting.pop()
@@ -177,20 +182,31 @@ def _decides(module: ModuleType, packages: set[str]) -> bool:
     return (not standard and not installed) or (installed and name.split(".")[0] in packages)
 
 
-def _imports(module: ModuleType) -> Iterator[str]:
+def _imports(module: ModuleType) -> tuple[str, ...]:
     """Full names of what a module's source imports, sub-modules of packages included."""
+    path = Path(str(module.__file__))
+    status = path.stat()
+    return _imported(path, status.st_mtime_ns, status.st_size, module.__package__)
+
+
+@functools.lru_cache(maxsize=4096)
+def _imported(path: Path, modified_ns: int, size: int, package: str | None) -> tuple[str, ...]:
     try:
-        tree = ast.parse(Path(str(module.__file__)).read_bytes())
+        tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
-        return
+        return ()
+    return tuple(_imported_by(tree, package))
+
+
+def _imported_by(tree: ast.Module, package: str | None) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             relative = "." * node.level + (node.module or "")
-            if node.level and not module.__package__:
+            if node.level and not package:
                 continue
-            base = importlib.util.resolve_name(relative, module.__package__) if node.level else relative
+            base = importlib.util.resolve_name(relative, package) if node.level and package else relative
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from hwnas.device import DeviceProfile, load_device
 from hwnas.errors import HwnasError
 from hwnas.measure.fill import Renewal
 from hwnas.network import Operator
-from hwnas.paths import digest, read_json, write_json
+from hwnas.paths import digest, read_json, unwritable, write_json
 from hwnas.pipeline.config import RunFile, Target
 from hwnas.pipeline.facts import FACTS, check_facts, given_facts
 from hwnas.plug import bind, resolve
@@ -137,6 +138,33 @@ class Job:
 
     def operators_of(self, precision: str) -> list[Operator]:
         return self.space_of(precision).operators()
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """The run's folder for this process alone: two would write over each other's checkpoints and weights.
+
+        HwnasError where another process has it; the system takes it from one that died.
+        """
+        from filelock import FileLock, Timeout
+
+        if int(os.environ.get("RANK", "0")):  # of torchrun's processes the first has it for all
+            yield
+            return
+        lock = FileLock(self.config.folder.with_name(f".{self.config.folder.name}.lock"))
+        try:
+            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise HwnasError(
+                f"another hwnas command is at work in {self.config.folder}",
+                hint="wait for it, or give another name or --out",
+            ) from None
+        except OSError as problem:
+            raise unwritable(Path(lock.lock_file), problem) from problem
+        try:
+            yield
+        finally:
+            lock.release()
 
     # -- kept stages ------------------------------------------------------------------------------------------------
 

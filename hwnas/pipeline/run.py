@@ -15,6 +15,7 @@ from hwnas.errors import HwnasError
 from hwnas.extras import missing_extra
 from hwnas.fidelity import Fidelity
 from hwnas.measure.deployed import require_here
+from hwnas.paths import digest, digest_file
 from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
 from hwnas.pipeline.decision import candidate, decide
 from hwnas.pipeline.job import Job
@@ -129,11 +130,32 @@ def run(job: Job, say: Say = lambda text: None) -> report.Results:
     answers = [validate(job, d.shipped) for d in deliveries]
     job.seconds["total"] = time.monotonic() - start
     results = with_latest(gather(job, fidelities, found, deliveries, answers, drift), job.config.folder)
+    _set_aside_others(job, results)
     results.save(job.path(report.FILE_NAME))
     from hwnas.report.page import FILE_NAME, write_page
 
     write_page(results, job.path(FILE_NAME))
     return results
+
+
+def _set_aside_others(job: Job, results: report.Results) -> None:
+    """Keeps the results of other limits, picks or seeds that stand where these go: what was measured is not made up
+    for by running again."""
+    path = job.path(report.FILE_NAME)
+    if not path.exists():
+        return
+    try:
+        old = _asked_and_found(report.load_results(path))
+    except HwnasError:  # of another version, or not ours
+        old = digest_file(path)
+    if old != _asked_and_found(results):
+        job.set_aside(path, old)
+
+
+def _asked_and_found(results: report.Results) -> str:
+    picks = [[target.precision, target.engine, target.architecture] for target in results.targets]
+    limits = [[limit.name, limit.value] for limit in results.limits]
+    return digest([limits, results.statistic, results.seed, results.device.digest, picks])
 
 
 def breaches(job: Job, deliveries: Sequence[Delivery]) -> list[str]:
@@ -236,7 +258,7 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
 
 def _row(job: Job, d: Delivery, answers: Answers | None) -> report.Row:
     latencies, verdicts, accuracy = d.measured.latencies_us, d.verdicts, d.verified["accuracy"]
-    low, high = wilson(accuracy, job.data.sizes()["test"])
+    low, high = wilson(accuracy, d.verified["samples"])  # of the images it was run on: all, or as many as are kept
     return report.Row(
         precision=d.shipped.precision,
         engine=d.shipped.engine,
@@ -264,6 +286,7 @@ def _row(job: Job, d: Delivery, answers: Answers | None) -> report.Row:
         validation_accuracy=None if answers is None else float(answers.correct.mean()),
         validation_loss=None if answers is None else answers.loss,
         trained_further=d.manifest.get("trained_further"),
+        test_images=d.verified["samples"],
     )
 
 

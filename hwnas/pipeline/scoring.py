@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.paths import digest
+from hwnas.pipeline.identity import code_of
 from hwnas.pipeline.job import Job
 from hwnas.protocols import Scorer
 from hwnas.space import Architecture
@@ -19,7 +20,8 @@ def scorer(job: Job, net: Any) -> Scorer:
     from hwnas.train import evaluate
 
     mark = [learning.identity(job), job.config.search.recalibration_images, "accuracy and loss"]
-    known: dict[str, tuple[float, float]] = job.kept("scores", mark) or {}
+    code = code_of(["hwnas.pipeline.scoring"])
+    known: dict[str, tuple[float, float]] = job.kept("scores", mark, code) or {}
 
     def score(architectures: Sequence[Architecture], /) -> np.ndarray:
         names = [digest([str(o) for o in job.space.lower(a).operators]) for a in architectures]
@@ -27,7 +29,7 @@ def scorer(job: Job, net: Any) -> Scorer:
             if name not in known:
                 found = evaluate(learning.alone(job, net, architecture), job.data, "validation")
                 known[name] = (found.accuracy, found.loss)
-        job.keep("scores", mark, known)
+        job.keep("scores", mark, known, code)
         return np.asarray([known[name] for name in names], dtype=np.float64)
 
     return score

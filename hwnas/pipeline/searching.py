@@ -12,7 +12,7 @@ from hwnas.fidelity import Fidelity, space_digest
 from hwnas.paths import digest, write_json
 from hwnas.pipeline import tables
 from hwnas.pipeline.config import DEFAULT_SAMPLER, Target
-from hwnas.pipeline.exact import exact_costs
+from hwnas.pipeline.exact import exact_code, exact_costs
 from hwnas.pipeline.identity import SEARCHING, code_behind, code_of
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.scoring import scorer
@@ -115,7 +115,7 @@ def _identity(job: Job, target: Target, line: tables.Priced, limits: dict[str, f
 
 def _code(job: Job, target: Target) -> dict[str, str]:
     """Digests of the source files that decide which architecture is picked, the user's own sampler included."""
-    return code_of(SEARCHING) | code_behind(make_sampler(job, target))
+    return code_of(SEARCHING) | code_behind(make_sampler(job, target)) | exact_code(job, target)
 
 
 def _written(result: SearchResult) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from hwnas.pipeline.identity import COMPILING, EXPORTING, NOT_EXPORTING, code_of
 from hwnas.pipeline.job import TWIN, Job
 from hwnas.pipeline.searching import Found
 from hwnas.space import Architecture
+
+if TYPE_CHECKING:
+    from hwnas.export.native.lower import Candidate
 
 MANIFEST = "manifest.json"
 FILE_NAMES = {
@@ -109,8 +112,9 @@ def export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         made_from, target = files[shipped.model.name], job.device.target
         by = code_of(COMPILING) | toolchain(target)
         compiled = _kept(
-            job, shipped, shipped.artefact.name, [made_from, target], by, lambda: _compile_library(job, shipped)
-        )
+            job, shipped, shipped.artefact.name, [made_from, target], by, lambda: _compile_library(job, shipped),
+            lambda kept: "tiles" in kept and kept["tiles"] == _tiles_of(job, kept["tiles"]),
+        )  # fmt: skip
         files |= compiled["files"]
     about = {"engine": shipped.engine, "role": shipped.role, "predicted_us": shipped.predicted_us}
     device = {"name": job.device.name, "digest": job.device.digest, "target": job.device.target}
@@ -123,12 +127,19 @@ def export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
 
 
 def _kept(
-    job: Job, shipped: Shipped, name: str, identity: Any, code: Mapping[str, str], make: Callable[[], dict[str, Any]]
+    job: Job,
+    shipped: Shipped,
+    name: str,
+    identity: Any,
+    code: Mapping[str, str],
+    make: Callable[[], dict[str, Any]],
+    current: Callable[[dict[str, Any]], bool] = lambda kept: True,
 ) -> dict[str, Any]:
-    """What was made before and is still what it was, or what `make` makes now; a note where files were altered."""
+    """What was made before, is still what it was and is `current`, or what `make` makes now; a note where files were
+    altered."""
     stage = f"export/{shipped.target.name}/{name}"
     kept = job.kept(stage, identity, code)
-    if kept is not None:
+    if kept is not None and current(kept):
         wrong = [file for file, known in kept["files"].items() if not _is(shipped.folder / file, known)]
         if not wrong:
             return dict(kept)
@@ -218,9 +229,21 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
 def _compile_library(job: Job, shipped: Shipped) -> dict[str, Any]:
     from hwnas.export.native import compile_onnx
 
-    tiles = tile_table(job.config.tables, job.device)
-    compile_onnx(shipped.model, job.device.target, shipped.artefact, tiles=tiles)
-    return {"files": {name: digest_file(shipped.folder / name) for name in files_of(shipped)[1:]}}
+    table, asked = tile_table(job.config.tables, job.device), list[str]()
+
+    def choose(candidate: Candidate) -> int:
+        asked.append(candidate.key)
+        return table.choose(candidate)
+
+    compile_onnx(shipped.model, job.device.target, shipped.artefact, tiles=table, choose_tile=choose)
+    files = {name: digest_file(shipped.folder / name) for name in files_of(shipped)[1:]}
+    return {"files": files, "tiles": _tiles_of(job, asked)}
+
+
+def _tiles_of(job: Job, kernels: Iterable[str]) -> dict[str, str | None]:
+    """The tiles that the device's table holds for these kernels: its rows are timed with them."""
+    held = tile_table(job.config.tables, job.device).choices.get(job.device.target, {})
+    return {kernel: held[kernel]["tile"] if kernel in held else None for kernel in kernels}
 
 
 def weight_bits(job: Job) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.paths import digest_file
+from hwnas.pipeline.identity import code_of
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.shipping import Shipped
 
@@ -22,16 +23,19 @@ class Answers:
 
 def validate(job: Job, shipped: Shipped) -> Answers:
     """The ONNX file in ONNX Runtime, image by image; a library was verified to give the outputs of its ONNX file."""
-    mark = [digest_file(shipped.model), job.data.digest]
+    import onnxruntime
+
+    mark = [digest_file(shipped.model), job.data.digest, onnxruntime.__version__]
+    code = code_of(["hwnas.pipeline.validating"])
     name = f"export/{shipped.target.name}/validated-{shipped.precision}"
-    kept = job.kept(name, mark)
+    kept = job.kept(name, mark, code)
     if kept is not None:
-        return Answers(np.array([mark == "1" for mark in kept["correct"]]), float(kept["loss"]))
+        return Answers(np.array([right == "1" for right in kept["correct"]]), float(kept["loss"]))
     with job.stage("validate"):
         logits = _logits(job, shipped)
     answers = judged(logits, job.data.targets("validation"))
     correct = "".join("1" if right else "0" for right in answers.correct)
-    job.keep(name, mark, {"correct": correct, "loss": answers.loss}, replace=True)
+    job.keep(name, mark, {"correct": correct, "loss": answers.loss}, code, replace=True)
     return answers
 
 

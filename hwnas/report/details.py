@@ -117,7 +117,7 @@ def _provenance(results: Results) -> str:
         *(("note", escape(note)) for note in results.notes),
     ]
     if results.linear_baseline_accuracy is not None:
-        facts.insert(5, ("linear classifier", f"{results.linear_baseline_accuracy:.2%} on the same test images"))
+        facts.insert(5, ("linear classifier", f"{results.linear_baseline_accuracy:.2%} on at most 5,000 test images"))
     listed = "".join(
         f"<dt>{escape(key)}</dt><dd>{value}</dd>" for key, value in facts if value and value != "<code></code>"
     )

@@ -48,7 +48,16 @@ def interval(results: Results, row: Row) -> tuple[float, float]:
     """The 95 % interval of the row's test accuracy; worked out here where an older file lacks it."""
     if row.accuracy_low is not None and row.accuracy_high is not None:
         return row.accuracy_low, row.accuracy_high
-    return wilson(row.accuracy, results.dataset.test)
+    return wilson(row.accuracy, row.test_images or results.dataset.test)
+
+
+def tested_on(results: Results) -> str:
+    """How many images the accuracies are of: `360 test images`, `425 to 980 of 6000 test images`."""
+    whole = results.dataset.test
+    counts = sorted({row.test_images or whole for target in results.targets for row in target.rows} or {whole})
+    if counts == [whole]:
+        return f"{whole} test images"
+    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} of {whole} test images"
 
 
 def latency_of(row: Row, statistic: str) -> float | None:

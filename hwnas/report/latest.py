@@ -10,8 +10,8 @@ from typing import Any
 from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
 from hwnas.paths import read_json
-from hwnas.report.findings import in_unit_of
-from hwnas.report.results import Results, Row
+from hwnas.report.findings import in_unit_of, kept, limit_verdict
+from hwnas.report.results import Results, Row, Ship
 
 
 def with_latest(results: Results, folder: Path) -> Results:
@@ -25,7 +25,20 @@ def with_latest(results: Results, folder: Path) -> Results:
         replace(target, rows=tuple(_latest(row, found.pop(row.file, None), results) for row in target.rows))
         for target in results.targets
     )
-    return replace(results, targets=targets, earlier=tuple(found.values()))
+    newer = replace(results, targets=targets, earlier=tuple(found.values()))
+    return replace(newer, ship=_answer(newer))
+
+
+def _answer(results: Results) -> Ship | None:
+    """The answer of the run, withdrawn where the file was timed or verified again since and no longer fits."""
+    ship = results.ship
+    for row in (row for target in results.targets for row in target.rows):
+        if ship is None or row.file != ship.file:
+            continue
+        if kept(row) is False or not row.verified.startswith("ok"):
+            wrong = limit_verdict(row, results.limits, results.statistic) if kept(row) is False else row.verified
+            return Ship(None, None, None, f"{row.file} was chosen, and as looked at again since: {wrong}; run it again")
+    return ship
 
 
 def _latest(row: Row, found: Row | None, results: Results) -> Row:
@@ -33,7 +46,7 @@ def _latest(row: Row, found: Row | None, results: Results) -> Row:
     if found is None or found.measured_us is None or found.size_bytes != row.size_bytes:
         return row
     now = {name: getattr(found, name) for name in MEASURED if getattr(found, name) is not None}
-    low, high = wilson(found.accuracy, results.dataset.test)
+    low, high = wilson(found.accuracy, found.test_images or results.dataset.test)
     newer = replace(row, **now, accuracy_low=low, accuracy_high=high)
     values = {limit.name: in_unit_of(limit, newer, results.statistic) for limit in results.limits}
     within = {limit.name: limit.value for limit in results.limits}
@@ -42,7 +55,7 @@ def _latest(row: Row, found: Row | None, results: Results) -> Row:
     return replace(newer, verdicts=verdicts, limit_ok=None if row.limit_ok is None else all(verdicts.values()))
 
 
-MEASURED = ("accuracy", "measured_us", "p50_us", "p90_us", "p99_us", "samples", "verified")
+MEASURED = ("accuracy", "measured_us", "p50_us", "p90_us", "p99_us", "samples", "verified", "test_images")
 
 
 def _rows(path: Path, folder: Path) -> Iterator[Row]:
@@ -85,8 +98,9 @@ def _row(name: str, entry: dict[str, Any], exported: Path, folder: Path) -> Row 
             samples=_whole(entry.get("timed_samples")),
             arena_bytes=_whole(entry.get("arena_bytes")),
             file_bytes=_whole(entry.get("file_bytes")),
+            test_images=_whole(entry["verified"].get("samples")),
         )
-    except (KeyError, TypeError, ValueError, IndexError, StopIteration):
+    except (KeyError, TypeError, ValueError, IndexError, StopIteration, AttributeError):
         return None
 
 

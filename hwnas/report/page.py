@@ -23,6 +23,7 @@ from hwnas.report.findings import (
     readable,
     shipped_bytes,
     speed_up,
+    tested_on,
 )
 from hwnas.report.html import Cell, number, section, table, text
 from hwnas.report.plots import NARROW, WIDE, drawn_share, pareto_plot, tone
@@ -120,8 +121,8 @@ def _files(results: Results) -> str:
     ]
     caption = (
         "Latency of the exported file, one image, as timed on the device; n timed samples. Limits and predictions are "
-        f"of the {results.statistic}. Under an accuracy stands its 95 % interval on {results.dataset.test} test "
-        "images, under a prediction its error, under a size the constants alone. Speed-up is over the fastest fp32 "
+        f"of the {results.statistic}. Under an accuracy stands its 95 % interval on {tested_on(results)}, "
+        "under a prediction its error, under a size the constants alone. Speed-up is over the fastest fp32 "
         "twin of the same target on any engine."
     )
     checked = "".join(

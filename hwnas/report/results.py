@@ -83,7 +83,9 @@ class Row:
     `verdicts` says of every limited quantity whether the file keeps it; `limit_ok` whether it keeps all, None where
     nothing is judged. `weight_bytes` are the constants alone, `size_bytes` the ONNX file, `file_bytes` what is copied
     to the device. `arena_bytes` is the memory a compiled program asks for; `peak_bytes` an estimate from shapes.
-    `samples` timed samples stand behind the latencies. `trained_further` is None where the weights are the supernet's.
+    `samples` timed samples stand behind the latencies. `test_images` is how many of the test split the file was run on
+    (None: all; large images are too many to keep beside every file). `trained_further` is None where the weights
+    are the supernet's.
     """
 
     precision: str
@@ -112,6 +114,7 @@ class Row:
     validation_loss: float | None = None
     verdicts: dict[str, bool] = field(default_factory=dict)
     trained_further: dict[str, float] | None = None
+    test_images: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

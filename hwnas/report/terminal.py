@@ -15,6 +15,7 @@ from hwnas.report.findings import (
     prediction_error,
     shipped_bytes,
     speed_up,
+    tested_on,
 )
 from hwnas.report.results import Results, Row, Target
 from hwnas.units import readable_bytes, readable_us
@@ -55,7 +56,7 @@ def files_table(results: Results) -> Table:
     limits = limits_in_words(results)
     table = _table(
         f"{results.run} on {results.device.name}" + (f", {limits}" if limits else ""),
-        f"accuracy: of {results.dataset.test} test images, with its 95 % interval; "
+        f"accuracy: of {tested_on(results)}, with its 95 % interval; "
         "speed-up: over the fastest fp32 twin of the target on any engine",
     )
     for heading in ("", "file", "engine"):

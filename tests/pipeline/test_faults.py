@@ -123,3 +123,25 @@ def test_a_full_disk_is_one_line_and_nothing_written_is_lost(
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     assert main(["run", str(run_file(tmp_path))]) == 0, "the rows measured before are used"
+
+
+@pytest.mark.slow
+def test_a_second_command_in_the_same_folder_is_refused_and_nothing_trained_is_overwritten(tmp_path: Path) -> None:
+    settings = {"batch_size": 64, "rule": {"use": "rule.single_path:SinglePath"}}
+    first = start(
+        "train", str(run_file(tmp_path / "a", out=str(tmp_path), train={"epochs": 2000, **settings})), cwd=tmp_path
+    )
+    wait_for("tiny/checkpoint.pt", tmp_path, first)
+    second = start(
+        "train", str(run_file(tmp_path / "b", out=str(tmp_path), train={"epochs": 1, **settings})), cwd=tmp_path
+    )
+    said = second.communicate(timeout=120)[1]
+    assert first.poll() is None, "the first was still at work"
+    assert second.returncode == 2 and "another hwnas command is at work in" in said
+    first.kill()
+    first.communicate()
+    third = start(
+        "train", str(run_file(tmp_path / "b", out=str(tmp_path), train={"epochs": 1, **settings})), cwd=tmp_path
+    )
+    assert third.communicate(timeout=120) and third.returncode == 0, "a killed one lets go"
+    assert list((tmp_path / "tiny" / "earlier").glob("checkpoint-*.pt")), "and what it trained is kept"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from hwnas.cli.main import main
 from hwnas.pipeline import identity
+from hwnas.report.results import load_results
 from tests.pipeline.runs import run_file
 from tests.test_imports import imports_of
 
@@ -176,3 +178,79 @@ def test_scores_of_other_weights_are_set_aside_not_overwritten(tmp_path: Path) -
     job.keep("scores", "two", {"a": 0.7})
     assert job.kept("scores", "one") == {"a": 0.5} and job.kept("scores", "two") == {"a": 0.7}
     assert job.kept("scores", "three") is None
+
+
+def job_with(folder: Path, **changes: Any) -> Any:
+    from hwnas.pipeline.config import read_run_file
+    from hwnas.pipeline.job import Job
+
+    return Job(read_run_file(run_file(folder, **changes)), progress=False)
+
+
+@pytest.mark.parametrize("use", ["search.random_search", "search.regularized_evolution", "search.nsga2"])
+def test_a_sampler_that_holds_a_random_generator_is_decided_by_its_own_file_not_by_numpy(
+    use: str, tmp_path: Path
+) -> None:
+    from hwnas.pipeline import searching
+
+    job = job_with(tmp_path, search={"budget": 4, "sampler": {"use": use}})
+    code = identity.code_behind(searching.make_sampler(job, job.config.targets[0]))
+    assert f"hwnas/methods/{use.replace('.', '/')}.py" in code
+    assert not [name for name in code if name.startswith("numpy")]
+
+
+def test_a_search_with_a_limit_that_is_priced_exactly_is_decided_by_what_prices_it(tmp_path: Path) -> None:
+    from hwnas.pipeline import searching
+
+    def code(**limits: float) -> dict[str, str]:
+        job = job_with(tmp_path, limits=limits)
+        return searching._code(job, job.config.targets[0])
+
+    assert not [name for name in code(latency_us=1000.0) if name.startswith("hwnas/export")]
+    assert "hwnas/export/onnx.py" in code(latency_us=1000.0, size_kb=500.0)
+
+
+def test_the_tolerance_that_is_written_beside_a_file_is_decided_by_the_code_that_sets_it() -> None:
+    assert "hwnas/export/verify.py" in identity.code_of(identity.EXPORTING, identity.NOT_EXPORTING)
+
+
+def test_scores_are_decided_by_the_code_that_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hwnas.pipeline import learning, scoring
+
+    job = job_with(tmp_path, train={"epochs": 1, "batch_size": 256})
+    net, some = learning.train_supernet(job), [job.space.smallest()]
+    scoring.scorer(job, net)(some)
+    first = json.loads(job.path("scores.json").read_text())
+    assert scoring.scorer(job, net)(some).tolist() == [next(iter(first["value"].values()))]
+    monkeypatch.setattr(scoring, "code_of", lambda names: {"hwnas/pipeline/scoring.py": "edited"})
+    scoring.scorer(job, net)(some)
+    assert json.loads(job.path("scores.json").read_text())["identity"] != first["identity"]
+    assert list(job.path("earlier").glob("scores-*.json"))
+
+
+def test_two_weight_files_that_say_nothing_of_themselves_are_both_kept(tmp_path: Path) -> None:
+    from hwnas.pipeline.checkpoints import settled
+    from hwnas.train import load_state, save_state
+
+    job = job_with(tmp_path)
+    for number in (1, 2):
+        save_state(job.path("supernet.pt"), {"net": {}, "number": number})
+        assert settled(job, job.path("supernet.pt"), "a" * 16, {}) is None
+    aside = job.path("earlier").glob("supernet-*.pt")
+    assert {load_state(path)["number"] for path in aside} == {1, 2}
+
+
+def test_the_results_of_another_limit_are_kept(tmp_path: Path) -> None:
+    from hwnas.pipeline.run import _set_aside_others
+    from tests.report.samples import finished
+
+    job, first = job_with(tmp_path), finished()
+    path = job.path("results.json")
+    for results in (first, first, replace(first, limits=())):
+        _set_aside_others(job, results)
+        results.save(path)
+    (aside,) = job.path("earlier").glob("results-*.json")
+    assert load_results(aside) == first and load_results(path).limits == ()
+    path.write_text("a note of the user's own")
+    _set_aside_others(job, first)
+    assert not path.exists() and "a note of the user's own" in {f.read_text() for f in aside.parent.iterdir()}

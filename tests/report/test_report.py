@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from hwnas.cli.main import main
+from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
 from hwnas.report.findings import breaches, findings, limit_verdict, speed_up
 from hwnas.report.latest import with_latest
@@ -281,13 +282,18 @@ def test_a_file_that_was_verified_again_later_is_shown_with_its_latest_figures(t
     (tmp_path / row.file).write_bytes(b"")
     entry = {
         "precision": "int8", "engine": "onnxruntime", "role": "winner", "accuracy": 0.97, "size_bytes": 4096,
-        "peak_bytes": 900, "weight_bytes": 3, "measured_us": 66.0, "verified": {"summary": "ok: again"},
-        "files": {"m.int8.onnx": "0"},
+        "peak_bytes": 900, "weight_bytes": 3, "measured_us": 66.0,
+        "verified": {"summary": "ok: again", "samples": 100}, "files": {"m.int8.onnx": "0"},
     }  # fmt: skip
     (tmp_path / "export" / "a" / "manifest.json").write_text(json.dumps({"m.int8.onnx": entry}))
-    (shown,) = with_latest(results_with(row), tmp_path).targets[0].rows
+    latest = with_latest(results_with(row, ship=Ship(row.file, "int8", "onnxruntime", "it is the only file")), tmp_path)
+    (shown,) = latest.targets[0].rows
     assert (shown.measured_us, shown.accuracy, shown.verified) == (66.0, 0.97, "ok: again")
     assert shown.limit_ok is False and shown.predicted_us == row.predicted_us
+    assert latest.ship is not None and latest.ship.file is None, "what no longer keeps the limit is not shipped"
+    assert "export/a/m.int8.onnx was chosen" in latest.ship.reason and "latency over by 6.0 us" in latest.ship.reason
+    assert (shown.accuracy_low, shown.accuracy_high) == wilson(0.97, 100), "of the images the file was run on"
+    assert "100 of 347 test images" in page(latest) and "100 of 347 test images" in terminal(latest)
 
 
 class _Page(HTMLParser):
