@@ -34,7 +34,7 @@ def _latest(row: Row, found: Row | None, results: Results) -> Row:
         return row
     now = {name: getattr(found, name) for name in MEASURED if getattr(found, name) is not None}
     low, high = wilson(found.accuracy, results.dataset.test)
-    newer = replace(row, **now, accuracy_low=low, accuracy_high=high)
+    newer = replace(row, **now, accuracy_low=low, accuracy_high=high, not_timed=None)
     values = {limit.name: in_unit_of(limit, newer, results.statistic) for limit in results.limits}
     within = {limit.name: limit.value for limit in results.limits}
     judged = {n: v <= within[n] for n, v in values.items() if v is not None and n in row.verdicts}
@@ -85,6 +85,7 @@ def _row(name: str, entry: dict[str, Any], exported: Path, folder: Path) -> Row 
             samples=_whole(entry.get("timed_samples")),
             arena_bytes=_whole(entry.get("arena_bytes")),
             file_bytes=_whole(entry.get("file_bytes")),
+            not_timed=str(entry["not_timed"]) if entry.get("not_timed") else None,
         )
     except (KeyError, TypeError, ValueError, IndexError, StopIteration):
         return None

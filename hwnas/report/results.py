@@ -84,6 +84,7 @@ class Row:
     nothing is judged. `weight_bytes` are the constants alone, `size_bytes` the ONNX file, `file_bytes` what is copied
     to the device. `arena_bytes` is the memory a compiled program asks for; `peak_bytes` an estimate from shapes.
     `samples` timed samples stand behind the latencies. `trained_further` is None where the weights are the supernet's.
+    `not_timed` says why nothing was timed: then the limits on latency and energy are judged on what is predicted.
     """
 
     precision: str
@@ -112,6 +113,8 @@ class Row:
     validation_loss: float | None = None
     verdicts: dict[str, bool] = field(default_factory=dict)
     trained_further: dict[str, float] | None = None
+    not_timed: str | None = None
+    predicted_uj: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
