@@ -27,7 +27,8 @@ def run(
     Every finished row, epoch and stage is kept: after a kill the same command goes on, and a run that changes only
     the limit measures and trains nothing again. Rows of another engine version are measured again unless --keep-stale;
     hwnas measure has --refresh for every row and --retry-failed for failed ones. The last line is the answer: which
-    file to ship, and why. Exit 1 when a winner is over any of its limits as measured.
+    file to ship, and why. Exit 1 when a winner is over any of its limits as measured; for a device that is not this
+    machine, by its copied profile and tables, nothing is timed: latencies are predictions and are called so.
     """
     from hwnas.measure.fill import Renewal
     from hwnas.pipeline.limits import fail_over_limit

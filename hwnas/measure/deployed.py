@@ -6,19 +6,9 @@ from pathlib import Path
 
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
-from hwnas.measure.backend import backend_for, why_not_here
+from hwnas.measure.backend import backend_for
 from hwnas.measure.harness import Runner
 from hwnas.network import Network
-
-
-def require_here(device: DeviceProfile) -> None:
-    """HwnasError unless exported files can be timed on the device from here: another machine's figures are not its."""
-    elsewhere = why_not_here(device)
-    if elsewhere is not None:
-        raise HwnasError(
-            elsewhere,
-            hint="hwnas search and hwnas export work from here by its copied tables; hwnas run and verify work on it",
-        )
 
 
 def deployed_runner(engine: str, artefact: Path, network: Network, device: DeviceProfile, threads: int = 1) -> Runner:

@@ -24,7 +24,8 @@ SAME_SPEED = 0.03  # two loads of one file agree to this share (docs/measurement
 @dataclass(frozen=True)
 class Candidate:
     """An exported file. `correct` bool (n,): the validation images it classifies right; `loss` the mean cross entropy;
-    `latency_us` the limited statistic; `over` names the limits it exceeds."""
+    `latency_us` the limited statistic, predicted where `not_timed` says that nothing was timed; `over` names the
+    limits it exceeds."""
 
     file: str
     precision: str
@@ -35,6 +36,7 @@ class Candidate:
     file_bytes: int
     verified: bool = True
     over: tuple[str, ...] = ()
+    not_timed: str | None = None
 
     @property
     def accuracy(self) -> float:
@@ -46,14 +48,15 @@ class Candidate:
 
 
 def candidate(results: Results, row: Row, answers: Answers) -> Candidate:
-    """A row of the results as a candidate; a file that was not timed is not one that keeps a limit."""
+    """A row of the results as a candidate; a file of which no latency is known is not one that keeps a limit."""
     over = [] if kept(row) is not False else [limit_verdict(row, results.limits, results.statistic)]
     latency_us = latency_of(row, results.statistic)
     if latency_us is None:
-        over.append("it was not timed")
+        over.append("it was not timed" + (" and no table predicts it" if row.not_timed else ""))
     return Candidate(
         row.file, row.precision, row.engine, answers.correct, answers.loss,
         math.inf if latency_us is None else latency_us, shipped_bytes(row), row.verified.startswith("ok"), tuple(over),
+        row.not_timed,
     )  # fmt: skip
 
 
@@ -67,7 +70,10 @@ def decide(candidates: Sequence[Candidate], limits: str) -> Ship:
     fastest = min(c.latency_us for c in near)
     as_fast = [c for c in near if c.latency_us <= fastest * (1 + SAME_SPEED)]
     chosen = min(as_fast, key=lambda c: (c.file_bytes, c.loss, c.file))
-    return Ship(chosen.file, chosen.precision, chosen.engine, _reason(chosen, best, near, fitting, limits))
+    reason = _reason(chosen, best, near, fitting, limits)
+    if chosen.not_timed:
+        reason += f"; its latency is predicted, {chosen.not_timed}"
+    return Ship(chosen.file, chosen.precision, chosen.engine, reason)
 
 
 def _reason(

@@ -29,10 +29,13 @@ def refuse_unjudgeable(job: Job, fidelities: Mapping[tuple[str, str], Fidelity])
 
 
 def verdicts(job: Job, measured: Measured) -> dict[str, bool]:
-    """Whether a file keeps the limit of each limited quantity, as measured on the file."""
+    """Whether a file keeps the limit of each limited quantity, as measured on the file, or as predicted where it was
+    not timed; a quantity that is not even predicted of it (a twin's, in an engine without such tables) is left out."""
     found = {}
     for name, limit in job.config.cost_limits.items():
         value = measured.of(name, job.config.statistic)
+        if value is None and measured.not_timed:
+            continue
         if value is None:
             raise HwnasError(
                 f"{name} is limited and cannot be measured on {job.device.name}", hint=f"drop the {name} limit"

@@ -14,7 +14,7 @@ from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
 from hwnas.extras import missing_extra
 from hwnas.fidelity import Fidelity
-from hwnas.measure.deployed import require_here
+from hwnas.measure.backend import why_not_here
 from hwnas.paths import digest, digest_file
 from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
 from hwnas.pipeline.decision import candidate, decide
@@ -71,8 +71,8 @@ def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[tuple[Ship
 
 
 def deliver(job: Job, exported: Sequence[tuple[Shipped, dict[str, Any]]], fresh: bool = False) -> list[Delivery]:
-    """Verifies and times every exported file; `fresh` verifies also what was verified before."""
-    require_here(job.device)
+    """Verifies every exported file, and times it where the device is this machine; `fresh` verifies also what was
+    verified before."""
     verified = [verifying.verify(job, one, manifest, fresh) for one, manifest in exported]
     measured = timing.time_again(job, [one for one, _ in exported], [manifest for _, manifest in exported])
     deliveries = [
@@ -107,9 +107,15 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
 
 
 def check_names(job: Job) -> None:
-    """Makes the rule and every sampler that the run file names: a wrong one is refused before anything is measured."""
+    """Makes the rule and every sampler that the run file names: a wrong one is refused before anything is measured. So
+    is a compiler target that means this machine, where the device is another."""
     from hwnas.pipeline import learning
 
+    if job.device.target == "host" and "tvm" in job.device.engines and why_not_here(job.device) is not None:
+        raise HwnasError(
+            f"device {job.device.name} is not this machine, and its target is host: libraries would be for this one",
+            hint="give its own compiler target in its profile, or leave tvm out of its engines",
+        )
     learning.make_rule(job)
     for target in job.config.targets:
         searching.make_sampler(job, target)
@@ -118,7 +124,6 @@ def check_names(job: Job) -> None:
 def run(job: Job, say: Say = lambda text: None) -> report.Results:
     """Every stage in order. A winner over the limit is in the results (`limit_ok`), not an exception."""
     start = time.monotonic()
-    require_here(job.device)
     fidelities = prepare(job, say)
     from hwnas.pipeline import learning
 
@@ -265,10 +270,10 @@ def _row(job: Job, d: Delivery, answers: Answers | None) -> report.Row:
         role="winner" if d.shipped.role == "winner" else "fp32 twin",
         accuracy=accuracy,
         predicted_us=d.shipped.predicted_us,
-        measured_us=latencies["min"],
-        p50_us=latencies["p50"],
-        p90_us=latencies["p90"],
-        p99_us=latencies["p99"],
+        measured_us=latencies.get("min"),
+        p50_us=latencies.get("p50"),
+        p90_us=latencies.get("p90"),
+        p99_us=latencies.get("p99"),
         samples=d.measured.samples,
         size_bytes=d.manifest["size_bytes"],
         file_bytes=d.measured.file_bytes,
@@ -277,6 +282,8 @@ def _row(job: Job, d: Delivery, answers: Answers | None) -> report.Row:
         arena_bytes=d.measured.arena_bytes,
         energy_uj=d.measured.energy_uj,
         verdicts=verdicts,
+        not_timed=d.measured.not_timed,
+        predicted_uj=d.shipped.predicted_uj,
         limit_ok=all(verdicts.values()) if d.shipped.role == "winner" else None,
         verified=d.verified["summary"],
         file=str(d.shipped.artefact.relative_to(job.config.folder)),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hwnas.export.native.lower import Candidate
 
 MANIFEST = "manifest.json"
+PREDICTED = ("latency", "energy")  # what tables tell of a file; its bytes are read from it
 FILE_NAMES = {
     "fp32": "model.fp32.onnx",
     "int8": "model.int8.onnx",
@@ -44,6 +45,7 @@ class Shipped:
     """One exported file: the winner of a target, or its fp32 twin in one of the device's engines.
 
     `predicted_us` is of the statistic that is limited; None for a twin in an engine whose tables hold no fp32.
+    `predicted_uj` is the energy, where that is limited.
     """
 
     target: Target
@@ -54,6 +56,7 @@ class Shipped:
     network: Network
     folder: Path
     predicted_us: float | None
+    predicted_uj: float | None = None
 
     @property
     def model(self) -> Path:
@@ -81,12 +84,14 @@ def shipments(job: Job, found: Sequence[Found], fidelities: Mapping[tuple[str, s
         twins = [engine for engine in engines if (target.precision, target.engine) != (TWIN, engine)]
         roles += [("fp32 twin", TWIN, engine, job.twin_of(pick)) for engine in twins]
         for role, precision, engine, architecture in roles:
-            network, predicted = job.space.lower(architecture), None
+            network = job.space.lower(architecture)
+            predicted: dict[str, float] = {}
             if (precision, engine) in fidelities:
                 line = tables.priced(job, precision, engine, fidelities[precision, engine])
-                predicted = float(line.costs["latency"](network))
+                predicted = {name: float(cost(network)) for name, cost in line.costs.items() if name in PREDICTED}
             folder = job.path("export", target.name)
-            listed.append(Shipped(target, role, precision, engine, architecture, network, folder, predicted))
+            costs = predicted.get("latency"), predicted.get("energy")
+            listed.append(Shipped(target, role, precision, engine, architecture, network, folder, *costs))
     return listed
 
 
@@ -120,8 +125,8 @@ def export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     device = {"name": job.device.name, "digest": job.device.digest, "target": job.device.target}
     entry = {**entry, **about, "device": device, "files": files}
     known = entries_of(shipped.folder).get(shipped.artefact.name, {})
-    if known.get("files") == files:
-        entry = {**known, **entry}  # what was measured on these very files stays
+    if known.get("files") == files and known.get("device") == device:
+        entry = {**known, **entry}  # what was measured there on these very files stays
     write_entry(shipped.folder, shipped.artefact.name, entry)
     return entry
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hwnas.card import device_clock
 from hwnas.errors import HwnasError
+from hwnas.measure.backend import why_not_here
 from hwnas.measure.harness import Timing, measure_together
 from hwnas.measure.statistics import STATISTICS, of_loads
 from hwnas.network import Operator
@@ -30,6 +31,9 @@ class Measured:
     `latencies_us` has all four statistics, each the median over the loads. `weight_bytes` are the constants in the file
     or library, `file_bytes` what is copied to the device. `memory_bytes` is the arena a library asks for; of a file for
     an engine that places its tensors itself it is an estimate from shapes, and `arena_bytes` is None.
+
+    Where the device is not this machine `not_timed` says so: then `loads` and `latencies_us` are empty, and a limit on
+    latency or energy is judged on `predicted`, by quantity, from the device's tables.
     """
 
     loads: tuple[Timing, ...]
@@ -40,27 +44,31 @@ class Measured:
     memory_bytes: int
     energy_uj: float | None
     energy_source: str
+    not_timed: str | None = None
+    predicted: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, quantity: str, statistic: str) -> float | None:
-        """What a limit on this quantity bounds."""
+        """What a limit on this quantity bounds; None where it is not known."""
         values: Mapping[str, float | None] = {
-            "latency": self.latencies_us[statistic],
-            "energy": self.energy_uj,
+            "latency": self.latencies_us.get(statistic, self.predicted.get("latency")),
+            "energy": self.predicted.get("energy") if self.not_timed else self.energy_uj,
             "size": self.weight_bytes,
             "peak_memory": self.memory_bytes,
         }
         return values[quantity]
 
     @property
-    def samples(self) -> int:
-        return sum(len(load.samples_us) for load in self.loads)
+    def samples(self) -> int | None:
+        return None if self.not_timed else sum(len(load.samples_us) for load in self.loads)
 
     def record(self) -> dict[str, Any]:
-        """For the manifest."""
+        """For the manifest; without latencies where none was timed, so that what the device itself measured stays."""
+        latencies = {"measured_us" if name == "min" else f"{name}_us": us for name, us in self.latencies_us.items()}
+        runs = {"timed_samples": self.samples, "runs": sum(load.runs for load in self.loads)} if self.loads else {}
         return {
-            **{("measured_us" if name == "min" else f"{name}_us"): value for name, value in self.latencies_us.items()},
-            "timed_samples": self.samples,
-            "runs": sum(load.runs for load in self.loads),
+            "not_timed": self.not_timed,
+            **latencies,
+            **runs,
             "weight_bytes": self.weight_bytes,
             "file_bytes": self.file_bytes,
             "arena_bytes": self.arena_bytes,
@@ -71,7 +79,10 @@ class Measured:
 
 
 def time_again(job: Job, shipped: Sequence[Shipped], manifests: Sequence[Mapping[str, Any]]) -> list[Measured]:
-    """The exported files on the device, interleaved, each loaded afresh `LOADS` times (see docs/measurement.md)."""
+    """The exported files on the device, interleaved, each loaded afresh `LOADS` times (see docs/measurement.md); where
+    the device is not this machine nothing is timed, and each file has its predictions."""
+    if why_not_here(job.device) is not None:
+        return [_untimed(job, one, manifest) for one, manifest in zip(shipped, manifests, strict=True)]
     from hwnas.measure.deployed import deployed_energy, deployed_runner
 
     taken: list[list[Timing]] = [[] for _ in shipped]
@@ -102,13 +113,21 @@ def _measured(
     held = contents(shipped)
     return Measured(
         loads,
-        {name: of_loads(loads, name) for name in STATISTICS},
+        {name: of_loads(loads, name) for name in STATISTICS} if loads else {},
         held["weight_bytes"],
         held["file_bytes"],
         held.get("arena_bytes"),
         held.get("arena_bytes", manifest["peak_bytes"]),
         *(energy or (None, "")),
     )
+
+
+def _untimed(job: Job, shipped: Shipped, manifest: Mapping[str, Any]) -> Measured:
+    """The file as it is, with what the device's tables predict for it."""
+    found = {"latency": shipped.predicted_us, "energy": shipped.predicted_uj}
+    known = {quantity: value for quantity, value in found.items() if value is not None}
+    reason = f"not timed: {job.device.name} is not this machine"
+    return replace(_measured(shipped, manifest, (), None), not_timed=reason, predicted=known)
 
 
 def contents(shipped: Shipped) -> dict[str, int]:
@@ -141,8 +160,13 @@ def constant_bytes(model: bytes) -> int:
 
 
 def drift(job: Job, shipped: Sequence[Shipped]) -> dict[str, float]:
-    """By table, how far rows timed now are from those the search read: the median of new / old - 1 over some rows."""
+    """By table, how far rows timed now are from those the search read: the median of new / old - 1 over some rows.
+
+    Empty where the device is not this machine: its rows cannot be timed again from here.
+    """
     found: dict[str, float] = {}
+    if why_not_here(job.device) is not None:
+        return found
     with job.stage("time"):
         for engine in dict.fromkeys(one.engine for one in shipped if one.role == "winner"):
             winners = [one for one in shipped if one.role == "winner" and one.engine == engine]

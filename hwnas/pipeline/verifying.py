@@ -25,10 +25,11 @@ def verify(job: Job, shipped: Shipped, manifest: dict[str, Any], fresh: bool = F
     import onnxruntime
 
     # What runs on the device comes first; the ONNX file that it was compiled from must hold as well.
-    artefacts = tuple(dict.fromkeys((shipped.artefact, shipped.model)))
+    unrun = _unrunnable(job, shipped)
+    artefacts = (shipped.model,) if unrun else tuple(dict.fromkeys((shipped.artefact, shipped.model)))
     bounds = manifest["tolerance"]
     spoken_of = {name: digest_file(shipped.folder / name) for name in files_of(shipped)}
-    identity = [spoken_of, digest_file(shipped.samples), bounds, onnxruntime.__version__]
+    identity = [spoken_of, digest_file(shipped.samples), bounds, onnxruntime.__version__, *([unrun] if unrun else [])]
     name, code = f"export/{shipped.target.name}/verified-{shipped.artefact.name}", code_of(VERIFYING)
     kept = None if fresh else job.kept(name, identity, code)
     if kept is not None:
@@ -39,9 +40,20 @@ def verify(job: Job, shipped: Shipped, manifest: dict[str, Any], fresh: bool = F
     for one, result in zip(artefacts, checked, strict=True):
         if not result.ok:
             raise CheckFailed(f"{one} does not give the quantised module's outputs: {result}")
-    record = checked[0].record() | {"summary": "; ".join(map(str, checked))}
+    # An emulated library may have run on fewer images; the ONNX file, which comes last, ran on all of them.
+    whole = next((result for result in checked if result.samples == len(images)), checked[-1])
+    said = [*map(str, checked), *([f"its library was not run: {unrun}"] if unrun else [])]
+    record = whole.record() | {"summary": "; ".join(said)}
     job.keep(name, identity, record, code, replace=True)
     return record
+
+
+def _unrunnable(job: Job, shipped: Shipped) -> str | None:
+    """Why a library for the device cannot run here, not even emulated; None where it can, or where there is none."""
+    from hwnas.export.native.emulate import why_not_here
+    from hwnas.kernels.target import parse_target
+
+    return why_not_here(parse_target(job.device.target)) if shipped.artefact.is_dir() else None
 
 
 def bound_of(artefact: Path, bounds: Any) -> Tolerance:

@@ -14,6 +14,7 @@ from hwnas.units import readable_bytes, readable_us
 
 QUANTISING_MARGIN = 0.01  # one point of accuracy: what low-bit arithmetic may lose before it is called out
 NOISY = 0.05  # a table whose own repeat differs by more cannot support a claim finer than that
+PREDICTED = {"latency", "energy"}  # what the tables predict where nothing is timed; bytes are read from the file
 PREDICTION_MARGIN = 0.10  # beyond this a prediction was no guide, though its file may be within the limit
 
 
@@ -61,8 +62,16 @@ def tested_on(results: Results) -> str:
 
 
 def latency_of(row: Row, statistic: str) -> float | None:
-    """The latency that a limit of this statistic bounds, as measured."""
+    """The latency that a limit of this statistic bounds: as measured, or as predicted of a file that was not timed."""
+    if row.not_timed:
+        return row.predicted_us
     return {"min": row.measured_us, "p50": row.p50_us, "p90": row.p90_us, "p99": row.p99_us}.get(statistic)
+
+
+def untimed(results: Results) -> str:
+    """Why no file was timed, `not timed: board is not this machine`; empty where any was."""
+    reasons = [row.not_timed for target in results.targets for row in target.rows]
+    return (reasons[0] or "") if reasons and all(reasons) else ""
 
 
 def shipped_bytes(row: Row) -> int:
@@ -74,7 +83,7 @@ def value_of(row: Row, cost: str, statistic: str = "min") -> float | None:
     """What the row has of a limited cost, as measured where it is measured."""
     values: dict[str, float | None] = {
         "latency": latency_of(row, statistic),
-        "energy": row.energy_uj,
+        "energy": row.predicted_uj if row.not_timed else row.energy_uj,
         "size": row.size_bytes if row.weight_bytes is None else row.weight_bytes,
         "peak_memory": row.peak_bytes if row.arena_bytes is None else row.arena_bytes,
     }
@@ -109,17 +118,19 @@ def in_unit_of(limit: Limit, row: Row, statistic: str = "min") -> float | None:
 
 
 def limit_verdict(row: Row, limits: tuple[Limit, ...], statistic: str = "min") -> str:
-    """`within`, or by how much each exceeded limit is exceeded; empty where no limit applies to the row."""
+    """`within`, or by how much each exceeded limit is exceeded; empty where no limit applies to the row. A verdict that
+    rests on a prediction says so."""
     if kept(row) is None:
         return ""
+    told = " as predicted" if row.not_timed and PREDICTED & set(row.verdicts) else ""
     over = [
         f"{limit.name} over by {readable(excess, limit.unit)} ({share:+.1%})"
         for limit, excess, share in _excess(row, limits, statistic)
     ]
     over += [f"{name} over" for name, ok in row.verdicts.items() if not ok and not any(name in text for text in over)]
     if over:
-        return "; ".join(over)
-    return "within" if kept(row) else "over"
+        return "; ".join(over) + told
+    return ("within" if kept(row) else "over") + told
 
 
 def kept(row: Row) -> bool | None:
@@ -152,6 +163,9 @@ def findings(results: Results) -> list[Finding]:
             if row.role == "winner":
                 found += _about_winner(results, target, row)
     found += _about_predictions(results)
+    if untimed(results):
+        what = "latencies and verdicts on them are predictions; hwnas verify on the device measures them"
+        found.append(Finding(False, f"{untimed(results)}; {what}"))
     found += [
         Finding(False, f"table {name} repeats itself only to {card.noise_floor:.1%}: the machine was busy")
         for name, card in results.cards.items() if card.noise_floor > NOISY
@@ -169,8 +183,8 @@ def findings(results: Results) -> list[Finding]:
 def _about_winner(results: Results, target: Target, row: Row) -> Iterator[Finding]:
     if row.limit_ok is not None:
         verdict = limit_verdict(row, results.limits, results.statistic)
-        its = " its limit" if verdict == "within" else ""
-        yield Finding(row.limit_ok, f"{named(row)}: {verdict}{its} ({limits_in_words(results)})")
+        said = verdict.replace("within", "within its limit", 1)
+        yield Finding(row.limit_ok, f"{named(row)}: {said} ({limits_in_words(results)})")
     ratio, twin = speed_up(target, row), fastest_twin(target)
     if ratio is not None and twin is not None and row.measured_us is not None and twin.measured_us is not None:
         pair = f"{readable_us(row.measured_us)} against {readable_us(twin.measured_us)} on {twin.engine}"
@@ -211,8 +225,8 @@ def _about_training(row: Row, record: dict[str, float]) -> Finding:
 
 
 def prediction_error(row: Row, statistic: str) -> float | None:
-    """predicted / measured - 1, of the statistic that is limited."""
-    measured = latency_of(row, statistic)
+    """predicted / measured - 1, of the statistic that is limited; None where nothing was timed."""
+    measured = None if row.not_timed else latency_of(row, statistic)
     return None if not measured or row.predicted_us is None else row.predicted_us / measured - 1.0
 
 

@@ -47,7 +47,7 @@ def _latest(row: Row, found: Row | None, results: Results) -> Row:
         return row
     now = {name: getattr(found, name) for name in MEASURED if getattr(found, name) is not None}
     low, high = wilson(found.accuracy, found.test_images or results.dataset.test)
-    newer = replace(row, **now, accuracy_low=low, accuracy_high=high)
+    newer = replace(row, **now, accuracy_low=low, accuracy_high=high, not_timed=None)
     values = {limit.name: in_unit_of(limit, newer, results.statistic) for limit in results.limits}
     within = {limit.name: limit.value for limit in results.limits}
     judged = {n: v <= within[n] for n, v in values.items() if v is not None and n in row.verdicts}
@@ -99,6 +99,7 @@ def _row(name: str, entry: dict[str, Any], exported: Path, folder: Path) -> Row 
             arena_bytes=_whole(entry.get("arena_bytes")),
             file_bytes=_whole(entry.get("file_bytes")),
             test_images=_whole(entry["verified"].get("samples")),
+            not_timed=str(entry["not_timed"]) if entry.get("not_timed") else None,
         )
     except (KeyError, TypeError, ValueError, IndexError, StopIteration, AttributeError):
         return None

@@ -24,6 +24,7 @@ from hwnas.report.findings import (
     shipped_bytes,
     speed_up,
     tested_on,
+    untimed,
 )
 from hwnas.report.html import Cell, number, section, table, text
 from hwnas.report.plots import NARROW, WIDE, drawn_share, pareto_plot, tone
@@ -92,7 +93,7 @@ def _shipped_facts(results: Results, ship: Ship) -> str:
     target, row = found[0]
     facts = [
         ("accuracy on test images", f"{row.accuracy:.2%}", _interval(results, row)),
-        ("latency, minimum", _latency(row.measured_us), f"p90 {_latency(row.p90_us)}"),
+        _shipped_latency(results, row),
         ("to copy to the device", readable_bytes(shipped_bytes(row)), _constants(row)),
     ]
     ratio = speed_up(target, row)
@@ -103,6 +104,12 @@ def _shipped_facts(results: Results, ship: Ship) -> str:
         for key, value, more in facts
     )
     return f'<dl class="shown">{shown}</dl>'
+
+
+def _shipped_latency(results: Results, row: Row) -> tuple[str, str, str]:
+    if row.not_timed:
+        return f"latency ({results.statistic}), predicted", _latency(row.predicted_us), row.not_timed
+    return "latency, minimum", _latency(row.measured_us), f"p90 {_latency(row.p90_us)}"
 
 
 def _findings(results: Results) -> str:
@@ -119,8 +126,9 @@ def _files(results: Results) -> str:
         for target in results.targets
         for row in target.rows
     ]
+    how = f"predicted ({untimed(results)})" if untimed(results) else "as timed on the device"
     caption = (
-        "Latency of the exported file, one image, as timed on the device; n timed samples. Limits and predictions are "
+        f"Latency of the exported file, one image, {how}; n timed samples. Limits and predictions are "
         f"of the {results.statistic}. Under an accuracy stands its 95 % interval on {tested_on(results)}, "
         "under a prediction its error, under a size the constants alone. Speed-up is over the fastest fp32 "
         "twin of the same target on any engine."
@@ -198,7 +206,7 @@ def _pareto(results: Results) -> str:
     left_out = drawn_share(results)
     caption = (
         "Trials and fronts are the supernet’s estimate at the predicted cost; "
-        "exported files are the final network as measured."
+        f"exported files are the final network as {'predicted' if untimed(results) else 'measured'}."
         + (f" {left_out[0].upper()}{left_out[1:]}." if left_out else "")
     )
     return section("Accuracy against cost", caption, f'{plots}<ul class="legend">{legend}</ul>')

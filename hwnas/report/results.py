@@ -86,6 +86,7 @@ class Row:
     `samples` timed samples stand behind the latencies. `test_images` is how many of the test split the file was run on
     (None: all; large images are too many to keep beside every file). `trained_further` is None where the weights
     are the supernet's.
+    `not_timed` says why nothing was timed: then the limits on latency and energy are judged on what is predicted.
     """
 
     precision: str
@@ -115,6 +116,8 @@ class Row:
     verdicts: dict[str, bool] = field(default_factory=dict)
     trained_further: dict[str, float] | None = None
     test_images: int | None = None
+    not_timed: str | None = None
+    predicted_uj: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from hwnas.report.findings import (
     shipped_bytes,
     speed_up,
     tested_on,
+    untimed,
 )
 from hwnas.report.results import Results, Row, Target
 from hwnas.units import readable_bytes, readable_us
@@ -61,7 +62,8 @@ def files_table(results: Results) -> Table:
     )
     for heading in ("", "file", "engine"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("accuracy", "95 %", "min", "size", "speed-up"):
+    latency = "predicted" if untimed(results) else "min"
+    for heading in ("accuracy", "95 %", latency, "size", "speed-up"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("limit")
     for target, row in rows_of(results):
@@ -92,7 +94,7 @@ def _file_cells(results: Results, target: Target, row: Row) -> list[Text]:
         Text(row.engine),
         Text(f"{row.accuracy:.2%}"),
         Text(f"{100 * low:.1f}-{100 * high:.1f}", style="dim"),
-        Text(_latency(row.measured_us)),
+        Text(_latency(row.predicted_us if untimed(results) else row.measured_us)),
         Text(readable_bytes(shipped_bytes(row))),
         Text("" if ratio is None else f"{ratio:.2f}x", style="green" if ratio is not None and ratio > 1 else "red"),
         Text(verdict, style="green" if kept(row) else "bold red"),
@@ -101,8 +103,9 @@ def _file_cells(results: Results, target: Target, row: Row) -> list[Text]:
 
 def latency_table(results: Results) -> Table:
     """What was predicted and every statistic that was measured, with the number of samples behind them."""
+    how = f"predicted, {untimed(results)}" if untimed(results) else "as timed on the device"
     table = _table(
-        f"\nlatency as timed on the device; limits and predictions: {results.statistic}",
+        f"\nlatency {how}; limits and predictions: {results.statistic}",
         "error: predicted / measured - 1; n: timed samples, one image each run",
     )
     for heading in ("file", "engine"):

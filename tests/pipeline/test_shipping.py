@@ -294,9 +294,9 @@ def test_an_export_after_a_run_keeps_what_the_run_measured(again: Path, capsys: 
     assert before["native-int8"]["p99_us"] > 0
 
 
-def test_a_run_for_another_machine_is_refused_before_anything_is_timed_here(
+def test_a_run_for_another_machine_without_its_tables_is_refused_before_anything_is_timed_here(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", str(run_file(tmp_path, device="raspberry-pi-5"))]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "is not this machine" in said and "hwnas search and hwnas export work from here" in said
+    assert "is not this machine" in said and "hwnas devices probe on it gives its profile" in said

@@ -177,6 +177,23 @@ def test_a_prediction_more_than_a_tenth_off_is_called_out_with_both_figures() ->
     assert "all 1 predicted latencies are within 10%" in texts(p90, ok=True), "of the statistic that is limited"
 
 
+def test_where_nothing_was_timed_predictions_are_called_so() -> None:
+    reason = "not timed: board is not this machine"
+    unknown = dict.fromkeys(("measured_us", "p50_us", "p90_us", "p99_us", "samples"))
+    verdicts = {"latency": True, "size": True}
+    rows = [replace(row, **unknown, not_timed=reason, verdicts=verdicts) for row in (WINNER, TWIN)]
+    results = results_with(*rows)
+    assert "int8 on onnxruntime: within its limit as predicted (latency <= 60.0 us)" in texts(results, ok=True)
+    assert f"{reason}; latencies and verdicts on them are predictions" in texts(results, ok=False)
+    over = replace(rows[0], predicted_us=66.0, verdicts={"latency": False}, limit_ok=False)
+    assert limit_verdict(over, results.limits) == "latency over by 6.0 us (+10.0%) as predicted"
+    only_size = replace(rows[0], verdicts={"size": True})
+    assert limit_verdict(only_size, results.limits) == "within", "bytes are read from the file"
+    assert speed_up(results.targets[0], rows[0]) is None
+    text = page(results)
+    assert reason in text and "as timed on the device" not in text and "network as predicted" in text
+
+
 def test_drift_is_named() -> None:
     results = results_with(WINNER, drift={"onnxruntime-int8": -0.31, "tvm-int8": 0.01})
     assert "table onnxruntime-int8: rows timed again beside the exported files are -31.0% off" in texts(results, False)
