@@ -147,7 +147,7 @@ def test_a_kind_from_a_table_imports_nothing(kind: str) -> None:
 @pytest.mark.parametrize("name", ["kernel", "stride", "expansion"])
 def test_a_block_from_a_table_with_an_attribute_that_is_no_number_is_refused(name: str, value: float | str) -> None:
     given = {"kernel": 3, "stride": 1, "expansion": 2, "se": False, "activation": "relu", name: value}
-    with pytest.raises(HwnasError, match="needs a whole|is no inverted_residual"):
+    with pytest.raises(HwnasError, match=r"needs a whole|is no inverted_residual"):
         _ = Operator.of("inverted_residual", (8, 4, 4), (8, 4, 4), "fp32", **given).layers
 
 
