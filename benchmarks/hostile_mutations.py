@@ -79,10 +79,17 @@ def _swap(rng: random.Random, data: bytes) -> bytes:
 # -- values ----------------------------------------------------------------------------------------------------
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value inside nested dicts and lists, the whole excluded."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [place for key, inner in items for place in ((*path, key), *places(inner, (*path, key)))]
+def places(value: Any) -> list[tuple[Any, ...]]:
+    """The path of every value inside nested dicts and lists, the whole excluded; nesting may be deeper than calls."""
+    found: list[tuple[Any, ...]] = []
+    waiting: list[tuple[Any, tuple[Any, ...]]] = [(value, ())]
+    while waiting:
+        inner, path = waiting.pop()
+        items = inner.items() if isinstance(inner, dict) else enumerate(inner) if isinstance(inner, list) else ()
+        below = [(held, (*path, key)) for key, held in items]
+        found += [place for _, place in below]
+        waiting += below
+    return found
 
 
 def spoil_value(rng: random.Random, value: Any) -> Any:
@@ -126,7 +133,10 @@ def spoil_json(rng: random.Random, data: bytes) -> bytes:
     """A JSON file with other values inside, or with other text."""
     if rng.random() < 0.25:
         return spoil_bytes(rng, data)
-    text = json.dumps(spoil_value(rng, json.loads(data)), indent=rng.choice((None, 1)))
+    value, indent = spoil_value(rng, json.loads(data)), rng.choice((None, 1))
+    text = json.dumps(value)
+    if indent and text.count("[") + text.count("{") < 2000:  # deep nesting, indented, would be a hundred megabytes
+        text = json.dumps(value, indent=indent)
     return _spoil_structure(rng, text).encode("utf-8", "surrogatepass")
 
 

@@ -81,7 +81,11 @@ class Operator:
 
 @lru_cache(maxsize=65536)
 def _expand(operator: Operator) -> tuple[Layer, ...]:
-    layers: tuple[Layer, ...] = defined(operator.kind, "blocks", "layers")(operator)
+    expand = defined(operator.kind, "blocks", "layers")
+    try:
+        layers: tuple[Layer, ...] = expand(operator)
+    except (TypeError, ValueError, ArithmeticError) as error:  # an attribute out of a table may be of any type and size
+        raise HwnasError(f"{str(operator)[:300]} is no {operator.kind}: {error}") from error
     return layers
 
 

@@ -143,9 +143,17 @@ def test_a_kind_from_a_table_imports_nothing(kind: str) -> None:
     assert {name for name in set(sys.modules) - before if not name.startswith("hwnas.")} == set()
 
 
+@pytest.mark.parametrize("value", ["os", float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["kernel", "stride", "expansion"])
+def test_a_block_from_a_table_with_an_attribute_that_is_no_number_is_refused(name: str, value: float | str) -> None:
+    given = {"kernel": 3, "stride": 1, "expansion": 2, "se": False, "activation": "relu", name: value}
+    with pytest.raises(HwnasError, match=r"needs a whole|is no inverted_residual"):
+        _ = Operator.of("inverted_residual", (8, 4, 4), (8, 4, 4), "fp32", **given).layers
+
+
 def test_a_run_file_cannot_trust_for_its_reader(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    good = 'name: x\ndata: {}\nspace: {}\nlimits: {latency_us: 1}\ntargets: [{precision: int8, engine: tvm}]\n'
+    good = "name: x\ndata: {}\nspace: {}\nlimits: {latency_us: 1}\ntargets: [{precision: int8, engine: tvm}]\n"
     path.write_text(good)
     assert read_run_file(path, trust=("mine",)).trust.packages == ("mine",)
     for key in ("trust: [os]", "_trust: {packages: [os]}", "packages: [os]", "plugins: ['os.path']"):

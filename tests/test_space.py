@@ -99,5 +99,7 @@ def test_options_that_make_no_space_are_refused() -> None:
         mobile(3, 10, kernels=(4,))
     with pytest.raises(HwnasError, match="precisions must be among"):
         mobile(3, 10, precisions=("fp16",))
+    with pytest.raises(HwnasError, match="depths and strides make 4294967296 blocks"):
+        mobile(3, 10, depths=(2, 2**31), widths=((8,), (16,)), strides=(1, 2))
     with pytest.raises(HwnasError, match="leaves none"):
         SPACES["mobile"].restrict({"s*.kernel": [9]})

@@ -26,6 +26,9 @@ def require_image(operator: Operator) -> None:
     """HwnasError unless the input is (channels, height, width), the kernel odd and the stride at least 1."""
     if len(operator.input_shape) != 3 or min(operator.input_shape) < 1:
         raise HwnasError(f"{operator.kind} takes (channels, height, width), got {operator.input_shape}")
+    for name in ("kernel", "stride"):
+        if type(operator[name]) is not int:
+            raise HwnasError(f"{operator.kind} needs a whole {name}, got {operator[name]!r}")
     if operator["kernel"] % 2 == 0 or operator["kernel"] < 1:
         raise HwnasError(f"{operator.kind} needs an odd kernel, got {operator['kernel']}")
     if operator["stride"] < 1:

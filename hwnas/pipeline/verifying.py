@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +63,11 @@ def _unrunnable(job: Job, shipped: Shipped) -> str | None:
 def bound_of(artefact: Path, bounds: Any) -> Tolerance:
     """The tolerance of a file, or of a native library's folder, out of `{"onnx": ..., "native": ...}`."""
     try:
-        return Tolerance(**bounds["native" if artefact.is_dir() else "onnx"])
-    except (KeyError, TypeError):
+        bound = Tolerance(**bounds["native" if artefact.is_dir() else "onnx"])
+        if not all(0 <= number < math.inf for number in (bound.rounding, bound.steps)):
+            raise ValueError(bound)
+        return bound
+    except (KeyError, TypeError, ValueError):
         raise HwnasError(
             f"what is known of {artefact} gives no tolerance that this version reads", hint="export it again"
         ) from None
@@ -68,11 +75,20 @@ def bound_of(artefact: Path, bounds: Any) -> Tolerance:
 
 def read_samples(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any | None]:
     """Images, labels and expected outputs of an .npz, and the tolerances the export put there (None in other files)."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise HwnasError(f"{path} is no file", hint="--samples FILE.npz")  # reading a pipe would wait
     try:
         with np.load(path) as held:
             bounds = json.loads(str(held["tolerance"])) if "tolerance" in held.files else None
-            return held["images"], held["labels"], held["expected"], bounds
-    except (OSError, ValueError, KeyError, EOFError) as problem:
+            images, labels, expected = (held[name] for name in ("images", "labels", "expected"))
+            sizes = [len(array) for array in (images, labels, expected) if array.dtype.kind in "biuf"]
+            if len(sizes) != 3 or len(set(sizes)) != 1:
+                raise ValueError("they must be numbers, as many labels and outputs as images")
+            return images, labels, expected, bounds
+    # an array that is no archive cannot be closed, and has no `files`: TypeError, AttributeError
+    except (
+        OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error
+    ) as problem:  # fmt: skip
         raise HwnasError(
             f"{path} does not hold images, labels and expected: {problem}", hint="--samples FILE.npz"
         ) from None
@@ -90,7 +106,7 @@ def verify_alone(artefact: Path, samples: Path | None) -> Any:
             f"no {MANIFEST} beside or in {artefact} says which samples it must answer",
             hint="give --samples FILE.npz; `hwnas export` leaves expected.*.npz beside its files",
         )
-    chosen = samples if samples is not None else Path(entry["folder"]) / entry["samples"]
+    chosen = samples if samples is not None else _beside(entry)
     images, labels, expected, bounds = read_samples(chosen)
     bounds = bounds if bounds is not None else entry.get("tolerance")
     if bounds is None:
@@ -100,6 +116,17 @@ def verify_alone(artefact: Path, samples: Path | None) -> Any:
             '\'{"onnx": {"rounding": 2e-4, "steps": 0}, "native": {"rounding": 0, "steps": 0}}\'',
         )
     return verify_file(artefact, images, labels, expected, bound_of(artefact, bounds))
+
+
+def _beside(entry: dict[str, Any]) -> Path:
+    """The samples that a manifest's entry names, which lie beside it: a name that leads elsewhere is not followed."""
+    folder, name = Path(entry["folder"]), entry["samples"]
+    if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name or os.path.islink(folder / name):
+        raise HwnasError(
+            f"{folder / MANIFEST}: samples must be the name of a file beside it, got {str(name)[:100]!r}",
+            hint="--samples FILE.npz",
+        )
+    return folder / name
 
 
 def entry_of(artefact: Path) -> dict[str, Any]:

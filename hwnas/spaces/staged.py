@@ -18,6 +18,9 @@ from hwnas.network import PRECISIONS, Operator, Shape
 from hwnas.space import Choice, SearchSpace, Slot, Value
 from hwnas.spaces.resolution import ints, sides
 
+#: of all stages at their deepest; ResNet-1202 (He et al., CVPR 2016) has 600
+MOST_BLOCKS = 1000
+
 Values = Mapping[str, Any]
 # (operator kind's input shape, output shape, stride, precision, the block's own choices by suffix) -> operator
 BlockBuilder = Callable[[Shape, Shape, int, str, Values], Operator]
@@ -74,7 +77,13 @@ def downsampled(size: int, stride: int) -> int:
 
 
 def staged(skeleton: Skeleton) -> SearchSpace:
-    """The space of a skeleton. Choices in order: resolution, stem, then a stage's depth, width and blocks."""
+    """The space of a skeleton. Choices in order: resolution, stem, then a stage's depth, width and blocks.
+
+    HwnasError where it has more than MOST_BLOCKS blocks.
+    """
+    blocks = sum(max(stage.depths) for stage in skeleton.stages)
+    if blocks > MOST_BLOCKS:
+        raise HwnasError(f"depths and strides make {blocks} blocks, a space may have {MOST_BLOCKS}")
     return SearchSpace(
         skeleton.name,
         tuple(_choices(skeleton)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -279,6 +280,39 @@ def test_a_file_without_a_manifest_or_a_tolerance_is_refused_not_guessed_about(
     capsys.readouterr()
     assert main(["verify", str(lone), "--samples", str(tmp_path / "own.npz")]) == 2
     assert "says how equal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("samples", ["expected.fp32.npz"], "samples must be the name of a file beside it"),
+        ("samples", "../elsewhere.npz", "samples must be the name of a file beside it"),
+        ("samples", "linked.npz", "samples must be the name of a file beside it"),
+        ("samples", "a" * 5000, "FILE.npz"),
+        ("samples", "pipe.npz", "is no file"),
+        ("samples", "text.npz", "as many labels and outputs as images"),
+        ("samples", "bare.npz", "does not hold images, labels and expected"),
+        ("tolerance", {"onnx": {"rounding": "much", "steps": 0}}, "gives no tolerance"),
+        ("tolerance", {"onnx": {"rounding": -1.0, "steps": 0}}, "gives no tolerance"),
+    ],
+)
+def test_a_manifest_cannot_lead_verify_elsewhere_or_make_it_wait(
+    again: Path, key: str, value: object, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = export_of(again)
+    samples = dict(np.load(folder / "expected.fp32.npz"))
+    np.savez(folder.parent / "elsewhere.npz", **samples)
+    (folder / "linked.npz").symlink_to(folder.parent / "elsewhere.npz")
+    os.mkfifo(folder / "pipe.npz")
+    np.savez(folder / "text.npz", **{**samples, "expected": np.array(["a"])})
+    (folder / "bare.npz").write_bytes(b"PK\3\4 and no archive")
+    del samples["tolerance"]
+    np.savez(folder / "own.npz", **samples)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    spoilt = {name: {**entry, "samples": "own.npz", key: value} for name, entry in manifest.items()}
+    (folder / "manifest.json").write_text(json.dumps(spoilt))
+    assert main(["verify", str(folder / "model.fp32.onnx")]) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_a_renamed_copy_is_found_by_its_digest(again: Path) -> None:
