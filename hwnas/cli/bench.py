@@ -68,6 +68,7 @@ def bench(
         if row.note:
             console.print(f"note: {row.engine}: {row.note}")
         if row.layers:
+            console.print(_layers_line(row), soft_wrap=True)  # a table's own title would be folded to its width
             console.print(_layers(row))
 
 
@@ -95,15 +96,17 @@ def _table(rows: list[Row]) -> object:
     return table
 
 
+def _layers_line(row: Row) -> str:
+    # ONNX Runtime's profiler counts whole microseconds and adds its own to every kernel: shares say more than sums.
+    total = readable_us(sum(layer.p50_us for layer in row.layers))
+    return f"layers in {row.engine}: they add up to {total}, a whole run takes {readable_us(row.p50_us or 0)}"
+
+
 def _layers(row: Row) -> object:
     from rich.table import Table
 
     total = sum(layer.p50_us for layer in row.layers) or 1.0
-    # ONNX Runtime's profiler counts whole microseconds and adds its own to every kernel: shares say more than sums.
-    title = (
-        f"layers in {row.engine}: they add up to {readable_us(total)}, a whole run takes {readable_us(row.p50_us or 0)}"
-    )
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for heading in ("layer", "kind", "p50", "share"):
         table.add_column(heading, justify="left" if heading in ("layer", "kind") else "right", overflow="fold")
     for layer in row.layers:

@@ -12,7 +12,7 @@ from hwnas import ops
 from hwnas.card import Calibration
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import HwnasError
-from hwnas.fidelity import Fidelity, Judged, whole_nets
+from hwnas.fidelity import Fidelity, Judged, distinct_networks, whole_nets
 from hwnas.measure.backend import engine_version
 from hwnas.measure.fill import Renewal, Report, measure_missing, rows_to_measure
 from hwnas.network import PRECISIONS, Operator
@@ -57,6 +57,7 @@ class Work:
 
 def measure(job: Job, say: Callable[[str], object] = lambda text: None) -> list[Report]:
     """Measures every missing row of every line of the job; says beforehand how many and how long it takes."""
+    _refuse_small_spaces(job)
     fresh: dict[str, set[Operator]] = {}
     with job.stage("measure"):
         return [_measure_line(job, *line, fresh.setdefault(line[1], set()), say) for line in job.lines]
@@ -64,6 +65,7 @@ def measure(job: Job, say: Callable[[str], object] = lambda text: None) -> list[
 
 def dry_run(job: Job) -> list[Work]:
     """How many rows each line lacks and how long they take. The few that are timed to tell it are kept."""
+    _refuse_small_spaces(job)
     fresh: dict[str, set[Operator]] = {}
     works = []
     with job.stage("measure"):
@@ -72,6 +74,12 @@ def dry_run(job: Job) -> list[Work]:
             works.append(_work(job, precision, engine, done)[0])
             done |= set(job.operators_of(precision))  # a line before this one measures what both use
     return works
+
+
+def _refuse_small_spaces(job: Job) -> None:
+    """HwnasError where a line's space is too small to be graded, before its rows cost time."""
+    for precision in dict.fromkeys(precision for precision, _ in job.lines):
+        distinct_networks(job.space_of(precision), job.config.card.fit + job.config.card.test, job.config.seed)
 
 
 def _measure_line(job: Job, precision: str, engine: str, fresh: set[Operator], say: Callable[[str], object]) -> Report:

@@ -55,10 +55,12 @@ def answer(results: Results) -> Text:
 def files_table(results: Results) -> Table:
     """One line an exported file; `>` marks the one to ship."""
     limits = limits_in_words(results)
+    sized = any(limit.name == "size" for limit in results.limits)
+    size = "; size: of the file; its limit is on the weights alone" if sized else ""
     table = _table(
         f"{results.run} on {results.device.name}" + (f", {limits}" if limits else ""),
         f"accuracy: of {tested_on(results)}, with its 95 % interval; "
-        "speed-up: over the fastest fp32 twin of the target on any engine",
+        f"speed-up: over the fastest fp32 twin of the target on any engine{size}",
     )
     for heading in ("", "file", "engine"):
         table.add_column(heading, no_wrap=True)

@@ -173,3 +173,10 @@ def test_measuring_a_model_says_to_bench_it(tokens: Path) -> None:
     command = [sys.executable, "-m", "hwnas", "measure", str(tokens)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and f"hint: hwnas bench {tokens} times it" in done.stderr
+
+
+def test_what_the_layers_add_up_to_stands_on_one_line(network: Path) -> None:
+    done = run(network.parent, network.name, "--engine", "tvm", "--layers")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("layers in tvm")]
+    assert line.rstrip().endswith("us")

@@ -211,3 +211,14 @@ def test_a_board_is_searched_for_from_a_laptop_with_two_things_copied(
     assert main(["measure", str(wider)]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "device board is not this machine, which differs: processor a laptop's processor, not" in said
+
+
+def test_a_space_too_small_to_be_graded_is_refused_before_a_row_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = SPACE | {"widths": [[8]], "depths": [1], "kernels": [3, 5]}
+    for number, options in enumerate(([], ["--dry-run"])):
+        path = run_file(tmp_path / str(number), space=small, card={"fit": 5, "test": 5})
+        assert main(["measure", str(path), *options]) == 2
+        assert "different networks; grading takes at least 8" in capsys.readouterr().err
+        assert not list((path.parent / "tables").rglob("*.csv"))

@@ -410,3 +410,10 @@ def test_a_page_of_the_users_own_is_not_written_over(tmp_path: Path) -> None:
     assert "Mine" in theirs.read_text()
     for _ in range(2):
         write_page(results_with(WINNER, TWIN), tmp_path / "report.html")
+
+
+@pytest.mark.parametrize("sized", [False, True])
+def test_a_limit_on_size_is_told_apart_from_the_size_of_the_file(sized: bool) -> None:
+    limits = (Limit("latency", "us", 60.0), *((Limit("size", "bytes", 1e5),) * sized))
+    shown = " ".join(terminal(results_with(WINNER, TWIN, limits=limits)).split())
+    assert ("size: of the file; its limit is on the weights alone" in shown) == sized
