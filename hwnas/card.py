@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 Section = Literal["tables", "networks"]
 LOCK_SECONDS = 120.0  # a holder rewrites a few MB at most; longer than this, it hangs
+CLOCK = "clock"  # the name in a device's folder that all who time something there lock
 SAY_SECONDS = 2.0  # a group of rows is timed in about this long: a shorter wait is not worth a line
 
 
@@ -91,14 +92,20 @@ def device_clock(tables_dir: Path, device: DeviceProfile) -> Iterator[None]:
     waits as long as that takes and says so; the system takes the lock from a process that died. A process may take it
     again inside the block.
     """
+    with turn(Path(tables_dir) / device.folder / CLOCK, device.name):
+        yield
+
+
+@contextmanager
+def turn(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file beside `path` for as long as something is timed on `what`, however long others hold it."""
     import filelock
 
-    path = Path(tables_dir) / device.folder / "clock"
     lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), is_singleton=True)
     try:
         _acquire(lock, path, SAY_SECONDS)
     except filelock.Timeout:
-        print(f"waiting: another process is timing on {device.name} ({lock.lock_file})", file=sys.stderr, flush=True)
+        print(f"waiting: another process is timing on {what} ({lock.lock_file})", file=sys.stderr, flush=True)
         _acquire(lock, path, None)
     try:
         yield

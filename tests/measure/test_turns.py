@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from hwnas import card
 from hwnas.card import device_clock
 from hwnas.device import load_device
+from hwnas.export.native import tiles
+from hwnas.export.native.lower import Candidate
 from hwnas.export.native.tiles import TileTable
 from hwnas.fidelity import whole_nets
 from hwnas.measure import measure_missing
@@ -86,3 +89,21 @@ def test_tiles_are_timed_in_turn_and_only_on_their_own_device(tmp_path: Path) ->
     with table.clock():
         assert (tmp_path / local.folder / ".clock.lock").exists()
     assert not tile_table(tmp_path, local.model_copy(update={"connection": "none"})).time_missing
+
+
+def test_tiles_beside_a_devices_tables_wait_as_long_as_everything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Grading a table holds the device for minutes: that is no error of the one who waits to time a tile."""
+    monkeypatch.setattr(card, "SAY_SECONDS", 0.1)
+    monkeypatch.setattr(card, "LOCK_SECONDS", 0.3)
+
+    def timing(candidate: Candidate, _: object, clock: AbstractContextManager[None]) -> list[float]:
+        with holder(tmp_path, 2.0) as process, clock:
+            assert process.wait() == 0
+        return [2.0, 1.0]
+
+    monkeypatch.setattr(tiles, "time_candidates", timing)
+    table = TileTable(tmp_path / NULL.folder / "tiles.json", "host")
+    assert table.choose(Candidate(("first", "second"), lambda _: None, ())) == 1
+    assert "waiting: another process is timing on this machine" in capsys.readouterr().err

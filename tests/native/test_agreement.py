@@ -77,6 +77,20 @@ def test_a_model_compiled_wrongly_is_not_exported(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_bias_that_is_slightly_wrong_is_found_beside_great_inputs(
+    tmp_path: Path, kernel_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, wrong, plan = nets.fp32_net(), nets.fp32_net(), compile.plan_model
+    biases = {node.input[2] for node in wrong.graph.node if node.op_type == "Conv"}
+    for tensor in wrong.graph.initializer:
+        if tensor.name in biases:
+            changed = onnx.numpy_helper.to_array(tensor) * np.float32(0.98)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(changed, tensor.name))
+    monkeypatch.setattr(compile, "plan_model", lambda _, *rest: plan(wrong, *rest))
+    with pytest.raises(CheckFailed, match="disagree"):
+        compile_onnx(model, "host", tmp_path / "out", cache=kernel_cache)
+
+
 def test_the_command_line_ends_with_1_where_the_outputs_disagree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwnas.card import locked
+from hwnas.card import CLOCK, locked, turn
 from hwnas.errors import HwnasError
 from hwnas.export.native import link
 from hwnas.export.native.lower import Candidate
@@ -61,7 +61,7 @@ class TileTable:
         machine = parse_target(self.target)
         if not self.time_missing or not link.runs_here(machine):
             return 0
-        clock = locked(self.path.with_name("clock")) if self.clock is None else self.clock()
+        clock = turn(self.path.with_name(CLOCK), "this machine") if self.clock is None else self.clock()
         nanoseconds = time_candidates(candidate, machine, clock)
         best = int(np.argmin(nanoseconds))
         self.new[candidate.key] = known[candidate.key] = {"tile": symbols[best], "ns": [round(n) for n in nanoseconds]}
