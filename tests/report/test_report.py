@@ -296,18 +296,6 @@ def test_a_file_that_was_verified_again_later_is_shown_with_its_latest_figures(t
     assert "100 of 347 test images" in page(latest) and "100 of 347 test images" in terminal(latest)
 
 
-def test_figures_of_files_that_another_export_replaced_are_not_passed_off_as_theirs(tmp_path: Path) -> None:
-    row = replace(WINNER, file="export/a/m.int8.onnx", verified="ok: bit-equal")
-    results = results_with(row, ship=Ship(row.file, "int8", "onnxruntime", "it is the only file"))
-    (tmp_path / "export" / "a").mkdir(parents=True)
-    manifest = tmp_path / "export" / "a" / "manifest.json"
-    for architecture in (results.targets[0].architecture, {"resolution": 8}):
-        manifest.write_text(json.dumps({"m.int8.onnx": {"architecture": architecture, "files": {"m.int8.onnx": "0"}}}))
-        latest = with_latest(results, tmp_path)
-        assert latest.ship is not None and (latest.ship.file is None) == (architecture == {"resolution": 8})
-    assert "another architecture has replaced them" in latest.ship.reason and "replaced them" in page(latest)
-
-
 class _Page(HTMLParser):
     """Collects what a page would fetch, and checks that every element is closed in turn."""
 
