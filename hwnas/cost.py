@@ -15,6 +15,7 @@ import numpy as np
 
 from hwnas.errors import HwnasError
 from hwnas.network import Network, Operator
+from hwnas.paths import digest
 from hwnas.space import Architecture, SearchSpace, Slot, Value
 
 MAX_ARRAY = 20_000_000  # entries of one elimination array: 160 MB; beyond it the bounds are refused, not guessed
@@ -108,6 +109,12 @@ class Costing:
     def factors(self) -> list[Factor]:
         """One (positions of the choices it reads, array indexed by their options) a slot."""
         return list(self._factors)
+
+    @property
+    def digest(self) -> str:
+        """Of every price it can give: of each row that an architecture may use, not only of those seen so far."""
+        arrays = [[list(axes), digest(array.tobytes())] for axes, array in self._factors]
+        return digest([self.cost.name, self.cost.combine, self.cost.slope, self.cost.intercept, arrays])
 
     def bounds(self) -> Bounds:
         """The exact smallest and largest cost, by eliminating one choice after another (bucket elimination).

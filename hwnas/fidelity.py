@@ -39,7 +39,7 @@ from hwnas.measure.statistics import STATISTICS, of_loads
 from hwnas.network import PRECISIONS, Network, Operator
 from hwnas.paths import digest
 from hwnas.progress import bar
-from hwnas.space import SearchSpace
+from hwnas.space import Architecture, SearchSpace
 from hwnas.table import LatencyTable, open_table
 
 __all__ = [
@@ -284,11 +284,16 @@ def distinct_networks(
     """`count` random networks that differ and use none of `without`, or fewer in a small space; HwnasError below 8."""
     rng = np.random.default_rng(seed)
     found: dict[tuple[object, ...], Network] = {}
+    drawn = set[Architecture]()  # a small space repeats itself: what was drawn before is not lowered again
     for _ in range(count * DRAWS_PER_NETWORK):
-        network = space.lower(space.random(rng))
+        architecture = space.random(rng)
+        if architecture in drawn:
+            continue
+        drawn.add(architecture)
+        network = space.lower(architecture)
         if not any(operator in without for operator in network.operators):
             found.setdefault(network.operators, network)
-        if len(found) == count:
+        if len(found) == count or len(drawn) == space.size:
             break
     if len(found) < LEAST_NETWORKS:
         left = f" without the {len(without)} blocks that could not be measured" if without else ""

@@ -29,6 +29,7 @@ from hwnas.report.latest import with_latest
 
 Fidelities = dict[tuple[str, str], Fidelity]
 Say = Callable[[str], object]  # takes one line for a person
+UNITS = {"latency": "us", "energy": "uJ", "size": "bytes", "peak_memory": "bytes"}
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,7 @@ def breaches(job: Job, deliveries: Sequence[Delivery]) -> list[str]:
 
 
 def _limits(job: Job) -> tuple[report.Limit, ...]:
-    units = {"latency": "us", "energy": "uJ", "size": "bytes", "peak_memory": "bytes"}
-    return tuple(report.Limit(name, units[name], value) for name, value in job.config.cost_limits.items())
+    return tuple(report.Limit(name, UNITS[name], value) for name, value in job.config.cost_limits.items())
 
 
 # -- results ----------------------------------------------------------------------------------------------------
@@ -191,7 +191,6 @@ def gather(
     from hwnas.data import linear_baseline
 
     data, config = job.data, job.config
-    units = {"latency": "us", "energy": "uJ", "size": "bytes", "peak_memory": "bytes"}
     shape, sizes = (data.facts["in_channels"], *data.facts["image_size"]), data.sizes()
     rows = {id(d): _row(job, d, answer) for d, answer in zip(deliveries, answers, strict=True)}
     results = report.Results(
@@ -204,7 +203,7 @@ def gather(
         linear_baseline_accuracy=linear_baseline(data),
         seconds={name: round(value, 2) for name, value in job.seconds.items()},
         reachable=tuple(
-            report.Reach(one.target.name, name, units[name], low, high)
+            report.Reach(one.target.name, name, UNITS[name], low, high)
             for one in found for name, (low, high) in one.reachable.items()
         ),
         versions=versions(),

@@ -53,7 +53,7 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
     costings = tables.costings(job, target.precision, line)
     ranges = check_reachable(costings, job.config.cost_limits)
     limits = kept_below(job, line, costings, ranges)
-    mark, code = _identity(job, target, line, limits), _code(job, target)
+    mark, code = _identity(job, target, line, limits, costings), _code(job, target)
     stored = job.kept(f"search-{target.name}", mark, code)
     if stored is not None:
         return Found(target, _read(job, stored), ranges, line.margin)
@@ -96,7 +96,9 @@ def kept_below(
     return {**lowered, "latency": max(lowered["latency"], ranges["latency"][0])}
 
 
-def _identity(job: Job, target: Target, line: tables.Priced, limits: dict[str, float]) -> Any:
+def _identity(
+    job: Job, target: Target, line: tables.Priced, limits: dict[str, float], costings: dict[str, Costing]
+) -> Any:
     from hwnas.pipeline import learning
 
     settings = job.config.search.model_dump(mode="json")
@@ -107,6 +109,7 @@ def _identity(job: Job, target: Target, line: tables.Priced, limits: dict[str, f
         space,
         limits,
         tables.identity(line),
+        [costing.digest for costing in costings.values()],
         settings,
         job.config.seed,
         job.device.digest,

@@ -149,6 +149,9 @@ def _kept(
         if not wrong:
             return dict(kept)
         job.note(f"{shipped.folder / wrong[0]} is not what was exported (altered or gone): exporting again")
+        for path in (shipped.folder / file for file in wrong):
+            if path.is_file():  # a person may have altered it on purpose
+                job.note(f"the altered file is kept as {job.set_aside(path, digest_file(path))}")
         _clear(shipped, kept["files"])
     with job.stage("export"):
         made = make()

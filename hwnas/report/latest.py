@@ -11,7 +11,7 @@ from hwnas.confidence import wilson
 from hwnas.errors import HwnasError
 from hwnas.paths import read_json
 from hwnas.report.findings import in_unit_of, kept, limit_verdict
-from hwnas.report.results import Results, Row, Ship
+from hwnas.report.results import Results, Row, Ship, Target
 
 
 def with_latest(results: Results, folder: Path) -> Results:
@@ -20,13 +20,37 @@ def with_latest(results: Results, folder: Path) -> Results:
 
     A manifest that cannot be read, or an entry that is not one, is no reason to show nothing: it is left out.
     """
-    found = {row.file: row for path in sorted(folder.glob("export/*/manifest.json")) for row in _rows(path, folder)}
+    manifests = sorted(folder.glob("export/*/manifest.json"))
+    found = {row.file: row for path in manifests for row in _rows(path, folder)}
+    made_of = {file: architecture for path in manifests for file, architecture in _architectures(path, folder)}
     targets = tuple(
-        replace(target, rows=tuple(_latest(row, found.pop(row.file, None), results) for row in target.rows))
+        _replaced(target)
+        if any(made_of.get(row.file, target.architecture) != target.architecture for row in _winners(target))
+        else replace(target, rows=tuple(_latest(row, found.get(row.file), results) for row in target.rows))
         for target in results.targets
     )
+    for row in (row for target in results.targets for row in target.rows):
+        found.pop(row.file, None)
     newer = replace(results, targets=targets, earlier=tuple(found.values()))
     return replace(newer, ship=_answer(newer))
+
+
+def _winners(target: Target) -> list[Row]:
+    return [row for row in target.rows if row.role == "winner"]
+
+
+def _architectures(path: Path, folder: Path) -> Iterator[tuple[str, Any]]:
+    """What the manifest's files are made of, by path below the run's folder."""
+    entries = _entries(path)
+    for name, entry in entries.items():
+        if isinstance(entry, dict) and isinstance(entry.get("architecture"), dict):
+            yield (path.parent / name).relative_to(folder).as_posix(), entry["architecture"]
+
+
+def _replaced(target: Target) -> Target:
+    """A target whose files an export of another pick has written over: its figures are not of what stands there."""
+    said = "NOT these files: an export of another architecture has replaced them"
+    return replace(target, rows=tuple(replace(row, verified=said) for row in target.rows))
 
 
 def _answer(results: Results) -> Ship | None:
@@ -59,14 +83,18 @@ MEASURED = ("accuracy", "measured_us", "p50_us", "p90_us", "p99_us", "samples", 
 
 
 def _rows(path: Path, folder: Path) -> Iterator[Row]:
-    try:
-        entries = read_json(path)
-    except HwnasError:
-        return
-    for name, entry in entries.items() if isinstance(entries, dict) else ():
+    for name, entry in _entries(path).items():
         row = _row(name, entry, path.parent, folder) if isinstance(entry, dict) else None
         if row is not None:
             yield row
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    try:
+        entries = read_json(path)
+    except HwnasError:
+        return {}
+    return entries if isinstance(entries, dict) else {}
 
 
 def _row(name: str, entry: dict[str, Any], exported: Path, folder: Path) -> Row | None:

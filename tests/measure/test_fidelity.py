@@ -125,6 +125,16 @@ def test_a_space_too_small_to_grade_is_refused() -> None:
         distinct_networks(tiny, 20, seed=0)
 
 
+def test_a_small_space_is_drawn_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = mobile(3, 10, (32,), widths=((8, 16),), depths=(1, 2), strides=(2,), kernels=(3, 5), expansions=(3,),
+                   squeeze_excite=(False,), precisions=("fp32",))  # fmt: skip
+    lowered: list[object] = []
+    lower = SearchSpace.lower
+    monkeypatch.setattr(SearchSpace, "lower", lambda self, chosen: lowered.append(chosen) or lower(self, chosen))
+    networks = distinct_networks(small, 40, seed=0)
+    assert 8 <= len(networks) < 40 and len(lowered) <= small.size
+
+
 def test_a_damaged_grade_in_the_card_is_refused(tmp_path: Path) -> None:
     grade(tmp_path)
     card = tmp_path / "null" / "card.json"

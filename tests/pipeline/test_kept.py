@@ -254,3 +254,19 @@ def test_the_results_of_another_limit_are_kept(tmp_path: Path) -> None:
     path.write_text("a note of the user's own")
     _set_aside_others(job, first)
     assert not path.exists() and "a note of the user's own" in {f.read_text() for f in aside.parent.iterdir()}
+
+
+def test_a_row_that_no_graded_network_used_decides_the_search_as_well(tmp_path: Path) -> None:
+    from hwnas.pipeline import searching, tables
+
+    job = job_with(tmp_path)
+    target = job.config.targets[0]
+    tables.measure(job)
+    line = tables.priced(job, "int8", "onnxruntime", tables.grade(job)["int8", "onnxruntime"])
+    price, one = line.costs["latency"], job.operators_of("int8")[-1]
+    dearer = replace(price, of=lambda operator: price.of(operator) + 5.0 * (operator == one))
+    marks = [
+        searching._identity(job, target, of, {}, tables.costings(job, "int8", of))
+        for of in (line, line, replace(line, costs={**line.costs, "latency": dearer}))
+    ]
+    assert marks[0] == marks[1] != marks[2]
