@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import stat
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from hwnas.cli import main as frame
 from hwnas.errors import HwnasError
 from hwnas.export import verify as verifying
 
+SPOILING_CALLS = 50_000  # writing what is nested deeper than a reader's calls needs more of them than it has
 SPECIAL = 0.02  # of all files: no file of bytes at all, but a folder, a pipe, a device, or nothing
 
 
@@ -50,7 +52,12 @@ def spoil(kind: str, number: int, seed: int, bases: Path, case: Path, canary: Pa
     elif rng.random() < SPECIAL:
         _put_no_file(rng, path)
     else:
-        path.write_bytes(_spoilt(rng, kind, data, canary))
+        calls = sys.getrecursionlimit()
+        sys.setrecursionlimit(SPOILING_CALLS)
+        try:
+            path.write_bytes(_spoilt(rng, kind, data, canary))
+        finally:
+            sys.setrecursionlimit(calls)
     return tried
 
 

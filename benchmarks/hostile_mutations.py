@@ -5,6 +5,7 @@ Every function takes a `random.Random` and draws nothing elsewhere, so a file is
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Callable
@@ -110,7 +111,7 @@ def spoil_value(rng: random.Random, value: Any) -> Any:
 def _edit(rng: random.Random, holder: Any, key: Any, whole: Any) -> None:
     choice = rng.randrange(9)
     if choice <= 3:
-        holder[key] = rng.choice(VALUES)
+        holder[key] = copy.deepcopy(rng.choice(VALUES))  # edits of one file must not reach the next
     elif choice == 4:
         holder.pop(key)
     elif choice == 5 and isinstance(holder, dict):

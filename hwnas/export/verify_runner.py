@@ -93,8 +93,9 @@ def checked_library(folder: Path, manifest: dict[str, Any]) -> ctypes.CDLL:
 def end_bytes(end: dict[str, Any]) -> int:
     """Bytes of an input or output that is made of numbers."""
     kind = np.dtype(end["type"])
-    if kind.kind not in "fiu" or any(type(size) is not int or size < 1 for size in end["shape"]):
-        raise ValueError(f"{end} is not a shape and a number type")
+    sizes = end["shape"]
+    if kind.kind not in "fiu" or any(type(size) is not int or size < 1 for size in sizes) or sizes[:1] != [1]:
+        raise ValueError(f"{end} is not a shape [1, ...] and a number type")
     return math.prod(end["shape"]) * kind.itemsize
 
 

@@ -55,6 +55,24 @@ def conv(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
     return Tensor(y, (1, out, height, width), gain * x.slack + (depth + 8) * EPS * total, total)
 
 
+def conv_of_other_rank(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
+    """Conv over [1, C, L] or [1, C, D, H, W]: the graph's input, or an image seen as such."""
+    if len(x.shape) == 4 and b.chance(0.05):
+        seen = (*x.shape[:2], -1) if b.chance(0.5) else (*x.shape[:2], 1, *x.shape[2:])
+        shape = tuple(x.shape[2] * x.shape[3] if size < 0 else size for size in seen)
+        name = b.node("Reshape", [x.name, b.constant(np.array(seen, np.int64))], "other")
+        x = replace(x, name=name, shape=shape)
+    if len(x.shape) not in (3, 5):
+        return None
+    kernel = [min(size, b.size(1, 3)) for size in x.shape[2:]]
+    array = b.normal(b.size(1, 4), x.shape[1], *kernel)
+    y = b.node("Conv", [x.name, b.constant(array)], "dimensions", kernel_shape=kernel)
+    made = tuple(size - taps + 1 for size, taps in zip(x.shape[2:], kernel, strict=True))
+    gain = float(np.abs(array).reshape(len(array), -1).sum(axis=1).max())
+    slack = gain * x.slack + (array[0].size + 8) * EPS * gain * x.peak
+    return Tensor(y, (1, len(array), *made), slack, gain * x.peak)
+
+
 def dense(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
     if len(x.shape) != 2:
         return None
@@ -325,6 +343,6 @@ def binary_conv(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
 
 
 MAKERS: tuple[Maker, ...] = (
-    conv, conv, dense, dense, total_or_product, total_or_product, unary, unary, pool, concat, softmax, view, view,
-    binary_conv,
+    conv, conv, conv_of_other_rank, dense, dense, total_or_product, total_or_product, unary, unary, pool, concat,
+    softmax, view, view, binary_conv,
 )  # fmt: skip

@@ -44,7 +44,7 @@ def data(shape: tuple[int, ...] = IMAGE) -> np.ndarray:
 def check(made: onnx.ModelProto, shape: tuple[int, ...] = IMAGE, atol: float = 1e-5) -> None:
     """The compiled model gives what ONNX Runtime gives for the model as it stands, unfused."""
     x = data(shape)
-    found, expected = run_native(_renamed(made), x), run_onnx(_renamed(made), x, optimised=False)
+    found, expected = run_native(_renamed(made), x), run_onnx(_renamed(made), [x], optimised=False)[0]
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=atol, rtol=1e-5)
 

@@ -57,6 +57,21 @@ def test_a_binary_block_is_one_step_that_also_packs_the_next_signs() -> None:
     assert not [step for step in graph.steps if step.kind in ("add_f32", "activation_f32")]
 
 
+@pytest.mark.parametrize("net", [nets.int8_net, nets.fp32_net, nets.bi_real_net])
+def test_constants_may_come_from_constant_nodes(net: Callable[[], onnx.ModelProto]) -> None:
+    model = net()
+    given = read_graph(model)
+    held = [onnx.helper.make_node("Constant", [], [item.name], value=item) for item in model.graph.initializer]
+    nodes = [*held, *model.graph.node]
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.node.extend(nodes)
+    found = read_graph(model)
+    assert [step.kind for step in found.steps] == [step.kind for step in given.steps]
+    for one, other in zip(found.steps, given.steps, strict=True):
+        assert one.constants.keys() == other.constants.keys()
+        assert all(np.array_equal(one.constants[name], other.constants[name]) for name in one.constants)
+
+
 def test_float_activations_and_residuals_are_part_of_the_convolution() -> None:
     steps = fuse(read_graph(nets.fp32_net())).steps
     assert [s.text("activation") for s in steps if s.kind == "conv_f32"] == [

@@ -88,11 +88,11 @@ def _is_size(value: Any) -> bool:
 
 
 def _is_end(value: Any) -> bool:
-    if not isinstance(value, dict) or value.get("type") not in ELEMENT_BYTES:
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str) or value["type"] not in ELEMENT_BYTES:
         return False
     shape = value.get("shape")
-    good = isinstance(shape, list) and 1 <= len(shape) <= 8 and all(_is_size(size) and size for size in shape)
-    return good and end_bytes(value) < MOST_BYTES
+    good = isinstance(shape, list) and 2 <= len(shape) <= 8 and all(_is_size(size) and size for size in shape)
+    return good and shape[0] == 1 and end_bytes(value) < MOST_BYTES
 
 
 def _is_files(value: Any) -> bool:
@@ -117,8 +117,8 @@ _RULES = (
     ("cpu", "a text", lambda value: isinstance(value, str)),
     ("features", "a list of texts", _is_texts),
     ("alignment", "a power of two up to 4096", lambda value: value in [2**n for n in range(13)] and _is_size(value)),
-    ("input", "a shape of positive sizes and a type", _is_end),
-    ("output", "a shape of positive sizes and a type", _is_end),
+    ("input", "a shape [1, ...] of positive sizes and a type", _is_end),
+    ("output", "a shape [1, ...] of positive sizes and a type", _is_end),
     ("arena_bytes", "a size in bytes", _is_size),
     ("lower_bound_bytes", "a size in bytes", _is_size),
     ("constant_bytes", "a size in bytes", _is_size),

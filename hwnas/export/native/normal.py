@@ -201,7 +201,7 @@ def _skeleton(
     for node in nodes:
         if node.op_type == "BinaryConv":
             own[node.output[0]] = node
-            node, weight = _as_conv(node, constants, len(own))
+            node, weight = _as_conv(node, nodes, constants, len(own))
             inputs[weight.name] = weight
         elif node.op_type in read_pixels.CONSTANTS:
             own[node.output[0]] = node
@@ -229,11 +229,16 @@ def _element_type(array: np.ndarray) -> int:
     return int(helper.np_dtype_to_tensor_dtype(array.dtype))
 
 
-def _as_conv(node: NodeProto, constants: Mapping[str, np.ndarray], index: int) -> tuple[NodeProto, ValueInfoProto]:
+def _as_conv(
+    node: NodeProto, nodes: tuple[NodeProto, ...], constants: Mapping[str, np.ndarray], index: int
+) -> tuple[NodeProto, ValueInfoProto]:
     """A Conv of the same window, and its weight as an input."""
     from onnx import NodeProto, TensorProto, helper
 
     packed = constants.get(node.input[2]) if len(node.input) == 5 else None
+    for maker in nodes if packed is None and len(node.input) == 5 else ():
+        if maker.op_type == "Constant" and maker.output[0] == node.input[2]:
+            packed = next((array_of(item.t) for item in maker.attribute if item.name == "value"), None)
     if packed is None or packed.ndim != 4:
         raise HwnasError(
             f"node {node.name or node.output[0]!r} (BinaryConv): its weight must be a constant of 4 dimensions",
