@@ -88,11 +88,15 @@ def _is_size(value: Any) -> bool:
 
 
 def _is_end(value: Any) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("type"), str) or value["type"] not in ELEMENT_BYTES:
+    if not isinstance(value, dict):
+        return False
+    kind = value.get("type")
+    if not isinstance(kind, str) or kind not in ELEMENT_BYTES:
         return False
     shape = value.get("shape")
-    good = isinstance(shape, list) and 2 <= len(shape) <= 8 and all(_is_size(size) and size for size in shape)
-    return good and shape[0] == 1 and end_bytes(value) < MOST_BYTES
+    if not isinstance(shape, list) or not 2 <= len(shape) <= 8 or not all(_is_size(size) and size for size in shape):
+        return False
+    return bool(shape[0] == 1 and end_bytes(value) < MOST_BYTES)
 
 
 def _is_files(value: Any) -> bool:
