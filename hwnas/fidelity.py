@@ -113,6 +113,10 @@ class Fidelity:
             )
         return self.statistics[statistic]
 
+    def is_quiet(self, statistic: str) -> bool:
+        """Whether the same network timed twice agrees well enough for a limit on this statistic to be judged."""
+        return self.judged(statistic).noise_floor <= NOISE_LIMIT
+
     @property
     def trusted(self) -> bool:
         """The machine was quiet enough for the grade to mean something."""
@@ -176,8 +180,8 @@ def whole_nets(
 
     `policy` labels what the space is restricted to ("int8", "mixed"). Missing rows are measured first. A finished
     grade of the same space, rows, engine version and threads is returned without measuring anything, as long as it
-    tells of `statistic`; where the engine is not here, its rows and its grade are taken as they are. `renewal`
-    is for rows of another engine version, and grades anew where it asks for every row.
+    tells of `statistic` and was taken on a quiet machine; where the engine is not here, its rows and its grade are
+    taken as they are. `renewal` is for rows of another engine version, and grades anew where it asks for every row.
     Raises HwnasError when the space has fewer than 8 different networks or one of them cannot be measured.
     """
     renewal = renewal or Renewal()
@@ -191,7 +195,9 @@ def whole_nets(
     asked = (rows, seed, threads, n_fit, len(networks) - n_fit)
     found = stored_fidelity(space, engine, device, tables_dir, policy)
     version = engine_version(engine, device)
-    if found is not None and not renewal.every and asked == found.answers and found.serves(statistic, version):
+    same = found is not None and asked == found.answers and found.serves(statistic, version)
+    # A grade taken while the machine was busy would refuse every later run: it is taken again where that can be.
+    if found is not None and same and not renewal.every and (version is None or found.is_quiet(statistic)):
         return found
     backend = backend_for(engine, device, threads, tables_dir)
     loads = _loads(networks, backend, seed, device, tables_dir, progress, plan)

@@ -22,7 +22,7 @@ def test_spoilt_files_are_read_or_refused_in_one_line(repository: Path, tmp_path
     )
     assert done.stdout, done.stderr[-3000:]
     bars = {bar["bar"]: bar for bar in json.loads(done.stdout)["bars"]}
-    assert [name for name, bar in bars.items() if not bar["ok"]] == [], done.stderr[-3000:]
+    assert [name for name, bar in bars.items() if bar["ok"] is False] == [], done.stderr[-3000:]
     tried = {name: bar["value"] for name, bar in bars.items() if name.endswith("files tried")}
     assert len(tried) == 10 and set(tried.values()) == {COUNT}
     refused = [bar["value"] for name, bar in bars.items() if "refused in one line" in name]

@@ -27,7 +27,8 @@ def cold_us(engine: str, artefact: Path, threads: int, shapes: Mapping[str, tupl
 
     HwnasError with the reason where it fails: a file that crashes its engine ends that process, and not this one.
     """
-    command = [sys.executable, "-m", "hwnas.measure.cold", engine, str(artefact), str(threads), json.dumps(shapes)]
+    arguments = [engine, str(artefact), str(threads), json.dumps(shapes)]
+    command = [sys.executable, "-P", "-m", "hwnas.measure.cold", *arguments]  # -P: what lies in the folder is not taken
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_S)
     except subprocess.TimeoutExpired:

@@ -18,13 +18,13 @@ def refuse_unjudgeable(job: Job, fidelities: Mapping[tuple[str, str], Fidelity])
     for target in job.config.targets:
         fidelity = fidelities[target.precision, target.engine]
         noise = fidelity.judged(statistic).noise_floor
-        if noise > NOISE_LIMIT:
+        if not fidelity.is_quiet(statistic):
             least = fidelity.judged("min").noise_floor
             other = f"limit latency_us, the minimum (it repeats to {least:.1%}), or " if least <= NOISE_LIMIT else ""
             raise HwnasError(
                 f"target {target.name}: the {statistic} latency of one network differs by {noise:.1%} from timing to "
                 f"timing here, above {NOISE_LIMIT:.0%}: a limit on it cannot be judged",
-                hint=f"{other}stop what else runs on this machine and measure again",
+                hint=f"{other}stop what else runs on this machine; the same command then grades again",
             )
 
 

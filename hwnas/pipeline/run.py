@@ -11,7 +11,7 @@ from typing import Any
 
 from hwnas.card import command_line, versions
 from hwnas.confidence import wilson
-from hwnas.errors import HwnasError
+from hwnas.errors import CheckFailed, HwnasError
 from hwnas.extras import missing_extra
 from hwnas.fidelity import Fidelity
 from hwnas.measure.backend import why_not_here
@@ -65,7 +65,8 @@ def export_all(job: Job, net: Any, listed: Sequence[Shipped]) -> list[tuple[Ship
             made.append((one, shipping.export(job, net, one)))
         except (HwnasError, ModuleNotFoundError) as problem:
             reason = missing_extra(problem) if isinstance(problem, ModuleNotFoundError) else problem
-            if one.role == "winner" or reason is None:
+            # a library that computes something else is a defect, whoever it was made for
+            if one.role == "winner" or reason is None or isinstance(reason, CheckFailed):
                 raise
             job.note(f"no fp32 twin of {one.target.name} in {one.engine}: {reason.message}")
     return made
@@ -92,6 +93,8 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
         raise HwnasError("only training is shared by processes", hint="torchrun -m hwnas train, then hwnas run alone")
     check_names(job)
     say(f"device {job.device.name}: {job.device.cpu.model.value}, compiler target {job.device.target}")
+    if job.device.connection == "made-up":
+        job.note(f"device {job.device.name} does not exist: every latency and energy of it is made up")
     for report_ in tables.measure(job, say):
         say(str(report_))
     fidelities = tables.grade(job)

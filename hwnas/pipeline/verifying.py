@@ -101,6 +101,8 @@ def verify_alone(artefact: Path, samples: Path | None) -> Any:
     HwnasError where neither says, since a guess could pass a wrong file.
     """
     entry = entry_of(artefact)
+    if samples is None and not entry and artefact.is_dir():
+        _refuse_whole_folder(artefact)
     if samples is None and "samples" not in entry:
         raise HwnasError(
             f"no {MANIFEST} beside or in {artefact} says which samples it must answer",
@@ -127,6 +129,22 @@ def _beside(entry: dict[str, Any]) -> Path:
             hint="--samples FILE.npz",
         )
     return folder / name
+
+
+def _refuse_whole_folder(folder: Path) -> None:
+    """HwnasError that names what to verify in a run's export folder, or what a library of a foreign model lacks."""
+    path = folder / MANIFEST
+    held = read_json(path) if path.is_file() else {}
+    if not isinstance(held, dict):
+        return
+    inside = [name for name in held if (folder / name).exists()]
+    if inside:
+        raise HwnasError(f"{folder} holds {len(inside)} exported files", hint=f"verify one: {folder / inside[0]}")
+    if "agreement" in held:
+        raise HwnasError(
+            f"{folder} was compared with ONNX Runtime when it was exported, and no samples were left beside it",
+            hint="give --samples FILE.npz of images, labels and expected outputs to compare it with more",
+        )
 
 
 def entry_of(artefact: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,17 @@ def test_a_grade_is_read_back_equal_and_reused(tmp_path: Path) -> None:
     assert stored_fidelity(space(), "tvm", NULL, tmp_path, "int8") == fidelity
     assert grade(tmp_path) == fidelity
     assert grade(tmp_path).measured_at == fidelity.measured_at
+
+
+def test_a_grade_taken_on_a_busy_machine_is_taken_again(tmp_path: Path) -> None:
+    """It is what a limit is judged by: kept, it would refuse every later run."""
+    quiet = grade(tmp_path)
+    card = json.loads((tmp_path / "null" / "card.json").read_text())
+    (entry,) = card["networks"].values()
+    entry["noise_floor"] = entry["statistics"]["min"]["noise_floor"] = 0.324
+    (tmp_path / "null" / "card.json").write_text(json.dumps(card))
+    assert stored_fidelity(space(), "tvm", NULL, tmp_path, "int8").judged("min").noise_floor == 0.324  # type: ignore[union-attr]
+    assert grade(tmp_path).judged("min").noise_floor == quiet.judged("min").noise_floor == 0.0
 
 
 def test_another_space_or_engine_has_no_grade_yet(tmp_path: Path) -> None:

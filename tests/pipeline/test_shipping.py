@@ -9,14 +9,18 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hwnas.cli.main import main
+from hwnas.errors import CheckFailed
 from hwnas.measure.null import FixedRunner, NullBackend
-from hwnas.pipeline import timing, verifying
+from hwnas.pipeline import run, timing, verifying
+from hwnas.pipeline.config import read_run_file
+from hwnas.pipeline.job import Job
 from tests.pipeline.runs import run_file
 
 TVM = [{"precision": "int8", "engine": "tvm"}]
@@ -283,6 +287,27 @@ def test_a_file_without_a_manifest_or_a_tolerance_is_refused_not_guessed_about(
     capsys.readouterr()
     assert main(["verify", str(lone), "--samples", str(tmp_path / "own.npz")]) == 2
     assert "says how equal" in capsys.readouterr().err
+
+
+def test_a_whole_export_folder_is_refused_by_naming_what_is_in_it(
+    again: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(export_of(again))]) == 2
+    told = capsys.readouterr().err
+    assert "holds 3 exported files" in told and "hint: verify one: " in told
+
+
+def test_a_twin_that_computes_something_else_ends_the_run(again: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(read_run_file(again), progress=False)
+    twin = SimpleNamespace(role="fp32 twin", target=SimpleNamespace(name="int8-tvm"), engine="tvm", architecture=None)
+
+    def disagreeing(*_: object) -> None:
+        raise CheckFailed("236 of 256 values differ")
+
+    monkeypatch.setattr(run.shipping, "export", disagreeing)
+    monkeypatch.setattr("hwnas.pipeline.learning.further_estimate", lambda *_: None)
+    with pytest.raises(CheckFailed, match="values differ"):
+        run.export_all(job, None, [twin])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(

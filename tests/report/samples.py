@@ -93,3 +93,31 @@ def awkward() -> Results:
         targets=(target("mixed", "tvm", 1.9e6, (slow,)),), ship=Ship(None, None, None, f"no file fits; {long}"),
         notes=(long,), command=f"hwnas run {long}.yaml", earlier=(slow,), linear_baseline_accuracy=None,
     )  # fmt: skip
+
+
+WINNER = Row(
+    "int8", "onnxruntime", "winner", 0.98, 48.0, 50.0, 51.0, 60.0, 4096, 900, None, True, "bit-exact", "m.int8.onnx"
+)
+TWIN = replace(WINNER, precision="fp32", role="fp32 twin", accuracy=0.985, measured_us=100.0, limit_ok=None)
+
+
+def results_with(*rows: Row, **changes: object) -> Results:
+    target = Target(
+        precision="int8",
+        engine="onnxruntime",
+        architecture={"resolution": 16, "s0.depth": 2, "s0.b0.kernel": 3},
+        blocks=(Block("stem", "conv_bn_act/int8 (1, 16, 16) -> (8, 16, 16)", "int8", 10.0, 25.0),),
+        rows=rows,
+        front=(FrontPoint(0.97, {"latency": 40.0}, {"resolution": 16}),),
+        trials=(Trial(0.97, {"latency": 40.0}, "int8"), Trial(0.90, {"latency": 30.0}, "int8")),
+    )
+    results = Results(
+        run="tiny",
+        device=Device("null", "made up", "0123456789abcdef"),
+        dataset=Dataset("digits", 10, (1, 16, 16), 1200, 250, 347),
+        limits=(Limit("latency", "us", 60.0),),
+        targets=(target,),
+        cards={"onnxruntime-int8": Card(0.02, 1.0, 0.99, 0.01, 0.05, 0.95, 20)},
+        seconds={"measure": 1.0, "train": 3.0},
+    )
+    return replace(results, **changes)  # type: ignore[arg-type]
