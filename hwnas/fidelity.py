@@ -8,7 +8,7 @@ constant per block and per call. A calibration with those three numbers is fitte
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -201,26 +201,38 @@ def whole_nets(
         return found
     backend = backend_for(engine, device, threads, tables_dir)
     loads = _loads(networks, backend, seed, device, tables_dir, progress, plan)
+    about = (engine, policy, space_digest(space), n_fit, len(networks) - n_fit, seed, threads)
+    fidelity = _graded(about, networks, sums, rows, loads, backend.version)
+    update_card(card_path(tables_dir, device), device, "networks", _key(space, engine, policy), asdict(fidelity))
+    return fidelity
+
+
+def _graded(
+    about: tuple[str, str, str, int, int, int, int],
+    networks: Sequence[Network],
+    sums: Mapping[str, np.ndarray],
+    rows: str,
+    loads: Sequence[Sequence[Timing]],
+    version: str,
+) -> Fidelity:
+    """The grade of networks that were timed; `about` are the first fields of Fidelity."""
+    n_fit = about[3]
     blocks = np.array([float(len(network)) for network in networks])
     judged = {name: _judge(name, sums[name], blocks, loads, n_fit) for name in STATISTICS}
     least, measured = judged["min"], np.array(judged["min"].measured_us)
-    fidelity = Fidelity(
-        engine, policy, space_digest(space), n_fit, len(networks) - n_fit, seed, threads, least.noise_floor,
+    return Fidelity(
+        *about, least.noise_floor,
         table=least.table,
         baseline=score(_flops_baseline(networks, measured, n_fit), measured[n_fit:]),
         raw=score(sums["min"][n_fit:], measured[n_fit:]),
         calibration=least.calibration,
-        rows=rows,
-        command=command_line(),
-        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=versions() | {"engine": backend.version},
+        rows=rows, command=command_line(), measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions() | {"engine": version},
         measured_us=least.measured_us,
         predicted_us=least.predicted_us,
         statistics=judged,
         samples=tuple(sum(len(timing.samples_us) for timing in of) for of in zip(*loads, strict=True)),
     )  # fmt: skip
-    update_card(card_path(tables_dir, device), device, "networks", _key(space, engine, policy), asdict(fidelity))
-    return fidelity
 
 
 def _judge(

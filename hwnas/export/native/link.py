@@ -125,52 +125,25 @@ def build(tools: Toolchain, folder: Path, name: str, objects: Sequence[Path]) ->
     run([*tools.archiver, "rcs", f"lib{name}.a", *parts], folder)
     made = [f"lib{name}.a"]
     if tools.hosted:
-        links = [
-            [
-                *tools.compiler,
-                "-shared",
-                "-nostdlib",
-                "-o",
-                f"lib{name}.so",
-                f"{name}.o",
-                f"lib{name}.a",
-                "-Wl,--version-script=exports.map",
-                "-Wl,--gc-sections",
-                "-Wl,-z,noexecstack",
-            ],
-            [
-                *tools.compiler,
-                "-static",
-                "-o",
-                "bench",
-                "bench.o",
-                f"lib{name}.a",
-                "-Wl,--gc-sections",
-                "-Wl,-z,noexecstack",
-            ],
-        ]
-        run_together(links, folder)
-        made += [f"lib{name}.so", "bench"]
-    elif tools.embeds:
-        made += _link_wasm(tools, folder, name, parts)
-    else:
-        # the start-up code is compiled without vector instructions in mind; the library brings its own
-        run(
-            [
-                *tools.compiler,
-                "-Os",
-                *BARE,
-                "-Wl,--gc-sections",
-                "-Wl,-T,board.ld",
-                "-o",
-                "bench.elf",
-                "startup.c",
-                f"lib{name}.a",
-            ],
-            folder,
-        )
-        made.append("bench.elf")
-    return tuple(made)
+        return (*made, *_link_hosted(tools, folder, name))
+    if tools.embeds:
+        return (*made, *_link_wasm(tools, folder, name, parts))
+    # the start-up code is compiled without vector instructions in mind; the library brings its own
+    script = ("-Wl,--gc-sections", "-Wl,-T,board.ld")
+    run([*tools.compiler, "-Os", *BARE, *script, "-o", "bench.elf", "startup.c", f"lib{name}.a"], folder)
+    return (*made, "bench.elf")
+
+
+def _link_hosted(tools: Toolchain, folder: Path, name: str) -> list[str]:
+    """The shared library and the bench."""
+    common = ("-Wl,--gc-sections", "-Wl,-z,noexecstack")
+    shared = ("-shared", "-nostdlib", "-Wl,--version-script=exports.map", *common)
+    links = [
+        [*tools.compiler, *shared, "-o", f"lib{name}.so", f"{name}.o", f"lib{name}.a"],
+        [*tools.compiler, "-static", *common, "-o", "bench", "bench.o", f"lib{name}.a"],
+    ]
+    run_together(links, folder)
+    return [f"lib{name}.so", "bench"]
 
 
 def _link_wasm(tools: Toolchain, folder: Path, name: str, parts: Sequence[str]) -> list[str]:
