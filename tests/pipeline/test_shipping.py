@@ -149,17 +149,16 @@ def test_a_limit_names_its_statistic_and_is_judged_by_it(
 
 
 def test_a_statistic_that_repeats_itself_too_badly_here_is_refused(
-    again: Path, capsys: pytest.CaptureFixture[str]
+    again: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    card = again.parent / "tables" / "null" / "card.json"
-    held = json.loads(card.read_text())
-    for entry in held["networks"].values():
-        entry["statistics"]["p99"]["noise_floor"] = 0.31
-    card.write_text(json.dumps(held))
-    assert main(["run", str(again), "--limit", "latency_p99_us=4.0"]) == 2
-    said = capsys.readouterr().err
-    assert "the p99 latency of one network differs by 31.0% from timing to timing" in said and "latency_us" in said
-    assert main(["run", str(again), "--limit", "latency_p90_us=4.0"]) == 0
+    with monkeypatch.context() as busy:
+        busy.setattr("hwnas.fidelity._noise", lambda loads, statistic: 0.31 if statistic == "p99" else 0.0)
+        (again.parent / "tables" / "null" / "card.json").unlink()
+        assert main(["run", str(again), "--limit", "latency_p99_us=4.0"]) == 2
+        said = capsys.readouterr().err
+        assert "the p99 latency of one network differs by 31.0% from timing to timing" in said and "latency_us" in said
+        assert main(["run", str(again), "--limit", "latency_p90_us=4.0"]) == 0
+    assert main(["run", str(again), "--limit", "latency_p99_us=4.0"]) == 0, "a quiet machine is graded again"
 
 
 def test_memory_is_judged_by_the_arena_that_the_library_asks_for(
