@@ -18,6 +18,9 @@ from hwnas.pipeline.job import Job
 from hwnas.pipeline.shipping import Shipped
 
 LOADS = 3  # where an engine's memory happens to lie can slow a file for as long as it stays loaded
+# A table of which the winners read next to nothing (one conversion at the end of an INT8 net takes a tenth of a
+# microsecond) tells the grain of one short timing, not the machine's drift.
+DRIFT_WEIGHT = 0.1
 # The rows timed again: the dearest blocks of the winners, where a drift matters most, and enough for a median.
 DRIFT_ROWS = 4
 DRIFT_LOADS = 2  # as many as a row has at least (hwnas.measure.fill)
@@ -170,10 +173,13 @@ def drift(job: Job, shipped: Sequence[Shipped]) -> dict[str, float]:
     with job.stage("time"):
         for engine in dict.fromkeys(one.engine for one in shipped if one.role == "winner"):
             winners = [one for one in shipped if one.role == "winner" and one.engine == engine]
-            for table in {
-                t.path: t for one in winners for t in tables.open_tables(job, one.precision, engine)
-            }.values():
+            opened = {t.path: t for one in winners for t in tables.open_tables(job, one.precision, engine)}.values()
+            blocks = {operator for one in winners for operator in one.network.operators}
+            whole = sum(t.latency_us(o) for t in opened for o in blocks if o in t and t.rows[o].ok)
+            for table in opened:
                 used = {o for one in winners for o in one.network.operators if o in table and table.rows[o].ok}
+                if sum(map(table.latency_us, used)) < DRIFT_WEIGHT * whole:
+                    continue
                 dearest = sorted(used, key=lambda o: (-table.latency_us(o), str(o)))[:DRIFT_ROWS]
                 shares = [now / table.latency_us(o) - 1.0 for o, now in _timed_now(job, engine, dearest).items()]
                 if shares:
@@ -181,7 +187,7 @@ def drift(job: Job, shipped: Sequence[Shipped]) -> dict[str, float]:
     for name, share in found.items():
         if abs(share) > DRIFT_LIMIT:
             job.note(
-                f"table {name}: {DRIFT_ROWS} rows timed again are {share:+.1%} off what the search read: the machine "
+                f"table {name}: rows timed again are {share:+.1%} off what the search read: the machine "
                 "has drifted since; hwnas measure --refresh times them anew"
             )
     return found
