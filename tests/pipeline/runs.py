@@ -38,7 +38,7 @@ def run_file(folder: Path, **changes: Any) -> Path:
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     """`hwnas <arguments>` in a process of its own."""
     repository = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(repository)}  # threads as here: their number decides the last bits
     command = [sys.executable, "-m", "hwnas", *arguments]
     return subprocess.Popen(
         command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

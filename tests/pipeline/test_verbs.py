@@ -24,8 +24,19 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     """The JSON that a command prints on standard output, alone."""
-    assert main([*arguments, "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
+    code, said = main([*arguments, "--json"]), capsys.readouterr()
+    assert code == 0, said.err
+    return json.loads(said.out)
+
+
+def answer_when_quiet(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """The same on this machine: a refusal for noise is right, and the same command measures again."""
+    for _ in range(3):
+        code, said = main([*arguments, "--json"]), capsys.readouterr()
+        if code == 0:
+            return json.loads(said.out)
+        assert "cannot be judged" in said.err, said.err
+    pytest.skip(f"this machine is too noisy to judge a limit: {said.err.strip()}")
 
 
 def test_measure_prints_the_grade_of_every_table(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,7 +134,7 @@ def test_this_machine_runs_int8_and_1_bit_through_both_engines(
         {"precision": "mixed", "engine": "tvm"},
     ]
     path = run_file(tmp_path, device="local", limits={"latency_us": 1e6}, targets=targets)
-    results = answer(capsys, "run", str(path))
+    results = answer_when_quiet(capsys, "run", str(path))
     for target in results["targets"]:
         winner = target["rows"][0]
         assert winner["measured_us"] > 0 and winner["verified"].startswith("ok")
