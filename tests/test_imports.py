@@ -16,7 +16,7 @@ TIERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "confidence extras network paths plug progress samples schema units yaml_text",
+        "confidence extras find network paths plug progress samples schema units yaml_text",
         "device probe space table_format",
         "calibrate card cost protocols",
         "blocks data ops table",
