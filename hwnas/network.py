@@ -7,16 +7,15 @@ quantise and lower. Shapes leave the batch out: (channels, height, width).
 
 from __future__ import annotations
 
-import importlib
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from hwnas import find
 from hwnas.errors import HwnasError
 
 Shape = tuple[int, ...]
@@ -90,7 +89,8 @@ def _expand(operator: Operator) -> tuple[Layer, ...]:
 
 
 def defined(kind: str, folder: str, name: str) -> Any:
-    """What the file of a kind defines as `name`: `hwnas/<folder>/<kind>.py`, or a module that is loaded already.
+    """What the file of a kind defines as `name`: `hwnas/<folder>/<kind>.py`, that of a package outside (hwnas/find.py),
+    or a module that is loaded already.
 
     A kind may come out of a stranger's table, so an import path is never imported here: the space that uses a block of
     its own imports the block's file. HwnasError where there is no such file, or it defines nothing of that name.
@@ -98,8 +98,7 @@ def defined(kind: str, folder: str, name: str) -> Any:
     if "." in kind:
         module = sys.modules.get(kind)
     else:
-        known = kind.isidentifier() and Path(__file__).with_name(folder).joinpath(f"{kind}.py").is_file()
-        module = importlib.import_module(f"hwnas.{folder}.{kind}") if known else None
+        module = find.load(folder, kind) if find.has(folder, kind) else None
     found = vars(module).get(name) if module else None
     if found is None or isinstance(found, ModuleType):
         raise HwnasError(

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from hwnas import find
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.network import Network, Operator
-from hwnas.plug import available, resolve
+from hwnas.plug import resolve
 from hwnas.search import Trial, pareto_front, pick_of, search
 from hwnas.space import Architecture
 from hwnas.spaces.resnet_binary import resnet_binary
@@ -34,7 +35,7 @@ def toy_score(architectures: list[Architecture]) -> np.ndarray:
     )
 
 
-@pytest.fixture(params=available("methods.search"))
+@pytest.fixture(params=find.names("methods.search"))
 def sampler(request: pytest.FixtureRequest) -> Callable[..., object]:
     return resolve(f"search.{request.param}", "methods")
 
@@ -147,7 +148,7 @@ def test_what_contains_a_block_without_a_cost_is_never_scored(limits: dict[str, 
         return float("inf") if o.precision == "w1a1" else LATENCY.cost.of(o)
 
     costing = Costing(SPACE, OperatorCost("latency", "us", unmeasured))
-    for name in available("methods.search"):
+    for name in find.names("methods.search"):
         sampler = resolve(f"search.{name}", "methods")(SPACE, seed=1)
         result = search(SPACE, sampler, toy_score, {"latency": costing}, limits, 20, 4)
         assert result.trials and all(np.isfinite(t.costs["latency"]) for t in result.trials)

@@ -263,9 +263,7 @@ def _shifted(folded: FoldedNet, net: QuantisedNet, place: Place, x: np.ndarray) 
     return dict(tensors, bias=(tensors["bias"] + np.rint(mean / unit)).astype(np.int32))
 
 
-def random_net(
-    network: Network, seed: int = 0, entry: Scale | None = None, weight_bits: int = 8
-) -> QuantisedNet:
+def random_net(network: Network, seed: int = 0, entry: Scale | None = None, weight_bits: int = 8) -> QuantisedNet:
     """The network with random constants and plausible codes: for measuring, where values do not matter but shapes do.
 
     `entry` is the code of the network's own input where that is uint8.
