@@ -14,7 +14,7 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -185,9 +185,32 @@ def _imported(path: str) -> ModuleType:
         raise HwnasError(f"cannot import {path!r}: {type(problem).__name__}: {problem}") from problem
 
 
+class Given(Mapping[str, Any]):
+    """What a method may ask for by the names of its arguments: each is made when it is first asked for, and once."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Any]]) -> None:
+        self._makers, self._made = dict(makers), dict[str, Any]()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+def names_of(function: Callable[..., Any]) -> set[str]:
+    """The names of the arguments that a class or function takes: what a method asks for, and its settings."""
+    return set(inspect.signature(function).parameters)
+
+
 def bind(function: Callable[..., Any], settings: Mapping[str, Any], given: Mapping[str, Any], where: str) -> Any:
-    """Calls `function` with those of `given` that it names (only these are looked up) and the user's `settings`; unknown
-    keys are refused."""
+    """Calls `function` with those of `given` that it names, which alone are made, and with the user's `settings`;
+    unknown keys are refused."""
     parameters = inspect.signature(function).parameters
     takes = [name for name in parameters if name not in given]
     for name in settings:

@@ -1,9 +1,9 @@
 """The frame of `hwnas`: finds a verb's file by its name, imports only that one, and turns errors into one line.
 
 A verb is a file of this folder, or of `<package>/cli/` where HWNAS_PLUGINS lists the package, whose name does not begin
-with an underscore. It defines either a function of its own name (one command) or `app`, a typer application (a verb with
-sub-commands). The first line of the file's docstring is what `hwnas --help` prints beside it; the function's docstring,
-opening with examples, is the verb's own help.
+with an underscore. It defines either a function of its own name (one command) or `app`, a typer application (a verb
+with sub-commands). The first line of the file's docstring is what `hwnas --help` prints beside it; the function's
+docstring, opening with examples, is the verb's own help.
 """
 
 from __future__ import annotations
