@@ -209,15 +209,14 @@ class SearchSpace:
         nodes: list[Node] = []
         # What reading a slot means: the slot itself or, where nothing stands there, what it would read.
         gives = {name: name for name in self.inputs}
-        previous = next(iter(self.inputs))
+        gives[PREVIOUS] = self.inputs[0]
         for slot in self.slots:
             stands = _standing(slot, selection)
-            sources = _sources(stands, selection, gives | {PREVIOUS: gives[previous]})
+            sources = _sources(stands, selection, gives)
             made = lower_slot(stands, selection, sources)
             nodes += made
-            gives[slot.name] = made[-1].name if made else sources[0]
-            previous = slot.name
-        outputs = tuple(gives[name] for name in self.outputs or (previous,))
+            gives[slot.name] = gives[PREVIOUS] = made[-1].name if made else sources[0]
+        outputs = tuple(gives[name] for name in self.outputs or (PREVIOUS,))
         live = _live(nodes, outputs)
         if not live:
             raise HwnasError(f"space {self.name!r} lowers to no operator at all")
