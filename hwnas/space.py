@@ -109,8 +109,8 @@ def entangled(operator: Operator) -> str:
 
 
 def private(operator: Operator) -> str:
-    """A key for each: every operator has tensors of its own."""
-    return str(operator)
+    """A key for each: every operator has tensors of its own, which its precisions of one family share."""
+    return str(replace(operator, precision="fp32"))
 
 
 @dataclass(frozen=True)
