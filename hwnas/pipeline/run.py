@@ -255,7 +255,9 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
         )
         return {node.name: float(of(node.operator)) for node in shipped.network}
 
-    winner, twin = listed[0], by_name(listed[1]) if len(listed) > 1 else {}
+    winner = listed[0]
+    twins = [one for one in listed[1:] if (one.precision, one.engine) in fidelities]  # an fp32 winner's has no table
+    twin = by_name(twins[0]) if twins else {}
     mine = by_name(winner)
     return tuple(
         report.Block(node.name, str(node.operator), node.operator.precision, mine[node.name], twin.get(node.name))
