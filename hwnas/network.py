@@ -65,6 +65,10 @@ class Layer:
         """An attribute of this kind of layer; HwnasError where it has none of that name."""
         return _attribute(self.attributes, f"layer {self.kind}", name)
 
+    def optional(self, name: str, default: Attribute) -> Any:
+        """An attribute that this kind of layer need not have."""
+        return dict(self.attributes).get(name, default)
+
     @property
     def in_shapes(self) -> tuple[Shape, ...]:
         """The shape of every input."""
