@@ -15,14 +15,25 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
-from hwnas.errors import HwnasError
+from hwnas import find
+from hwnas.errors import HwnasError, nearest_names
 
 Shape = tuple[int, ...]
-Precision = Literal["fp32", "int8", "w1a1"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "w1a1")
+Precision = str  # a format's name: hwnas/formats/<name>.py
+FULL_PRECISION = "fp32"  # the format that others are compared with, and a layer's where its block asks for none
 Attribute = int | float | str | bool
+
+
+@lru_cache(maxsize=64)
+def require_precision(name: str) -> None:
+    """HwnasError unless there is a format of that name."""
+    if not isinstance(name, str) or not find.has("formats", name):
+        known = find.names("formats")
+        raise HwnasError(
+            f"precision must be one of {', '.join(known)}, got {name!r}", nearest=nearest_names(str(name), known)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,7 @@ class Layer:
     inputs: tuple[str, ...]
     in_shape: Shape
     out_shape: Shape
-    precision: Precision = "fp32"
+    precision: Precision = FULL_PRECISION
     kernel: int = 1
     stride: int = 1
     groups: int = 1
@@ -49,16 +60,20 @@ class Operator:
     kind: str
     input_shape: Shape
     output_shape: Shape
-    precision: Precision = "fp32"
+    precision: Precision = FULL_PRECISION
     attributes: tuple[tuple[str, Attribute], ...] = ()
 
     @classmethod
     def of(
-        cls, kind: str, input_shape: Shape, output_shape: Shape, precision: str = "fp32", **attributes: Attribute
+        cls,
+        kind: str,
+        input_shape: Shape,
+        output_shape: Shape,
+        precision: str = FULL_PRECISION,
+        **attributes: Attribute,
     ) -> Operator:
         """The operator with its attributes in canonical (sorted) order."""
-        if precision not in PRECISIONS:
-            raise HwnasError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        require_precision(precision)
         return cls(kind, tuple(input_shape), tuple(output_shape), precision, tuple(sorted(attributes.items())))
 
     def __getitem__(self, name: str) -> Any:

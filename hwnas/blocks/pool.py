@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwnas.blocks.shapes import require_output
+from hwnas.blocks.shapes import refuse_signs, require_output
 from hwnas.errors import HwnasError
 from hwnas.network import Layer, Operator
 
@@ -10,8 +10,7 @@ from hwnas.network import Layer, Operator
 def layers(operator: Operator) -> tuple[Layer, ...]:
     """(C, H, W) -> (C, (H - kernel) // stride + 1, (W - kernel) // stride + 1)."""
     kernel, stride, mode = operator["kernel"], operator["stride"], operator["mode"]
-    if operator.precision == "w1a1":
-        raise HwnasError("pool is fp32 or int8")
+    refuse_signs(operator)
     if mode not in ("max", "average"):
         raise HwnasError(f"pool mode must be max or average, got {mode!r}")
     if len(operator.input_shape) != 3 or min(operator.input_shape[1:]) < kernel:

@@ -13,8 +13,7 @@ from hwnas import __version__
 from hwnas.export.onnx_binary import DOMAIN, binary_conv_function
 from hwnas.export.onnx_preprocess import normalize_function, preprocess_function
 from hwnas.network import Layer, Shape
-from hwnas.ops.numeric.scales import Scale
-from hwnas.ops.primitive import Codes
+from hwnas.ops.numeric.scales import Codes, Scale
 
 OPSET = 21
 #: model-local functions, which a model that calls them carries
@@ -45,7 +44,7 @@ class Graph:
 
     def relu(self, layer: Layer, x: str, name: str, codes: Codes) -> str:
         """Relu where the layer has one, unless the codes saturate at zero already (zero point 0)."""
-        saturates = layer.precision == "int8" and codes.target.zero_point == 0
+        saturates = codes.output is not None and codes.output.zero_point == 0
         return x if layer.activation != "relu" or saturates else self.node("Relu", [x], f"{name}.relu")
 
     def quantise(self, x: str, scale: Scale, name: str) -> str:

@@ -10,12 +10,10 @@ import numpy as np
 from hwnas.network import Layer
 from hwnas.ops.numeric.convolve import windows
 from hwnas.ops.numeric.scales import dequantise, saturate
-from hwnas.ops.primitive import Arrays, Codes, Primitive
+from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive, coded
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 
 @final
@@ -27,10 +25,8 @@ class AvgPool(Primitive):
     ) -> torch.Tensor:
         import torch.nn.functional as F
 
-        from hwnas.ops.numeric.fake_quantise import fake_quantise
-
         y = F.avg_pool2d(inputs[0], layer.kernel, layer.stride)
-        return fake_quantise(y) if layer.precision == "int8" else y
+        return coded(layer, y)
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
         view = windows(inputs[0], layer.kernel, layer.stride, 0)
