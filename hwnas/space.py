@@ -25,10 +25,15 @@ Value = int | float | str | bool
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One searched decision. Options are values ("s3.kernel": 3, 5, 7), smallest first where they have an order."""
+    """One searched decision. Options are values ("s3.kernel": 3, 5, 7), smallest first where they have an order.
+
+    `role` says what the decision is about where something else must know: "precision" (options are formats, the most
+    precise first), "resolution" (of the input), or "architecture".
+    """
 
     name: str
     options: tuple[Value, ...]
+    role: str = "architecture"
 
     def __post_init__(self) -> None:
         if not self.options:
@@ -135,8 +140,8 @@ class SearchSpace:
         return Architecture({choice.name: choice.options[0] for choice in self.choices})
 
     def largest(self) -> Architecture:
-        """The last option of every choice; choices named `*precision` keep their first, the most precise."""
-        return Architecture({c.name: c.options[0 if c.name.endswith("precision") else -1] for c in self.choices})
+        """The last option of every choice; choices of a precision keep their first, the most precise."""
+        return Architecture({c.name: c.options[0 if c.role == "precision" else -1] for c in self.choices})
 
     def random(self, rng: np.random.Generator) -> Architecture:
         """A uniform draw from every choice."""

@@ -104,13 +104,13 @@ def _ends(skeleton: Skeleton) -> tuple[str, ...]:
 
 
 def _choices(s: Skeleton) -> list[Choice]:
-    choices = [Choice("resolution", s.resolutions), Choice("stem.precision", _ends(s))]
+    choices = [Choice("resolution", s.resolutions, "resolution"), Choice("stem.precision", _ends(s), "precision")]
     for i, stage in enumerate(s.stages):
         choices += [Choice(f"s{i}.depth", stage.depths), Choice(f"s{i}.width", stage.widths)]
         for j in range(max(stage.depths)):
             choices += [Choice(f"s{i}.b{j}.{suffix}", options) for suffix, options in s.block_choices.items()]
-            choices.append(Choice(f"s{i}.b{j}.precision", s.precisions))
-    return [*choices, Choice("head.precision", _ends(s))]
+            choices.append(Choice(f"s{i}.b{j}.precision", s.precisions, "precision"))
+    return [*choices, Choice("head.precision", _ends(s), "precision")]
 
 
 def _sizes(s: Skeleton, resolution: int) -> list[tuple[int, int]]:
