@@ -110,7 +110,7 @@ def test_a_format_says_where_networks_that_cannot_have_it_at_their_ends_begin_an
 def test_formats_are_listed_by_precision_and_each_once() -> None:
     assert formats.ordered(["w1a1", "int8", "fp32", "int8"]) == ("fp32", "int8", "w1a1")
     assert set(formats.names()) == set(find.names("formats"))
-    with pytest.raises(HwnasError, match="no format named 'int9'.*\n.*nearest: int8|nearest: int8"):
+    with pytest.raises(HwnasError, match="nearest: int8"):
         formats.of("int9")
 
 
