@@ -73,7 +73,8 @@ def _of_format(charged: Mapping[str, float], precision: str) -> float:
 
 
 def bytes_moved(operator: Operator) -> int:
-    """Weights read, input read and output written, bytes."""
+    """Weights read, inputs read and output written, bytes."""
     width = formats.element_bytes(formats.of(operator.precision).exchange)
     given = 1 if ops.reads_pixels(operator) else width
-    return ops.weight_bytes(operator) + given * elements(operator.input_shape) + width * elements(operator.output_shape)
+    read = given * sum(elements(port.shape) for port in operator.inputs)
+    return ops.weight_bytes(operator) + read + width * elements(operator.output_shape)

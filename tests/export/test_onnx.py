@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 
 from hwnas.export.onnx import block_net, network_model, to_onnx
-from hwnas.export.onnx_graph import FLOAT
 from hwnas.export.quantise import QuantisedNet, calibrate, fold
 from hwnas.network import Network, Node, Operator
 from hwnas.ops.numeric.bits import pack_signs, unpack_signs
@@ -54,7 +53,7 @@ def test_a_whole_network_is_valid_at_any_batch(precision: str, ends: str) -> Non
     for model in (one, many):
         onnx.checker.check_model(model, full_check=True)
         assert [model.graph.input[0].name, model.graph.output[0].name] == ["input", "output"]
-        assert model.graph.input[0].type.tensor_type.elem_type == FLOAT
+        assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     session = exact_session(many)
     for found in (run(one, x), session.run(None, {"input": x})[0]):
         if quantised.is_exact:
@@ -80,7 +79,7 @@ def _binary_block(channels: int, outputs: int, groups_free_threshold: np.ndarray
     )
     net = block_net(operator)
     tensors = dict(net.tensors["block.conv"], threshold=groups_free_threshold)
-    return QuantisedNet(Network((Node("block", operator),), (channels, 5, 5)), {"block.conv": tensors}, {})
+    return QuantisedNet(Network.chain([Node("block", operator)]), {"block.conv": tensors}, {})
 
 
 def test_binary_conv_is_exact_at_the_threshold_and_at_the_border() -> None:
