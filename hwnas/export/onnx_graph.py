@@ -71,9 +71,12 @@ class Graph:
         return self.node("DequantizeLinear", [x, *self._code(x, scale)], name)
 
     def weight_and_bias(self, name: str, tensors: Mapping[str, np.ndarray], codes: Codes) -> tuple[str, str]:
-        """The layer's weight and bias as float tensors: initializers, or integers through DequantizeLinear (axis 0)."""
+        """The layer's weight and bias as float tensors: initializers, float16 through Cast, or integers
+        through DequantizeLinear (axis 0)."""
         weight = self.constant(f"{name}.weight", tensors["weight"])
         bias = self.constant(f"{name}.bias", tensors["bias"])
+        if tensors["weight"].dtype == np.float16:
+            return self.node("Cast", [weight], f"{name}.weight.real", to=onnx.TensorProto.FLOAT), bias
         if "weight_scale" not in tensors:
             return weight, bias
         scales = tensors["weight_scale"]

@@ -105,8 +105,9 @@ class ActivationCodec(Codec, Protocol):
 class Format:
     """A number format. Where a layer has no form for its `arithmetic`, its block refuses the format.
 
-    `arithmetic`  what is multiplied: "float" (the weight's codec only stores), "integer" (the weight's codec gives
-                  `weight` int8 and `weight_scale` float32 a channel) or "signs" (in convolutions; the rest is float).
+    `arithmetic`  what is multiplied: "float" (the weight's codec gives `weight` float32 or float16, as it ships),
+                  "integer" (`weight` int8 and `weight_scale` float32 a channel) or "signs" (`weight` packed bits, in
+                  convolutions alone; the rest of a block is float).
     `activation`  the codec of what "integer" layers give and of what "signs" convolutions read; None for "float".
     `family`      formats of one family share latent weights in a supernet.
     `exchange`    the type in which a block's tensors reach its neighbours; where it changes, a conversion stands.

@@ -88,7 +88,8 @@ class Conv(Primitive):
     def random(self, layer: Layer, rng: np.random.Generator) -> dict[str, np.ndarray]:
         shape = weight_shape(layer)
         weight = rng.standard_normal(shape, dtype=np.float32) * np.float32(elements(shape[1:]) ** -0.5)
-        return {"weight": weight, "bias": rng.standard_normal(shape[0], dtype=np.float32) * np.float32(0.1)}
+        bias = rng.standard_normal(shape[0], dtype=np.float32) * np.float32(0.1)
+        return {**stored(layer, weight, {}), "bias": bias}
 
     def quantise(self, layer: Layer, tensors: Arrays, codes: Codes, weight_bits: int) -> dict[str, np.ndarray]:
         weight = weight_codec(layer).encode(tensors["weight"], tensors, weight_bits)

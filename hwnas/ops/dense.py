@@ -68,7 +68,8 @@ class Dense(Primitive):
     def random(self, layer: Layer, rng: np.random.Generator) -> dict[str, np.ndarray]:
         outputs, inputs = layer.out_shape[0], layer.in_shape[0]
         weight = rng.standard_normal((outputs, inputs), dtype=np.float32) * np.float32(inputs**-0.5)
-        return {"weight": weight, "bias": rng.standard_normal(outputs, dtype=np.float32) * np.float32(0.1)}
+        bias = rng.standard_normal(outputs, dtype=np.float32) * np.float32(0.1)
+        return {**stored(layer, weight, {}), "bias": bias}
 
     def quantise(self, layer: Layer, tensors: Arrays, codes: Codes, weight_bits: int) -> dict[str, np.ndarray]:
         weight = weight_codec(layer).encode(tensors["weight"], tensors, weight_bits)
@@ -76,7 +77,7 @@ class Dense(Primitive):
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
         flat = inputs[0].reshape(len(inputs[0]), -1)
-        y: np.ndarray = relu(layer, flat @ tensors["weight"].T + tensors["bias"])
+        y: np.ndarray = relu(layer, flat @ tensors["weight"].astype(np.float32, copy=False).T + tensors["bias"])
         return y.reshape(-1, *layer.out_shape)
 
     def reference_int8(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays, codes: Codes) -> np.ndarray:

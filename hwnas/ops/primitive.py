@@ -179,12 +179,14 @@ def _learnt(layer: Layer) -> dict[str, Parameter]:
 
 
 def stored(layer: Layer, weight: np.ndarray, params: Arrays) -> dict[str, np.ndarray]:
-    """A folded weight with what its codec learnt: float formats as what they can hold, integers to be quantised."""
+    """A folded weight as it ships in a float format; in an integer one as it is quantised once its input's code is
+    known, with what its codec learnt (as it starts, where `params` lack it)."""
     codec = weight_codec(layer)
-    learnt = {name: params[name] for name in codec.parameters(layer)}
-    if is_integer(layer):
-        return {"weight": weight, **learnt}
-    return {"weight": codec.decode(codec.encode(weight, learnt), weight.shape)}
+    learnt = {
+        name: np.asarray(params.get(name, np.full(one.shape, one.start)), np.float32)
+        for name, one in codec.parameters(layer).items()
+    }
+    return {"weight": weight, **learnt} if is_integer(layer) else codec.encode(weight, learnt)
 
 
 def coded(layer: Layer, y: torch.Tensor) -> torch.Tensor:
