@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from hwnas import formats
 from hwnas.card import command_line, versions
 from hwnas.confidence import wilson
 from hwnas.errors import CheckFailed, HwnasError
@@ -17,6 +18,7 @@ from hwnas.fidelity import Fidelity
 from hwnas.measure.backend import why_not_here
 from hwnas.paths import digest, digest_file
 from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
+from hwnas.pipeline.config import MIXED
 from hwnas.pipeline.decision import candidate, decide
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.searching import Found
@@ -306,7 +308,8 @@ def advice_for(job: Job, found: Sequence[Found]) -> list[str]:
     from hwnas.kernels.target import parse_target
     from hwnas.kernels.throughput import advice
 
-    binary = any(one.target.precision in ("w1a1", "mixed") for one in found)
+    precisions = {one.target.precision for one in found}
+    binary = any(name == MIXED or formats.of(name).arithmetic == "signs" for name in precisions)
     said = advice(parse_target(job.device.target)) if binary else None
     return [said] if said else []
 
