@@ -75,10 +75,24 @@ class Layer:
         """An attribute of this kind of layer; HwnasError where it has none of that name."""
         return _attribute(self.attributes, f"layer {self.kind}", name)
 
+    def optional(self, name: str, default: Attribute) -> Any:
+        """An attribute that this kind of layer need not have."""
+        return dict(self.attributes).get(name, default)
+
     @property
     def in_shapes(self) -> tuple[Shape, ...]:
         """The shape of every input."""
         return (self.in_shape, *(self.more_shapes or (self.in_shape,) * (len(self.inputs) - 1)))
+
+
+def _port(given: Shape | Port) -> Port:
+    return given if isinstance(given, Port) else _real(tuple(given))
+
+
+@lru_cache(maxsize=65536)
+def _real(shape: Shape) -> Port:
+    """The port of a shape of real values; equal ones are one object, so that comparing them takes no time."""
+    return Port(shape)
 
 
 def _attribute(attributes: tuple[tuple[str, Attribute], ...], where: str, name: str) -> Any:
@@ -104,7 +118,7 @@ class Operator:
     _hash: int = field(init=False, repr=False, compare=False)  # asked for at every price: of nested tuples it is slow
 
     def __post_init__(self) -> None:
-        parts = (self.kind, self.inputs, self.output, self.precision, self.attributes)
+        parts = (self.kind, self.inputs[0].shape, self.output.shape, self.precision, self.attributes)
         object.__setattr__(self, "_hash", hash(parts))
 
     def __hash__(self) -> int:
@@ -121,11 +135,9 @@ class Operator:
     ) -> Operator:
         """The operator with its attributes in canonical (sorted) order. `inputs` is one shape or port, or several."""
         require_precision(precision)
-        several = not isinstance(inputs, Port) and any(isinstance(each, Port | tuple | list) for each in inputs)
-        listed: Sequence[Any] = inputs if several else [inputs]  # type: ignore[assignment]
-        ports = tuple(each if isinstance(each, Port) else Port(tuple(each)) for each in listed)
-        given = output if isinstance(output, Port) else Port(tuple(output))
-        return cls(kind, ports, given, precision, tuple(sorted(attributes.items())))
+        one = isinstance(inputs, Port) or not inputs or isinstance(inputs[0], int)
+        ports = (_port(inputs),) if one else tuple(_port(each) for each in inputs)  # type: ignore[arg-type, union-attr]
+        return cls(kind, ports, _port(output), precision, tuple(sorted(attributes.items())))  # type: ignore[arg-type]
 
     def __getitem__(self, name: str) -> Any:
         return _attribute(self.attributes, f"operator {self.kind}", name)
@@ -219,7 +231,7 @@ class Network:
             for source, port in zip(node.inputs, node.operator.inputs, strict=True):
                 if source not in known:
                     raise HwnasError(f"{node.name} reads {source!r}, which does not come before it")
-                if known[source] != port:
+                if known[source] is not port and known[source] != port:
                     raise HwnasError(f"{node.name} reads {port} but is given {known[source]}")
             known[node.name] = node.operator.output
         lacking = [name for name in self.outputs if name not in known]
