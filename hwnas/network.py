@@ -7,7 +7,6 @@ quantise and lower. A `Network` is a graph of operators: every node names what i
 
 from __future__ import annotations
 
-import importlib
 import math
 import sys
 from collections import Counter
@@ -180,8 +179,7 @@ def defined(kind: str, folder: str, name: str) -> Any:
     if "." in kind:
         module = sys.modules.get(kind)
     else:
-        known = kind.isidentifier() and find.has(folder, kind)
-        module = importlib.import_module(find.module_path(folder, kind)) if known else None
+        module = find.load(folder, kind) if find.has(folder, kind) else None
     found = vars(module).get(name) if module else None
     if found is None or isinstance(found, ModuleType):
         raise HwnasError(

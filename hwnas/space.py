@@ -194,6 +194,16 @@ class SearchSpace:
         rows = [[table[a[c.name]] for table, c in zip(index, self.choices, strict=True)] for a in architectures]
         return np.asarray(rows, dtype=np.int64).reshape(len(rows), len(self.choices))
 
+    def live_codes(self, architectures: Sequence[Mapping[str, Value]]) -> np.ndarray:
+        """`encode`, with -1 for every choice that no slot of the lowered network reads: equal codes are equal networks,
+        and the bits of a layer that is not there are no facts of the network."""
+        codes = self.encode(architectures)
+        for row, architecture in zip(codes, architectures, strict=True):
+            live = {node.name for node in self.lower(architecture)}
+            read = {name for slot in self.slots if slot.name in live for name in slot.depends}
+            row[[choice.name not in read for choice in self.choices]] = -1
+        return codes
+
     def decode(self, codes: np.ndarray) -> list[Architecture]:
         """The architectures of option indices (n, choices)."""
         return [

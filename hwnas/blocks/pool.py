@@ -10,8 +10,8 @@ from hwnas.network import Layer, Operator
 def layers(operator: Operator) -> tuple[Layer, ...]:
     """(C, H, W) -> (C, (H + 2 * padding - kernel) // stride + 1, the same of W)."""
     kernel, stride, mode = operator["kernel"], operator["stride"], operator["mode"]
-    refuse_signs(operator)
     padding = dict(operator.attributes).get("padding", 0)
+    refuse_signs(operator)
     if mode not in ("max", "average"):
         raise HwnasError(f"pool mode must be max or average, got {mode!r}")
     if type(padding) is not int or not 0 <= padding < kernel or (padding and mode == "max"):

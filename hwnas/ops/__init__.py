@@ -19,6 +19,8 @@ from hwnas.ops.primitive import Primitive, output_bytes
 if TYPE_CHECKING:
     import torch
 
+THING = "primitive"  # what a layer kind's file defines; the others serve them
+
 __all__ = [
     "buffers",
     "forward",
