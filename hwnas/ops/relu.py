@@ -33,7 +33,7 @@ class Relu(Primitive):
         return (0.0, 4.0)
 
     def output_code(self, layer: Layer, inputs: Sequence[Scale | None], low: float, high: float) -> Scale:
-        return Scale.of_range(0.0, high)
+        return super().output_code(layer, inputs, 0.0, high)
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
         return rectified(inputs[0])
