@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError, unknown
-from hwnas.network import INPUT, Network, Node, Operator, Port
+from hwnas.network import FULL_PRECISION, INPUT, Network, Node, Operator, Port
 
 Value = int | float | str | bool
 PREVIOUS = "previous"  # in a slot's inputs: the slot before it, or the network's input for the first
@@ -92,8 +92,8 @@ class Slot:
     """A named place in the network: the choices it reads, and the operator that stands there under their values.
 
     `inputs` are what the operator reads, in its order: names of earlier slots or of network inputs, or "previous"; a
-    function of the values where which they are is itself a choice. Such a slot stands for a soft selection as
-    `relaxed` says: the slot that reads all of them, each of which may be a mix.
+    function of the values where which they are is itself a choice. `relaxed` is the slot that stands here where one of
+    the choices it reads is a mix: the one that reads all it may read, or that does not ask whether anything reads it.
     """
 
     name: str
@@ -109,8 +109,8 @@ def entangled(operator: Operator) -> str:
 
 
 def private(operator: Operator) -> str:
-    """A key for each: every operator has tensors of its own."""
-    return str(operator)
+    """A key for each: every operator has tensors of its own, which its precisions of one family share."""
+    return str(replace(operator, precision=FULL_PRECISION))
 
 
 @dataclass(frozen=True)
@@ -293,11 +293,12 @@ def _prefixed(slot: Slot, prefix: str) -> Slot:
 
 
 def _standing(slot: Slot, selection: Selection) -> Slot:
-    """The slot as this selection has it: relaxed where what it reads is softly chosen."""
-    soft = callable(slot.inputs) and any(isinstance(selection[name], Mix) for name in slot.depends)
-    if soft and slot.relaxed is None:
+    """The slot as this selection has it: relaxed where a choice that it reads is a mix."""
+    if not any(isinstance(selection[name], Mix) for name in slot.depends):
+        return slot
+    if slot.relaxed is None and callable(slot.inputs):
         raise HwnasError(f"slot {slot.name} cannot be relaxed: what it reads depends on a mix")
-    return slot.relaxed if soft and slot.relaxed is not None else slot
+    return slot.relaxed or slot
 
 
 def _sources(slot: Slot, selection: Selection, gives: Mapping[str, str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
-from hwnas import find
+from hwnas import find, formats
 from hwnas.errors import HwnasError, nearest_names
 from hwnas.plug import HWNAS_ALONE, Trust, activate
 from hwnas.samples import STATISTICS
@@ -50,11 +50,23 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+MIXED = "mixed"  # a target whose blocks have a precision each
+
+
 class Target(Strict):
     """A model to ship: every block of this precision (or each block its own, `mixed`), run by this engine."""
 
-    precision: Literal["fp32", "int8", "w1a1", "mixed"]
+    precision: str
     engine: Literal["onnxruntime", "tvm"]
+
+    @field_validator("precision")
+    @classmethod
+    def _known_precision(cls, precision: str) -> str:
+        if precision != MIXED and not find.has("formats", precision):
+            known = (*formats.names(), MIXED)
+            near = nearest_names(precision, known)
+            raise ValueError(f"must be one of {', '.join(known)}" + f"; nearest: {', '.join(near)}" * bool(near))
+        return precision
 
     @property
     def name(self) -> str:

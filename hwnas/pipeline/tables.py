@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from hwnas import find
+from hwnas import find, formats
 from hwnas.card import Calibration
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity, Judged, distinct_networks, whole_nets
 from hwnas.measure.backend import engine_version
 from hwnas.measure.fill import Renewal, Report, measure_missing, rows_to_measure
-from hwnas.network import PRECISIONS, Operator
+from hwnas.network import Operator
 from hwnas.pipeline.job import Job
 from hwnas.plug import Given, bind, resolve
 from hwnas.table import LatencyTable, open_table
@@ -159,8 +159,8 @@ def grade(job: Job) -> dict[tuple[str, str], Fidelity]:
 
 def open_tables(job: Job, precision: str, engine: str) -> list[LatencyTable]:
     """The tables an architecture of this policy is priced from."""
-    used = {operator.precision for operator in job.operators_of(precision)}
-    return [open_table(job.config.tables, job.device, engine, p, job.config.threads) for p in PRECISIONS if p in used]
+    used = formats.ordered(operator.precision for operator in job.operators_of(precision))
+    return [open_table(job.config.tables, job.device, engine, p, job.config.threads) for p in used]
 
 
 def priced(job: Job, precision: str, engine: str, fidelity: Fidelity) -> Priced:
