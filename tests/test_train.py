@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from hwnas import find
 from hwnas.data import Raw, prepare
 from hwnas.errors import HwnasError
-from hwnas.plug import available, resolve
+from hwnas.plug import resolve
 from hwnas.protocols import TrainingRule
 from hwnas.spaces.resnet_binary import resnet_binary
 from hwnas.supernet import WeightSharing
@@ -27,7 +28,7 @@ DATA = prepare(
     Raw("noise", torch.cat([IMAGES, IMAGES[:6]]).numpy(), torch.cat([LABELS, LABELS[:6]]).numpy(),
         tuple("0123456789"), np.repeat([0, 1, 2], [96, 3, 3]))
 )  # fmt: skip
-RULES = [name for name in available("methods.rule") if name != "plain"]
+RULES = [name for name in find.names("methods.rule") if name != "plain"]
 
 
 class _Steps:
