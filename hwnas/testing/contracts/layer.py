@@ -10,7 +10,7 @@ import numpy as np
 from hwnas.network import Layer, defined
 from hwnas.ops import primitive_of
 from hwnas.ops.numeric.scales import Scale
-from hwnas.ops.primitive import Codes
+from hwnas.ops.primitive import Codes, is_integer
 from hwnas.testing import hold
 from hwnas.testing.onnx_runtime import lowered
 
@@ -33,7 +33,7 @@ def computes_in_torch_what_the_folded_layer_is(subject: Layer) -> None:
     """Training and what ships agree: the torch forward in evaluation is the numpy reference of the folded layer."""
     import torch
 
-    if _is_integer(subject):
+    if is_integer(subject):
         return  # there they differ by rounding; the float form of the same kind is held to this
     primitive, generator = primitive_of(subject.kind), torch.Generator().manual_seed(0)
     shapes = {**primitive.parameters(subject), **primitive.buffers(subject)}
@@ -52,7 +52,7 @@ def computes_in_torch_what_the_folded_layer_is(subject: Layer) -> None:
 
 
 def exports_what_the_reference_computes(subject: Layer) -> None:
-    if _is_integer(subject):
+    if is_integer(subject):
         return
     rng, primitive = np.random.default_rng(1), primitive_of(subject.kind)
     tensors = primitive.random(subject, rng)
@@ -63,7 +63,7 @@ def exports_what_the_reference_computes(subject: Layer) -> None:
 
 def is_bit_equal_to_onnx_runtime_in_integers(subject: Layer) -> None:
     """Only for an integer layer: its codes are those of ONNX Runtime's integer kernels, whatever scales are met."""
-    if not _is_integer(subject):
+    if not is_integer(subject):
         return
     primitive = primitive_of(subject.kind)
     for seed in range(SEEDS):
@@ -78,10 +78,6 @@ def is_bit_equal_to_onnx_runtime_in_integers(subject: Layer) -> None:
         found = lowered(subject, inputs, tensors, codes, expected)
         off = int((found != expected).sum())
         hold(not off, f"{off} of {found.size} codes differ from ONNX Runtime's (seed {seed})")
-
-
-def _is_integer(layer: Layer) -> bool:
-    return layer.precision == "int8"
 
 
 def _alike(found: np.ndarray, expected: np.ndarray, what: str) -> None:
