@@ -20,8 +20,8 @@ TargetName = Annotated[
     str | None,
     typer.Option(
         "--target",
-        help="native: a device profile or compiler target (hwnas devices targets). Default: the run's device; for an ONNX file any x86 with "
-        "AVX2 where this is one, else host, this machine.",
+        help="native: a device profile or compiler target (hwnas devices targets). Default: the run's device; for an "
+        "ONNX file any x86 with AVX2 where this is one, else host, this machine.",
     ),
 ]
 Fallback = Annotated[
