@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
+from hwnas import find
 from hwnas.errors import HwnasError, nearest_names
 from hwnas.paths import digest
 from hwnas.yaml_text import read_yaml
 
+NO_BOARD, MADE_UP = "none", "made-up"  # what a profile may say instead of a board's name
 T = TypeVar("T")
 NAME = r"[a-z0-9][a-z0-9._-]*"
 # What `hwnas devices --json` prints besides the profile: it follows from the rest, so a file may carry it or not.
@@ -60,19 +62,42 @@ class MadeUpCosts(_Strict):
     picojoules_per_byte: Fact[PositiveFloat]
 
 
+def _known_board(name: str) -> str:
+    if name not in (NO_BOARD, MADE_UP) and not find.has("boards", name):
+        raise ValueError(f"input should be a board: {', '.join((*find.names('boards'), NO_BOARD, MADE_UP))}")
+    return name
+
+
+def _known_engine(name: str) -> str:
+    if not find.has("engines", name):
+        raise ValueError(f"input should be an engine: {', '.join(find.names('engines'))}")
+    return name
+
+
+BoardName = Annotated[str, AfterValidator(_known_board)]
+EngineName = Annotated[str, AfterValidator(_known_engine)]
+
+
 class DeviceProfile(_Strict):
-    """One device. `connection`: 'local' runs here, 'none' is measured elsewhere, 'made-up' is the null device."""
+    """One device. `connection` names its board (hwnas/boards): 'local' runs here; 'none' is measured elsewhere, and
+    'made-up' is the null board."""
 
     format: Literal[1]
     name: str = Field(pattern=f"^{NAME}$")
     description: str
-    connection: Literal["local", "made-up", "none"]
+    connection: BoardName
     target: str
-    engines: list[Literal["onnxruntime", "tvm"]] = Field(min_length=1)
+    engines: list[EngineName] = Field(min_length=1)
     cpu: Cpu
     memory_bytes: Fact[PositiveInt] | None = None
     flash_bytes: Fact[PositiveInt] | None = None
+    settings: dict[str, str | int | float | bool] | None = None  # the board's own: an address, a port
     costs: MadeUpCosts | None = None
+
+    @property
+    def board(self) -> str | None:
+        """The board's name; None where there is none."""
+        return None if self.connection == NO_BOARD else "null" if self.connection == MADE_UP else self.connection
 
     @cached_property
     def digest(self) -> str:
@@ -109,7 +134,7 @@ def read_profile(path: Path) -> DeviceProfile:
         profile = DeviceProfile.model_validate({key: value for key, value in data.items() if key not in DERIVED})
     except ValidationError as problem:
         raise _profile_error(path, problem) from None
-    if (profile.connection == "made-up") != (profile.costs is not None):
+    if (profile.board == "null") != (profile.costs is not None):
         raise HwnasError(f"{path}: `costs` must be given if, and only if, connection is made-up")
     return profile
 
@@ -135,7 +160,7 @@ def _profile_error(path: Path, problem: ValidationError) -> HwnasError:
     got = finding["input"]
     shown = type(got).__name__ if isinstance(got, dict | list) else repr(got)
     hint = "every number is a mapping of `value` and `source`" if finding["type"] == "model_type" else None
-    return HwnasError(f"{path}: {key}: {finding['msg'].lower()}, got {shown}", hint=hint)
+    return HwnasError(f"{path}: {key}: {finding['msg'].removeprefix('Value error, ').lower()}, got {shown}", hint=hint)
 
 
 def _keys_at(model: type[BaseModel], where: list[str]) -> list[str]:

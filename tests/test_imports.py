@@ -23,7 +23,7 @@ TIERS: tuple[frozenset[str], ...] = tuple(
         "calibrate card cost protocols",
         "blocks data ops table",
         "export",
-        "feasible measure search supernet train",
+        "boards engines feasible measure search supernet train",
         "fidelity methods report spaces testing",
         "pipeline recipes",
         "__main__ cli",

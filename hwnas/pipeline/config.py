@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
+from hwnas import find
 from hwnas.errors import HwnasError, nearest_names
 from hwnas.plug import HWNAS_ALONE, Trust
 from hwnas.samples import STATISTICS
@@ -46,7 +47,15 @@ class Target(Strict):
     """A model to ship: every block of this precision (or each block its own, `mixed`), run by this engine."""
 
     precision: Literal["fp32", "int8", "w1a1", "mixed"]
-    engine: Literal["onnxruntime", "tvm"]
+    engine: str
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, engine: str) -> str:
+        if not find.has("engines", engine):
+            near = nearest_names(engine, find.names("engines"), 3)
+            raise ValueError(f"unknown engine; nearest: {', '.join(near)}; known: {', '.join(find.names('engines'))}")
+        return engine
 
     @property
     def name(self) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 from hwnas import ops
 from hwnas.card import Calibration
 from hwnas.cost import Costing, OperatorCost
+from hwnas.engines import engine_class
 from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity, Judged, distinct_networks, whole_nets
-from hwnas.measure.backend import engine_version
+from hwnas.measure.backend import engine_version, why_not_here
 from hwnas.measure.fill import Renewal, Report, measure_missing, rows_to_measure
 from hwnas.network import PRECISIONS, Operator
 from hwnas.pipeline.job import Job
@@ -116,7 +117,7 @@ def _work(job: Job, precision: str, engine: str, fresh: set[Operator]) -> tuple[
     ]
     count = len(todo)
     wanted = len(job.operators_of(precision))
-    if count <= WORTH_TELLING or job.device.connection == "none":
+    if count <= WORTH_TELLING or why_not_here(job.device) is not None:
         return Work(precision, engine, wanted, count, None, 0), []
     # The first rows also load the engine and compile what all share, so their pace is not that of the rest.
     sample = [todo[i] for i in np.linspace(0, count - 1, WARM_UP + PACE, dtype=int).tolist()]
@@ -175,13 +176,10 @@ def priced(job: Job, precision: str, engine: str, fidelity: Fidelity) -> Priced:
 
 
 def _memory(job: Job, engine: str) -> Callable[[Operator], float]:
-    """A compiled library's arena from below (the search prices it exactly before it scores); elsewhere an estimate."""
-    if engine != "tvm":
-        return lambda operator: float(ops.peak_bytes(operator))
-    from hwnas.export.native.arena import arena_bound
-
-    channels = job.space.in_channels
-    return lambda operator: float(arena_bound(operator, channels))
+    """What the engine says a block takes at least: a library's arena from below (the search prices it exactly before
+    it scores), or an estimate."""
+    channels, least = job.space.in_channels, engine_class(engine).least_memory
+    return lambda operator: least(operator, channels)
 
 
 def identity(line: Priced) -> list[object]:
