@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from hwnas.network import Network
+from hwnas.network import Network, Node
 from hwnas.space import Architecture, Selection
 
 if TYPE_CHECKING:
@@ -34,11 +34,12 @@ class Batch:
 
 @runtime_checkable
 class Supernet(Protocol):
-    """A weight-sharing net. Folding `x = stage(x, selection)` over `stages` is the net. Law: a call leaves no state."""
+    """A weight-sharing net. `tensors` are the parameters of the operator at a node of the selection's network, by
+    "<layer>.<parameter>": what `extract` copies. Law: a call leaves no state."""
 
-    stages: Sequence[nn.Module]
+    def __call__(self, inputs: Tensor | Mapping[str, Tensor], selection: Selection) -> Tensor: ...
 
-    def __call__(self, inputs: Tensor, selection: Selection) -> Tensor: ...
+    def tensors(self, node: Node, selection: Selection) -> Mapping[str, Tensor]: ...
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
