@@ -69,13 +69,13 @@ def altered(path: Path) -> None:
 def test_a_library_is_compiled_again_where_the_tile_table_has_changed(again: Path) -> None:
     kept, table = export_of(again) / "native-int8.json", again.parent / "tables" / "null" / "tiles.json"
     first = json.loads(kept.read_text())
-    kernels = [name for name, tile in first["value"]["tiles"].items() if tile is None]
+    kernels = [name for name, tile in first["value"]["choices"].items() if tile is None]
     assert kernels and not table.exists(), "a made-up device has default tiles"
     choices = {"host": {kernels[0]: {"tile": "another", "ns": [1]}}}
     table.write_text(json.dumps({"schema": 1, "choices": choices}))
     assert main(["export", str(again)]) == 0
     second = json.loads(kept.read_text())
-    assert second["value"]["tiles"][kernels[0]] == "another" != first["value"]["tiles"][kernels[0]]
+    assert second["value"]["choices"][kernels[0]] == "another" != first["value"]["choices"][kernels[0]]
     times = (export_of(again) / "native-int8" / "manifest.json").stat().st_mtime_ns
     assert main(["export", str(again)]) == 0
     assert (export_of(again) / "native-int8" / "manifest.json").stat().st_mtime_ns == times, "and then it is kept"
