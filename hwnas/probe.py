@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterable
 from pathlib import Path
 
+from hwnas import find
 from hwnas.kernels.target import best_target, runnable_targets
 from hwnas.profile import Cpu, DeviceProfile, Fact
 
@@ -38,7 +39,7 @@ def probe_local() -> DeviceProfile:
         description="the machine this runs on",
         connection="local",
         target=pick_target(platform.machine(), flags),
-        engines=["onnxruntime", "tvm"],
+        engines=_engines(),
         cpu=Cpu(
             model=Fact[str](value=model, source=source),
             isa=Fact[list[str]](value=_shown(flags), source=source),
@@ -51,6 +52,11 @@ def probe_local() -> DeviceProfile:
         ),
         memory_bytes=Fact[int](value=int(psutil.virtual_memory().total), source="operating system, through psutil"),
     )
+
+
+def _engines() -> list[str]:
+    """Every engine but those that belong to a board of their own name, as the null engine does."""
+    return [name for name in find.names("engines") if not find.has("boards", name)]
 
 
 def differences(device: DeviceProfile) -> list[str]:

@@ -44,12 +44,16 @@ class Cpu(_Strict):
     governor: Fact[str] | None = None
 
 
-class Rates(_Strict):
-    """A quantity for each precision."""
+def _formats(rates: dict[str, float]) -> dict[str, float]:
+    for name in rates:
+        if not find.has("formats", name):
+            known = find.names("formats")
+            raise ValueError(f"there is no format {name!r}; nearest: {', '.join(nearest_names(name, known) or known)}")
+    return rates
 
-    fp32: PositiveFloat
-    int8: PositiveFloat
-    w1a1: PositiveFloat
+
+# A quantity for each of some formats: another of the same arithmetic is charged like the most precise of them.
+Rates = Annotated[dict[str, PositiveFloat], Field(min_length=1), AfterValidator(_formats)]
 
 
 class MadeUpCosts(_Strict):

@@ -21,7 +21,7 @@ TIERS: tuple[frozenset[str], ...] = tuple(
         "probe",
         "device",
         "calibrate card cost protocols",
-        "blocks data ops table",
+        "blocks data formats ops table",
         "export",
         "boards engines feasible measure search supernet train",
         "fidelity methods report spaces testing",
