@@ -22,16 +22,7 @@ from pydantic import ConfigDict, with_config
 from hwnas import formats
 from hwnas.boards import Timed
 from hwnas.calibrate import Score, fit_calibration, relative_least_squares, score
-from hwnas.card import (
-    Calibration,
-    calibration_of,
-    card_path,
-    command_line,
-    read_card,
-    section,
-    update_card,
-    versions,
-)
+from hwnas.card import Calibration, calibration_of, card_path, command_line, read_card, section, update_card, versions
 from hwnas.device import DeviceProfile
 from hwnas.errors import CheckFailed, HwnasError, unknown
 from hwnas.measure.backend import Backend, backend_for, engine_version
