@@ -23,6 +23,22 @@ Shape = tuple[int, ...]
 Precision = Literal["fp32", "int8", "w1a1"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "w1a1")
 Attribute = int | float | str | bool
+INPUT = "input"  # the name of a network's only input, and of a block's first
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """What crosses an edge: a shape without the batch, and the type of its values.
+
+    "float32" stands for real values, in whatever code the format of the block exchanges them (docs/formats.md); other
+    types are what they say: "int64" token identities, "uint8" bytes.
+    """
+
+    shape: Shape
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        return str(self.shape) if self.dtype == "float32" else f"{self.dtype} {self.shape}"
 
 
 @dataclass(frozen=True, slots=True)

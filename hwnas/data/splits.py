@@ -9,7 +9,7 @@ import numpy as np
 from hwnas.errors import HwnasError
 
 if TYPE_CHECKING:
-    from hwnas.data import Data
+    from hwnas.protocols import Data
 
 SPLITS = ("train", "validation", "test")
 
@@ -17,10 +17,11 @@ SPLITS = ("train", "validation", "test")
 def balanced(data: Data, split: str, count: int, seed: int) -> np.ndarray:
     """Indices into a split, int64 (min(count, n),): a seeded draw without replacement in which classes take turns.
 
-    Every prefix is balanced too: among the first k images no class has more than one above another, until a class has
+    Targets that are no labels (maps, real numbers) are one class. Every prefix is balanced too: among the first k images no class has more than one above another, until a class has
     no more to give. So whoever takes "the first few" of these sees every class, however the files were sorted.
     """
-    labels = data.targets(split)
+    targets = data.targets(split)
+    labels = targets if targets.ndim == 1 and targets.dtype.kind in "iub" else np.zeros(len(targets), dtype=np.int64)
     rng = np.random.default_rng((seed, len(labels)))
     turn = np.empty(len(labels), dtype=np.int64)  # in which round an image's class gives it
     order = rng.permutation(len(labels))
@@ -30,6 +31,11 @@ def balanced(data: Data, split: str, count: int, seed: int) -> np.ndarray:
     shuffled = rng.permutation(len(labels))
     drawn: np.ndarray = shuffled[np.argsort(turn[shuffled], kind="stable")]
     return drawn[:count]
+
+
+def placed(parts: np.ndarray) -> dict[str, np.ndarray]:
+    """Where the examples of each split are, out of the part 0, 1 or 2 of every one."""
+    return {split: np.flatnonzero(parts == i) for i, split in enumerate(SPLITS)}
 
 
 def stratified(labels: np.ndarray, seed: int, shares: Any) -> np.ndarray:
