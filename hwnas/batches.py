@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -49,9 +48,7 @@ def halves(data: Data, seed: int) -> Halves:
     return pairs[:, 0], pairs[:, 1]
 
 
-def draws(
-    count: int, schedule: Schedule, first_epoch: int = 0, split: Halves | None = None
-) -> Iterator[Draw]:
+def draws(count: int, schedule: Schedule, first_epoch: int = 0, split: Halves | None = None) -> Iterator[Draw]:
     """Every batch of `count` examples from `first_epoch` on, shuffled by (seed, epoch); a smaller last one is dropped.
 
     With `split` the batches are of its first half, and each comes with one of the second, shuffled by itself.
@@ -167,6 +164,6 @@ def _places(port: Port) -> int:
 
 
 def some_images(data: Data, count: int, seed: int) -> Iterator[Tensor]:
-    """What a net is given of `count` training examples, drawn class by class, in portions: to recalibrate batch norm."""
+    """What a net is given of `count` training examples, drawn class by class, in portions (to recalibrate it)."""
     for some in portions(data, balanced(data, "train", count, seed)):
         yield data.batch("train", some).given

@@ -90,6 +90,14 @@ class Data(Batches, Protocol):
 
 
 @runtime_checkable
+class Named(Protocol):
+    """Data whose outputs have names: `classes` in the order of a net's outputs."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
 class Task(Protocol):
     """What a net is trained for. `metric` names what `reduce` gives, higher is better; `unit` is "%" where that is a
     share in [0, 1].
@@ -167,7 +175,7 @@ class OwnRate(Protocol):
 
 @runtime_checkable
 class NeedsHeldOut(Protocol):
-    """A rule that may ask for `Batch.held_out`. Half of the training examples then train, the other half is held out."""
+    """A rule that may ask for `Batch.held_out`: half of the training examples then train, the others are held out."""
 
     needs_validation_batch: bool
 

@@ -1,4 +1,4 @@
-"""Data sets. Images are kept as they were given (uint8, memory-mapped where they are many), floats made a batch at a time.
+"""Data sets. Images are kept as they were given (uint8, memory-mapped where they are many), floats made by the batch.
 
 A source (one file of `sources/`) gives a `Raw`, which `prepare` checks, splits and makes `Images` of, or a `Data` of
 any other kind (hwnas/protocols.py). The training loop owns order, epoch and step: `Data.batch(split, indices, augment)`
@@ -144,7 +144,8 @@ def load_data(settings: Mapping[str, Any], trust: Trust = HWNAS_ALONE) -> Data:
 def _made(function: Callable[..., Any], settings: Mapping[str, Any], where: str) -> Any:
     """What a source gives. How to split is for the source where it takes such keys, else for `prepare`."""
     seed, shares = _split_settings(settings)
-    return bind(function, {n: v for n, v in settings.items() if n not in SPLITTING}, {"split_seed": seed, "shares": shares}, where)
+    own = {name: value for name, value in settings.items() if name not in SPLITTING}
+    return bind(function, own, {"split_seed": seed, "shares": shares}, where)
 
 
 SPLITTING = ("split_seed", "shares")
@@ -184,4 +185,3 @@ def prepare(raw: Raw, seed: int = 0, shares: Any = (0.6, 0.2, 0.2)) -> Images:
         raise HwnasError(f"data {raw.name}: the training split has one class", hint="a classifier needs at least two")
     mean, std = statistics(pixels, places["train"])
     return Images(raw.name, raw.classes, pixels, labels, places, mean, std, raw.notes)
-

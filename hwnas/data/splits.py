@@ -17,8 +17,9 @@ SPLITS = ("train", "validation", "test")
 def balanced(data: Data, split: str, count: int, seed: int) -> np.ndarray:
     """Indices into a split, int64 (min(count, n),): a seeded draw without replacement in which classes take turns.
 
-    Targets that are no labels (maps, real numbers) are one class. Every prefix is balanced too: among the first k images no class has more than one above another, until a class has
-    no more to give. So whoever takes "the first few" of these sees every class, however the files were sorted.
+    Targets that are no labels (maps, real numbers) are one class. Every prefix is balanced too: among the first k
+    examples no class has more than one above another, until a class has no more to give. So whoever takes "the first
+    few" of these sees every class, however the files were sorted.
     """
     targets = data.targets(split)
     labels = targets if targets.ndim == 1 and targets.dtype.kind in "iub" else np.zeros(len(targets), dtype=np.int64)

@@ -25,8 +25,10 @@ from hwnas.protocols import TrainingRule
 from hwnas.space import Architecture
 from hwnas.supernet import Net, WeightSharing, extract, recalibrate
 from hwnas.train import (
+    Evaluation,
     Schedule,
     device,
+    evaluate,
     join_processes,
     leave_processes,
     load_state,
@@ -36,9 +38,6 @@ from hwnas.train import (
     take_up,
     train,
     world,
-)
-from hwnas.train import (
-    evaluate as evaluate,  # the stages take it from here, beside what they evaluate
 )
 from hwnas.units import readable_seconds
 
@@ -50,13 +49,15 @@ def schedule(job: Job) -> Schedule:
 
 def identity(job: Job) -> str:
     """What the trained supernet depends on: data, space, rule, schedule, code. Not on limits, tables or devices."""
-    parts: list[Any] = [job.data.digest, space_digest(job.space), job.config.train.rule, asdict(schedule(job))]
+    settings = [job.config.train.rule, job.config.task, asdict(schedule(job))]
+    parts: list[Any] = [job.data.digest, space_digest(job.space), *settings]
     return digest([parts, code(job)])
 
 
 def code(job: Job) -> dict[str, str]:
-    """Digests of the source files that decide the trained supernet, the user's own rule, space and blocks included."""
-    own = code_behind(make_rule(job), resolve(job.config.space["use"], "spaces", job.config.trust))
+    """Digests of the source files that decide the trained supernet, the user's own rule, task, space and blocks
+    included."""
+    own = code_behind(make_rule(job), job.task, resolve(job.config.space["use"], "spaces", job.config.trust))
     return code_of(TRAINING, NOT_TRAINING) | own | code_of_plugins(job.space)
 
 
@@ -66,7 +67,7 @@ def make_rule(job: Job) -> TrainingRule:
     rule: TrainingRule = bind(
         resolve(use, "methods", job.config.trust, (TrainingRule,)),
         settings,
-        {"space": job.space, "seed": job.config.seed},
+        {"space": job.space, "seed": job.config.seed, "task": job.task},
         f"train.rule ({use})",
     )
     return rule
@@ -107,6 +108,11 @@ def typical(job: Job) -> Iterator[torch.Tensor]:
     return some_images(job.data, job.config.search.recalibration_images, job.config.seed)
 
 
+def judge(job: Job, net: torch.nn.Module, split: str, indices: np.ndarray | None = None) -> Evaluation:
+    """A net on a split of the job's data, or on some of it, by the job's task."""
+    return evaluate(net, job.data, split, indices, job.task)
+
+
 # -- what ships ------------------------------------------------------------------------------------------------------
 
 ROUNDS = 4  # at most, each of a quarter of the supernet's epochs: a winner trains no longer than the supernet did
@@ -142,15 +148,15 @@ def verified(job: Job, shape: Shape) -> np.ndarray:
 def deployable(job: Job, net: WeightSharing, architecture: Architecture) -> Deployable:
     """A winner with weights of its own, kept by architecture: what the supernet lends, trained further while it pays.
 
-    Every round is a cosine of its own that starts from the best net so far; the first that betters neither validation
-    accuracy nor, at equal accuracy, validation loss is dropped and is the last. So nothing worse than the inherited
-    net is ever shipped.
+    Every round is a cosine of its own that starts from the best net so far; the first that betters neither the metric
+    on validation data nor, where that is equal, the loss is dropped and is the last. So nothing worse than the
+    inherited net is ever shipped.
     """
     ready = extract(net, architecture)
     path = _further_path(job, architecture)
     state = _further_state(path)
     if state is None:
-        start = evaluate(recalibrate(ready, typical(job)), job.data, "validation")
+        start = judge(job, recalibrate(ready, typical(job)), "validation")
         record = {"epochs": 0, "inherited_accuracy": start.accuracy, "accuracy": start.accuracy, "seconds": 0.0}
         state = {"net": _copied(ready), "record": record, "loss": start.loss, "round": 0}
     ready.load_state_dict(state["net"])
@@ -175,8 +181,10 @@ def _further(job: Job, net: Net, state: dict[str, Any], listed: list[int], path:
     begun = time.monotonic()
     mark = f"{path.stem}-{number}"
     with bar(f"training the winner, round {number + 1} of {len(listed)} at most", job.progress) as shown:
-        train(net, Plain(), job.data, settings, path.with_suffix(".part"), mark, shown, job.config.train.workers)
-    found = evaluate(recalibrate(net, typical(job)), job.data, "validation")
+        train(
+            net, Plain(job.task), job.data, settings, path.with_suffix(".part"), mark, shown, job.config.train.workers
+        )
+    found = judge(job, recalibrate(net, typical(job)), "validation")
     record = {**record, "seconds": record["seconds"] + time.monotonic() - begun}
     if (found.accuracy, -found.loss) <= (record["accuracy"], -state["loss"]):
         return {**state, "record": record, "round": len(listed)}
@@ -228,7 +236,7 @@ def further_estimate(job: Job, net: WeightSharing, architectures: Sequence[Archi
                 raise _Enough
 
         with contextlib.suppress(_Enough):
-            train(probe, Plain(), job.data, replace(settings, epochs=max(listed)), progress=clock, workers=0)
+            train(probe, Plain(job.task), job.data, replace(settings, epochs=max(listed)), progress=clock, workers=0)
         step = (taken[-1] - taken[0]) / max(1, len(taken) - 1)
         seconds += step * steps_per_epoch(count, settings) * sum(listed)
     return (

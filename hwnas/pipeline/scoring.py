@@ -15,9 +15,8 @@ from hwnas.space import Architecture
 
 
 def scorer(job: Job, net: Any) -> Scorer:
-    """Accuracy and mean cross entropy float64 (n, 2); every score outlives a killed search, by the network's digest."""
+    """The task's metric and mean loss float64 (n, 2); every score outlives a killed search, by the network's digest."""
     from hwnas.pipeline import learning
-    from hwnas.train import evaluate
 
     mark = [learning.identity(job), job.config.search.recalibration_images, "accuracy and loss"]
     code = code_of(["hwnas.pipeline.scoring"])
@@ -27,7 +26,7 @@ def scorer(job: Job, net: Any) -> Scorer:
         names = [digest([str(o) for o in job.space.lower(a).operators]) for a in architectures]
         for name, architecture in zip(names, architectures, strict=True):
             if name not in known:
-                found = evaluate(learning.alone(job, net, architecture), job.data, "validation")
+                found = learning.judge(job, learning.alone(job, net, architecture), "validation")
                 known[name] = (found.accuracy, found.loss)
         job.keep("scores", mark, known, code)
         return np.asarray([known[name] for name in names], dtype=np.float64)

@@ -39,7 +39,7 @@ class Classify:
         return cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
 
     def distil(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """-sum_c softmax(teacher)_c log softmax(student)_c, the mean over the batch; no gradient reaches the teacher."""
+        """-sum_c softmax(teacher)_c log softmax(student)_c, the mean over the batch; the teacher gets no gradient."""
         from torch.nn.functional import log_softmax, softmax
 
         return -(softmax(teacher.detach(), dim=1) * log_softmax(student, dim=1)).sum(1).mean()
