@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hwnas.data import balanced
@@ -163,7 +162,7 @@ def _places(port: Port) -> int:
     return max(1, math.prod(port.shape[1:] if len(port.shape) > 1 else port.shape))
 
 
-def some_images(data: Data, count: int, seed: int) -> Iterator[Tensor]:
+def some_images(data: Data, count: int, seed: int) -> Iterator[Any]:
     """What a net is given of `count` training examples, drawn class by class, in portions (to recalibrate it)."""
     for some in portions(data, balanced(data, "train", count, seed)):
         yield data.batch("train", some).given

@@ -37,9 +37,7 @@ class Trust:
 HWNAS_ALONE = Trust()
 
 
-def resolve(
-    use: str, folder: str, trust: Trust = HWNAS_ALONE, interfaces: tuple[type, ...] = ()
-) -> Callable[..., Any]:
+def resolve(use: str, folder: str, trust: Trust = HWNAS_ALONE, interfaces: tuple[type, ...] = ()) -> Callable[..., Any]:
     """The class or function `use` names: `<chapter.file>[:Name]` under hwnas.<folder>, else where `trust` leads.
 
     Without `:Name` it is the one public class or function whose name matches the file's (`sandwich` -> `Sandwich`).

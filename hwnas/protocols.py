@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from hwnas.network import Network, Port
+from hwnas.network import Network, Node, Port
 from hwnas.space import Architecture, Selection
 
 if TYPE_CHECKING:
@@ -129,11 +129,12 @@ class Task(Protocol):
 
 @runtime_checkable
 class Supernet(Protocol):
-    """A weight-sharing net. Folding `x = stage(x, selection)` over `stages` is the net. Law: a call leaves no state."""
+    """A weight-sharing net. `tensors` are the parameters of the operator at a node of the selection's network, by
+    "<layer>.<parameter>": what `extract` copies. Law: a call leaves no state."""
 
-    stages: Sequence[nn.Module]
+    def __call__(self, inputs: Tensor | Mapping[str, Tensor], selection: Selection) -> Tensor: ...
 
-    def __call__(self, inputs: Tensor, selection: Selection) -> Tensor: ...
+    def tensors(self, node: Node, selection: Selection) -> Mapping[str, Tensor]: ...
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
@@ -199,17 +200,6 @@ class Picks(Protocol):
     """A rule that has searched while it trained: `pick` is the architecture it has come to."""
 
     def pick(self) -> Architecture: ...
-
-
-@runtime_checkable
-class Wrapper(Protocol):
-    """A supernet around a supernet (splits, mixtures, private copies), made as `Wrapper(net, ...)` before training.
-
-    Law: it is a `Supernet`; its `state_dict` holds all that training changed; `extract` gives the stand-alone net of an
-    architecture with the weights that this very supernet runs it with.
-    """
-
-    def extract(self, architecture: Architecture) -> Any: ...
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from hwnas.errors import HwnasError, nearest_names, unknown
-from hwnas.network import PRECISIONS, Attribute, Operator, Shape
+from hwnas.network import PRECISIONS, Attribute, Operator, Port, Shape
 from hwnas.samples import of_samples
 
 SCHEMA = 1
@@ -153,6 +153,19 @@ def shape_text(shape: Shape) -> str:
     return "x".join(str(extent) for extent in shape)
 
 
+def port_text(port: Port) -> str:
+    """`24x28x28`, or `int64:16` where the values are not real ones."""
+    return shape_text(port.shape) if port.dtype == "float32" else f"{port.dtype}:{shape_text(port.shape)}"
+
+
+def parse_port(text: str) -> Port:
+    """What `port_text` wrote; ValueError otherwise."""
+    dtype, colon, shape = text.rpartition(":")
+    if colon and not re.fullmatch(r"u?int(8|16|32|64)|bool", dtype):
+        raise ValueError(f"must be a type such as int64 before the colon, got {dtype[:20]!r}")
+    return Port(parse_shape(shape), dtype or "float32")
+
+
 def parse_shape(text: str) -> Shape:
     """(24, 28, 28) of `24x28x28`; ValueError otherwise."""
     if not re.fullmatch(r"[1-9][0-9]{0,8}(x[1-9][0-9]{0,8}){0,7}", text):
@@ -176,8 +189,8 @@ def _cells(row: Measurement) -> list[str]:
     return [
         operator.kind,
         operator.precision,
-        shape_text(operator.input_shape),
-        shape_text(operator.output_shape),
+        "+".join(map(port_text, operator.inputs)),
+        port_text(operator.output),
         attributes_text(operator.attributes),
         row.status,
         " ".join(row.reason.split()),
@@ -310,14 +323,14 @@ class _Line:
             self.refuse("kind", f"must name a block, got {cells['kind'][:60]!r}")
         column = "input_shape"
         try:
-            input_shape = parse_shape(cells[column])
+            inputs = tuple(parse_port(part) for part in cells[column].split("+"))
             column = "output_shape"
-            output_shape = parse_shape(cells[column])
+            output = parse_port(cells[column])
             column = "attributes"
             attributes = parse_attributes(cells[column])
         except ValueError as problem:
             self.refuse(column, f"is unreadable: {problem}")
-        return Operator(cells["kind"], input_shape, output_shape, cells["precision"], attributes)  # type: ignore[arg-type]
+        return Operator(cells["kind"], inputs, output, cells["precision"], attributes)  # type: ignore[arg-type]
 
     def _float(self, column: str, text: str, zero: bool) -> float:
         try:

@@ -74,8 +74,12 @@ def test_a_soft_selection_lowers_to_weighted_nodes_whose_weights_sum_to_one() ->
     soft = dict(space.largest())
     soft["s0.b0.kernel"] = Mix((3, 5), (0.25, 0.75))
     soft["s0.b0.expansion"] = Mix((3, 6), (0.5, 0.5))
-    nodes = [node for node in space.lower(soft) if node.name == "s0.b0"]
-    assert sorted(node.probability for node in nodes) == [0.125, 0.125, 0.375, 0.375]
+    network = space.lower(soft)
+    options = [node for node in network if node.name.startswith("s0.b0/")]
+    assert sorted(node.probability for node in options) == [0.125, 0.125, 0.375, 0.375]
+    mix = next(node for node in network if node.name == "s0.b0")
+    assert mix.inputs == tuple(node.name for node in options) and sum(mix.weights) == 1.0
+    assert {node.inputs for node in options} == {("stem",)}
 
 
 @pytest.mark.parametrize(

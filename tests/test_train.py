@@ -26,7 +26,7 @@ DATA = prepare(
     Raw("noise", torch.cat([IMAGES, IMAGES[:6]]).numpy(), torch.cat([LABELS, LABELS[:6]]).numpy(),
         tuple("0123456789"), np.repeat([0, 1, 2], [96, 3, 3]))
 )  # fmt: skip
-HELD = Batch({"input": IMAGES[16:32]}, LABELS[16:32], 3, 0.3)
+HELD = Batch({"x": IMAGES[16:32]}, LABELS[16:32], 3, 0.3)
 RULES = [name for name in available("methods.rule") if name != "plain"]
 
 
@@ -51,7 +51,7 @@ def test_a_rule_yields_steps_of_its_groups_and_repeats_itself_at_the_same_step(n
 
     def losses() -> list[float]:
         found = []
-        for group, values in rule.steps(net, Batch({"input": IMAGES[:16]}, LABELS[:16], 3, 0.3, HELD)):
+        for group, values in rule.steps(net, Batch({"x": IMAGES[:16]}, LABELS[:16], 3, 0.3, HELD)):
             assert group in groups
             found += [value.item() for value in values]
         return found

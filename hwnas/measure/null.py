@@ -62,7 +62,8 @@ class NullBackend:
 
 
 def bytes_moved(operator: Operator) -> int:
-    """Weights read, input read and output written, bytes."""
+    """Weights read, inputs read and output written, bytes."""
     width = _ACTIVATION_BYTES[operator.precision]
     given = 1 if ops.reads_pixels(operator) else width
-    return ops.weight_bytes(operator) + given * elements(operator.input_shape) + width * elements(operator.output_shape)
+    read = given * sum(elements(port.shape) for port in operator.inputs)
+    return ops.weight_bytes(operator) + read + width * elements(operator.output_shape)

@@ -1,4 +1,8 @@
-"""conv: dense, grouped or depthwise convolution, batch norm, and optionally relu; padding is kernel // 2."""
+"""conv: dense, grouped or depthwise convolution, batch norm, and optionally relu; padding is kernel // 2.
+
+Attribute `affine` (True where it is not given): whether batch norm has a learnt scale and shift. In a mixture of
+operators it must not: each would rescale itself, and the weight of the mixture mean nothing.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +36,9 @@ def convolution_macs(layer: Layer) -> int:
 
 def normalisation(layer: Layer, params: Arrays) -> tuple[np.ndarray, np.ndarray]:
     """Batch norm as `x * scale + shift`, both float32 (O,)."""
-    scale = params["gamma"] / np.sqrt(params["var"] + EPSILON)
-    return scale.astype(np.float32), (params["beta"] - params["mean"] * scale).astype(np.float32)
+    one = np.ones_like(params["var"])
+    scale = params.get("gamma", one) / np.sqrt(params["var"] + EPSILON)
+    return scale.astype(np.float32), (params.get("beta", one * 0) - params["mean"] * scale).astype(np.float32)
 
 
 @final
@@ -42,7 +47,8 @@ class Conv(Primitive):
 
     def parameters(self, layer: Layer) -> dict[str, Shape]:
         channels = (layer.out_shape[0],)
-        return {"weight": weight_shape(layer), "gamma": channels, "beta": channels}
+        affine = {"gamma": channels, "beta": channels} if layer.optional("affine", True) else {}
+        return {"weight": weight_shape(layer), **affine}
 
     def buffers(self, layer: Layer) -> dict[str, Shape]:
         return {"mean": (layer.out_shape[0],), "var": (layer.out_shape[0],)}

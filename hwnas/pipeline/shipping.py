@@ -231,7 +231,7 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         "float_accuracy": learning.judge(job, ready, "test", chosen).accuracy,
         "expected_accuracy": job.task.reduce(job.task.statistics(expected, labels)),
         "size_bytes": shipped.model.stat().st_size,
-        "peak_bytes": max(ops.peak_bytes(o) for o in shipped.network.operators),
+        "peak_bytes": ops.network_peak_bytes(shipped.network),
         "files": {name: digest_file(shipped.folder / name) for name in (shipped.model.name, shipped.samples.name)},
         "versions": versions(),
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from hwnas.errors import HwnasError
@@ -52,6 +53,11 @@ class Skeleton:
     block_choices: Mapping[str, tuple[Value, ...]]
     precisions: tuple[str, ...]
     image_size: tuple[int, int] | None = None  # (height, width) of the data: the aspect of every resolution
+
+    @cached_property
+    def sizes(self) -> dict[int, list[tuple[int, int]]]:
+        """(height, width) after the stem and after each stage, by resolution."""
+        return {resolution: _sizes(self, resolution) for resolution in self.resolutions}
 
 
 def per_stage(values: Any, name: str, stages: int) -> tuple[tuple[int, ...], ...]:
@@ -99,13 +105,13 @@ def _ends(skeleton: Skeleton) -> tuple[str, ...]:
 
 
 def _choices(s: Skeleton) -> list[Choice]:
-    choices = [Choice("resolution", s.resolutions), Choice("stem.precision", _ends(s))]
+    choices = [Choice("resolution", s.resolutions, "resolution"), Choice("stem.precision", _ends(s), "precision")]
     for i, stage in enumerate(s.stages):
         choices += [Choice(f"s{i}.depth", stage.depths), Choice(f"s{i}.width", stage.widths)]
         for j in range(max(stage.depths)):
             choices += [Choice(f"s{i}.b{j}.{suffix}", options) for suffix, options in s.block_choices.items()]
-            choices.append(Choice(f"s{i}.b{j}.precision", s.precisions))
-    return [*choices, Choice("head.precision", _ends(s))]
+            choices.append(Choice(f"s{i}.b{j}.precision", s.precisions, "precision"))
+    return [*choices, Choice("head.precision", _ends(s), "precision")]
 
 
 def _sizes(s: Skeleton, resolution: int) -> list[tuple[int, int]]:
@@ -139,7 +145,7 @@ def _slots(s: Skeleton) -> list[Slot]:
     def stem(v: Values) -> Operator:
         return Operator.of(
             "conv_bn_act", (image, *sides(v["resolution"], s.image_size)),
-            (s.stem_width, *_sizes(s, v["resolution"])[0]), v["stem.precision"],
+            (s.stem_width, *s.sizes[v["resolution"]][0]), v["stem.precision"],
             kernel=3, stride=s.stem_stride, activation=s.stem_activation,
         )  # fmt: skip
 
@@ -191,7 +197,7 @@ def _convert_slot(
     def build(v: Values) -> Operator | None:
         if j >= v[depth]:
             return None
-        size = _sizes(s, v["resolution"])[i if j == 0 else i + 1]
+        size = s.sizes[v["resolution"]][i if j == 0 else i + 1]
         width, given = before(v)
         return conversion(given, v[precision], (width, *size))
 
@@ -204,7 +210,7 @@ def _block_builder(s: Skeleton, i: int, j: int, own: tuple[str, ...]) -> Callabl
     def build(v: Values) -> Operator | None:
         if j >= v[f"s{i}.depth"]:
             return None
-        sizes = _sizes(s, v["resolution"])
+        sizes = s.sizes[v["resolution"]]
         width_in = v[f"s{i}.width"] if j else (v[f"s{i - 1}.width"] if i else s.stem_width)
         choices = {full.rsplit(".", 1)[1]: v[full] for full in own}
         shape_in, shape_out = (width_in, *sizes[i if j == 0 else i + 1]), (v[f"s{i}.width"], *sizes[i + 1])
@@ -221,17 +227,17 @@ def _tail_slots(s: Skeleton) -> list[Slot]:
 
     def convert(v: Values) -> Operator | None:
         channels, given = before(v)
-        return conversion(given, v["head.precision"], (channels, *_sizes(s, v["resolution"])[-1]))
+        return conversion(given, v["head.precision"], (channels, *s.sizes[v["resolution"]][-1]))
 
     def last(v: Values) -> Operator:
-        size = _sizes(s, v["resolution"])[-1]
+        size = s.sizes[v["resolution"]][-1]
         return Operator.of(
             "conv_bn_act", (v[width], *size), (s.last_width, *size), v["head.precision"],
             kernel=1, stride=1, activation=s.stem_activation,
         )  # fmt: skip
 
     def head(v: Values) -> Operator:
-        shape = (s.last_width or v[width], *_sizes(s, v["resolution"])[-1])
+        shape = (s.last_width or v[width], *s.sizes[v["resolution"]][-1])
         return Operator.of("pool_dense", shape, (s.classes,), v["head.precision"], classes=s.classes)
 
     def leave(v: Values) -> Operator | None:

@@ -13,6 +13,11 @@ from tests.ops.examples import blocks
 by_text = pytest.mark.parametrize("operator", blocks(), ids=str)
 
 
+def drawn(operator: Operator, generator: torch.Generator) -> list[torch.Tensor]:
+    """Four examples of every input."""
+    return [torch.randn((4, *port.shape), generator=generator) for port in operator.inputs]
+
+
 @by_text
 def test_a_block_gives_its_output_shape_and_trains_every_parameter(operator: Operator) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -20,7 +25,7 @@ def test_a_block_gives_its_output_shape_and_trains_every_parameter(operator: Ope
     assert {name: tuple(v.shape) for name, v in values.items()} == {**ops.parameters(operator), **ops.buffers(operator)}
     for name in ops.parameters(operator):
         values[name].requires_grad_()
-    y = ops.forward(operator, torch.randn((4, *operator.input_shape), generator=generator), values, True)
+    y = ops.forward(operator, drawn(operator, generator), values, True)
     assert tuple(y.shape) == (4, *operator.output_shape)
     if not ops.parameters(operator):
         return
@@ -34,7 +39,7 @@ def test_a_block_gives_its_output_shape_and_trains_every_parameter(operator: Ope
 def test_without_running_statistics_the_batch_decides_and_nothing_is_written(operator: Operator) -> None:
     generator = torch.Generator().manual_seed(0)
     values = ops.initial(operator, generator)
-    x = torch.randn((4, *operator.input_shape), generator=generator)
+    x = drawn(operator, generator)
     own = {name: values[name] for name in ops.parameters(operator)}
     before = {name: value.clone() for name, value in values.items()}
     y = ops.forward(operator, x, own, False)
