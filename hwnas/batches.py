@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from hwnas.data import balanced
 from hwnas.data.augmentation import Augmentation, drawn
+from hwnas.data.splits import labels_of
 from hwnas.errors import HwnasError
 from hwnas.network import Port, elements
 from hwnas.processes import device, world
@@ -39,11 +40,12 @@ Halves = tuple[np.ndarray, np.ndarray]
 def halves(data: Data, seed: int) -> Halves:
     """The training split in two halves of equal size, int64 (n // 2,) each: to train on, and to hold out. Every class
     gives as many examples to either as it can, and one that is left over is in neither."""
-    turns = balanced(data, "train", data.sizes()["train"], seed)
-    count = len(turns) // 2
+    drawn_order = balanced(data, "train", data.sizes()["train"], seed)
+    count = len(drawn_order) // 2
     if not count:
-        raise HwnasError(f"data {data.name}: {len(turns)} training examples cannot be shared by two halves")
-    pairs = turns[: 2 * count].reshape(count, 2)
+        raise HwnasError(f"data {data.name}: {len(drawn_order)} training examples cannot be shared by two halves")
+    by_class = drawn_order[np.argsort(labels_of(data, "train")[drawn_order], kind="stable")]
+    pairs = by_class[: 2 * count].reshape(count, 2)
     return pairs[:, 0], pairs[:, 1]
 
 

@@ -192,7 +192,7 @@ class Stateful(Protocol):
 
     def state(self) -> Mapping[str, Any]: ...
 
-    def load(self, state: Mapping[str, Any]) -> None: ...
+    def load(self, state: Mapping[str, Any], /) -> None: ...
 
 
 @runtime_checkable
@@ -200,6 +200,21 @@ class Picks(Protocol):
     """A rule that has searched while it trained: `pick` is the architecture it has come to."""
 
     def pick(self) -> Architecture: ...
+
+
+@runtime_checkable
+class Wrapper(Protocol):
+    """Makes the supernet that is trained and searched out of the weight-sharing one: routes, mixes or splits it. Law:
+    what it gives is a `Supernet` of the same space, whose parameters are those that train."""
+
+    def __call__(self, net: Any, /) -> Supernet: ...
+
+
+@runtime_checkable
+class Mixes(Protocol):
+    """A training rule with architecture parameters: the selection it trains, a `Mix` for every relaxed choice."""
+
+    def mixture(self) -> Selection: ...
 
 
 @runtime_checkable

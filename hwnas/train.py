@@ -26,8 +26,8 @@ from hwnas.tasks.classify import Classify
 
 __all__ = [
     "Evaluation", "Progress", "Schedule", "batches", "device", "draws", "evaluate", "join_processes", "leave_processes",
-    "load_state", "optimisers_of", "portions", "rate", "save_state", "some_images", "step", "steps_per_epoch",
-    "take_up", "train", "workers_for", "world",
+    "load_rule", "load_state", "optimisers_of", "portions", "rate", "save_state", "some_images", "state_of", "step",
+    "steps_per_epoch", "take_up", "train", "workers_for", "world",
 ]  # fmt: skip
 
 Progress = Callable[[int, int, str], None]  # (steps done, steps in all, what is shown beside them)
@@ -122,6 +122,18 @@ def state_of(rule: TrainingRule) -> dict[str, Any]:
     return {"rule": state}
 
 
+def load_rule(rule: TrainingRule, state: Any, path: Path) -> None:
+    """Gives a rule with a memory what a checkpoint holds of it; HwnasError where that is another rule's."""
+    if not isinstance(rule, Stateful):
+        return
+    try:
+        rule.load(state["rule"])
+    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise HwnasError(
+            f"checkpoint {path} does not hold this rule's state: {problem!r}", hint="move it away and train again"
+        ) from None
+
+
 class Scheduled(AdamW):
     """The loop's own optimiser: its rate follows the schedule."""
 
@@ -199,14 +211,14 @@ def _resume(
     try:
         for group, optimiser in optimisers.items():
             optimiser.load_state_dict(state["optimisers"][group])
-        if isinstance(rule, Stateful):
-            rule.load(state["rule"])
-        return int(state["epoch"])
+        epoch = int(state["epoch"])
     except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as problem:
         raise HwnasError(
-            f"checkpoint {checkpoint} does not hold this net's optimisers or rule: {problem!r}",
+            f"checkpoint {checkpoint} does not hold this net's optimisers: {problem!r}",
             hint="move it away and train again",
         ) from None
+    load_rule(rule, state, checkpoint)
+    return epoch
 
 
 @dataclass(frozen=True)

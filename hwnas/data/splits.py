@@ -21,8 +21,7 @@ def balanced(data: Data, split: str, count: int, seed: int) -> np.ndarray:
     examples no class has more than one above another, until a class has no more to give. So whoever takes "the first
     few" of these sees every class, however the files were sorted.
     """
-    targets = data.targets(split)
-    labels = targets if targets.ndim == 1 and targets.dtype.kind in "iub" else np.zeros(len(targets), dtype=np.int64)
+    labels = labels_of(data, split)
     rng = np.random.default_rng((seed, len(labels)))
     turn = np.empty(len(labels), dtype=np.int64)  # in which round an image's class gives it
     order = rng.permutation(len(labels))
@@ -32,6 +31,12 @@ def balanced(data: Data, split: str, count: int, seed: int) -> np.ndarray:
     shuffled = rng.permutation(len(labels))
     drawn: np.ndarray = shuffled[np.argsort(turn[shuffled], kind="stable")]
     return drawn[:count]
+
+
+def labels_of(data: Data, split: str) -> np.ndarray:
+    """The class of every example of a split, (n,): its label, or 0 where targets are no labels (maps, real numbers)."""
+    targets = data.targets(split)
+    return targets if targets.ndim == 1 and targets.dtype.kind in "iub" else np.zeros(len(targets), dtype=np.int64)
 
 
 def placed(parts: np.ndarray) -> dict[str, np.ndarray]:

@@ -54,11 +54,12 @@ class Target(Strict):
 
 
 class TrainSettings(Strict):
-    """`rule` names a training rule; `finetune_epochs` trains each winner further (absent: while it pays, no longer than
-    the supernet; 0: not at all); `threads` are torch's, all cores by default; `workers` load batches ahead (absent: as
-    many as pay); the rest is hwnas.train.Schedule."""
+    """`rule` names a training rule, `wrapper` what changes the supernet that it trains; `finetune_epochs` trains each
+    winner further (absent: while it pays, no longer than the supernet; 0: not at all); `threads` are torch's, all cores
+    by default; `workers` load batches ahead (absent: as many as pay); the rest is hwnas.train.Schedule."""
 
     rule: dict[str, Any] = Field(default_factory=lambda: {"use": "rule.sandwich:Sandwich"})
+    wrapper: dict[str, Any] | None = None
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from hwnas.data import balanced
+from hwnas.errors import HwnasError
 from hwnas.fidelity import space_digest
 from hwnas.network import Shape, elements
 from hwnas.paths import digest
@@ -21,7 +22,7 @@ from hwnas.pipeline.identity import NOT_TRAINING, TRAINING, code_behind, code_of
 from hwnas.pipeline.job import Job
 from hwnas.plug import bind, resolve
 from hwnas.progress import bar
-from hwnas.protocols import TrainingRule
+from hwnas.protocols import Stateful, Supernet, TrainingRule, Wrapper
 from hwnas.space import Architecture
 from hwnas.supernet import Net, WeightSharing, extract, recalibrate
 from hwnas.train import (
@@ -31,9 +32,11 @@ from hwnas.train import (
     evaluate,
     join_processes,
     leave_processes,
+    load_rule,
     load_state,
     save_state,
     some_images,
+    state_of,
     steps_per_epoch,
     take_up,
     train,
@@ -43,21 +46,23 @@ from hwnas.units import readable_seconds
 
 
 def schedule(job: Job) -> Schedule:
-    settings = job.config.train.model_dump(exclude={"rule", "finetune_epochs", "threads", "workers"})
+    settings = job.config.train.model_dump(exclude={"rule", "wrapper", "finetune_epochs", "threads", "workers"})
     return Schedule(**settings, seed=job.config.seed)
 
 
 def identity(job: Job) -> str:
     """What the trained supernet depends on: data, space, rule, schedule, code. Not on limits, tables or devices."""
-    settings = [job.config.train.rule, job.config.task, asdict(schedule(job))]
+    made_by = [job.config.train.rule, job.config.train.wrapper, job.config.task]
+    settings = [*made_by, asdict(schedule(job))]
     parts: list[Any] = [job.data.digest, space_digest(job.space), *settings]
     return digest([parts, code(job)])
 
 
 def code(job: Job) -> dict[str, str]:
-    """Digests of the source files that decide the trained supernet, the user's own rule, task, space and blocks
-    included."""
-    own = code_behind(make_rule(job), job.task, resolve(job.config.space["use"], "spaces", job.config.trust))
+    """Digests of the source files that decide the trained supernet, the user's own rule, wrapper, task, space and
+    blocks included."""
+    space = resolve(job.config.space["use"], "spaces", job.config.trust)
+    own = code_behind(*(one for one in (make_rule(job), make_wrapper(job), job.task, space) if one is not None))
     return code_of(TRAINING, NOT_TRAINING) | own | code_of_plugins(job.space)
 
 
@@ -73,12 +78,44 @@ def make_rule(job: Job) -> TrainingRule:
     return rule
 
 
-def train_supernet(job: Job) -> WeightSharing:
+def make_wrapper(job: Job) -> Wrapper | None:
+    """What changes the supernet before it is trained; None where the run file names nothing."""
+    if job.config.train.wrapper is None:
+        return None
+    settings = dict(job.config.train.wrapper)
+    use = settings.pop("use", None)
+    if use is None:
+        raise HwnasError("train.wrapper: 'use' must name a wrapper", hint="wrapper.file:Name or package.module:Name")
+    given = {"space": job.space, "seed": job.config.seed, "task": job.task}
+    made = resolve(use, "methods", job.config.trust, (Wrapper,))
+    wrapper: Wrapper = bind(made, settings, given, f"train.wrapper ({use})")
+    return wrapper
+
+
+def supernet(job: Job) -> Any:
+    """The supernet that is trained, with its first weights: that of the space, or what the wrapper makes of it."""
+    net, wrapper = WeightSharing(job.space, job.config.seed), make_wrapper(job)
+    wrapped = net if wrapper is None else wrapper(net)
+    if not isinstance(wrapped, Supernet):
+        raise HwnasError(f"train.wrapper must give a supernet, got {type(wrapped).__name__}")
+    return wrapped
+
+
+def trained_rule(job: Job) -> TrainingRule:
+    """The rule as training left it: what a decoder reads architecture parameters from."""
+    rule, path = make_rule(job), job.path("supernet.pt")
+    if isinstance(rule, Stateful):
+        train_supernet(job)
+        load_rule(rule, load_state(path), path)
+    return rule
+
+
+def train_supernet(job: Job) -> Any:
     """The trained supernet: read back when it is there, taken up again from its last epoch when it was cut off."""
     with job.stage("train"):
         if job.config.train.threads:
             torch.set_num_threads(job.config.train.threads)
-        net = WeightSharing(job.space, job.config.seed)
+        net, rule = supernet(job), make_rule(job)
         mark, final = identity(job), job.path("supernet.pt")
         state = settled(job, final, mark, code(job))
         if state is not None:
@@ -88,17 +125,16 @@ def train_supernet(job: Job) -> WeightSharing:
         join_processes()
         with bar("training the supernet", job.progress and world()[0] == 0) as shown:
             workers = job.config.train.workers
-            train(net, make_rule(job), job.data, schedule(job), job.path("checkpoint.pt"), mark, shown, workers)
+            train(net, rule, job.data, schedule(job), job.path("checkpoint.pt"), mark, shown, workers)
         if world()[0] == 0:
-            save_state(
-                final, {"identity": mark, "code": code(job), "torch": str(torch.__version__), "net": net.state_dict()}
-            )
+            made = {"identity": mark, "code": code(job), "torch": str(torch.__version__)}
+            save_state(final, made | {"net": net.state_dict(), **state_of(rule)})
             job.path("checkpoint.pt").unlink(missing_ok=True)
         leave_processes()
         return net
 
 
-def alone(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
+def alone(job: Job, net: Any, architecture: Architecture) -> Net:
     """The stand-alone net of an architecture, batch norm recalibrated on training images."""
     return recalibrate(extract(net, architecture), typical(job))
 
@@ -145,7 +181,7 @@ def verified(job: Job, shape: Shape) -> np.ndarray:
     return np.sort(balanced(job.data, "test", count, job.config.seed))
 
 
-def deployable(job: Job, net: WeightSharing, architecture: Architecture) -> Deployable:
+def deployable(job: Job, net: Any, architecture: Architecture) -> Deployable:
     """A winner with weights of its own, kept by architecture: what the supernet lends, trained further while it pays.
 
     Every round is a cosine of its own that starts from the best net so far; the first that betters neither the metric
@@ -213,7 +249,7 @@ class _Enough(Exception):
     """Ends a training that was only to be timed."""
 
 
-def further_estimate(job: Job, net: WeightSharing, architectures: Sequence[Architecture]) -> str | None:
+def further_estimate(job: Job, net: Any, architectures: Sequence[Architecture]) -> str | None:
     """How long further training may take, from a few timed steps of every winner; None where nothing is left to do."""
     from hwnas.methods.rule.plain import Plain
 
