@@ -273,7 +273,7 @@ def differences_of(rule: Darts, objective: Any, width: float = 1e-5) -> np.ndarr
             ends = []
             for sign in (1, -1):
                 alpha.data[i] += sign * width
-                ends.append(float(torch.as_tensor(objective()).detach()))
+                ends.append(float(torch.as_tensor(objective(), dtype=torch.float64).detach()))
                 alpha.data[i] -= sign * width
             found.append((ends[0] - ends[1]) / (2 * width))
     return np.array(found)
@@ -315,9 +315,7 @@ def test_the_second_order_gradient_is_that_of_the_held_out_loss_after_a_step_of_
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
     monkeypatch.setattr(darts, "EPSILON", darts.EPSILON / 10)
     finer = np.abs(gradient_of(rule, net, batch) - wanted).max()
-    assert finer < 0.02 * np.abs(found - wanted).max(), (
-        "a central difference: a tenth of the width, a hundredth of the error"
-    )
+    assert finer < 0.02 * np.abs(found - wanted).max(), "a central difference: of a tenth the width, a hundredth the error"
     rule.order = 1
     first = gradient_of(rule, net, batch)
     assert np.abs(first - wanted).max() > 100 * np.abs(found - wanted).max(), "the second term is not nothing"
@@ -353,7 +351,7 @@ def test_alphas_are_shared_by_all_cells_and_the_pick_is_their_largest() -> None:
     space = cells()
     rule = Darts(space)
     assert set(rule.alpha) == {name for name in space.by_name if name.startswith("edge.")}
-    assert all(float(alpha.abs().max()) < 0.01 for alpha in rule.alpha.values()), "1e-3 times a normal draw"
+    assert all(float(alpha.detach().abs().max()) < 0.01 for alpha in rule.alpha.values()), "1e-3 times a normal draw"
     for i, alpha in enumerate(rule.alpha.values()):
         alpha.data[i % 3] = 1.0
     pick = rule.pick()
@@ -402,7 +400,7 @@ def test_a_relaxed_space_lowers_to_options_and_mixes() -> None:
     space = cells()
     network = space.lower(Darts(space).mixture())
     mixes = [node for node in network if node.is_mix]
-    assert len(mixes) == 6 * 3 and all(float(sum(node.weights)) == pytest.approx(1.0, abs=1e-6) for node in mixes)
+    assert len(mixes) == 6 * 3 and all(float(sum(node.weights).detach()) == pytest.approx(1.0, abs=1e-6) for node in mixes)
 
 
 def test_a_held_out_batch_is_required_by_darts() -> None:
