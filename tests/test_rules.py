@@ -315,7 +315,7 @@ def test_the_second_order_gradient_is_that_of_the_held_out_loss_after_a_step_of_
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
     monkeypatch.setattr(darts, "EPSILON", darts.EPSILON / 10)
     finer = np.abs(gradient_of(rule, net, batch) - wanted).max()
-    assert finer < 0.02 * np.abs(found - wanted).max(), "a central difference: of a tenth the width, a hundredth the error"
+    assert finer < 0.02 * np.abs(found - wanted).max(), "a tenth of the width, a hundredth of the error"
     rule.order = 1
     first = gradient_of(rule, net, batch)
     assert np.abs(first - wanted).max() > 100 * np.abs(found - wanted).max(), "the second term is not nothing"
@@ -400,7 +400,8 @@ def test_a_relaxed_space_lowers_to_options_and_mixes() -> None:
     space = cells()
     network = space.lower(Darts(space).mixture())
     mixes = [node for node in network if node.is_mix]
-    assert len(mixes) == 6 * 3 and all(float(sum(node.weights).detach()) == pytest.approx(1.0, abs=1e-6) for node in mixes)
+    sums = [float(sum(node.weights).detach()) for node in mixes]
+    assert len(sums) == 6 * 3 and sums == pytest.approx([1.0] * len(sums), abs=1e-6)
 
 
 def test_a_held_out_batch_is_required_by_darts() -> None:
