@@ -7,7 +7,6 @@ quantise and lower. A `Network` is a graph of operators: every node names what i
 
 from __future__ import annotations
 
-import importlib
 import math
 import sys
 from collections import Counter
@@ -15,14 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from types import ModuleType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from hwnas import find
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, nearest_names
 
 Shape = tuple[int, ...]
-Precision = Literal["fp32", "int8", "w1a1"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "w1a1")
+Precision = str  # a format's name: hwnas/formats/<name>.py
+FULL_PRECISION = "fp32"  # the format that others are compared with, and a layer's where its block asks for none
 Attribute = int | float | str | bool
 INPUT = "x"  # the name of a network's only input; the layers of a block call theirs "input", "input1", ...
 T = TypeVar("T")
@@ -32,7 +31,7 @@ T = TypeVar("T")
 class Port:
     """What crosses an edge: a shape without the batch, and the type of its values.
 
-    "float32" stands for real values, in whatever code the format of the block exchanges them (docs/formats.md); other
+    "float32" stands for real values, in whatever code the format of the block exchanges them (hwnas/formats); other
     types are what they say: "int64" token identities, "uint8" bytes.
     """
 
@@ -41,6 +40,16 @@ class Port:
 
     def __str__(self) -> str:
         return str(self.shape) if self.dtype == "float32" else f"{self.dtype} {self.shape}"
+
+
+@lru_cache(maxsize=64)
+def require_precision(name: str) -> None:
+    """HwnasError unless there is a format of that name."""
+    if not isinstance(name, str) or not find.has("formats", name):
+        known = find.names("formats")
+        raise HwnasError(
+            f"precision must be one of {', '.join(known)}, got {name!r}", nearest=nearest_names(str(name), known)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ class Layer:
     inputs: tuple[str, ...]
     in_shape: Shape
     out_shape: Shape
-    precision: Precision = "fp32"
+    precision: Precision = FULL_PRECISION
     kernel: int = 1
     stride: int = 1
     groups: int = 1
@@ -103,7 +112,7 @@ class Operator:
     kind: str
     inputs: tuple[Port, ...]
     output: Port
-    precision: Precision = "fp32"
+    precision: Precision = FULL_PRECISION
     attributes: tuple[tuple[str, Attribute], ...] = ()
     _hash: int = field(init=False, repr=False, compare=False)  # asked for at every price: of nested tuples it is slow
 
@@ -120,12 +129,11 @@ class Operator:
         kind: str,
         inputs: Shape | Port | Sequence[Shape | Port],
         output: Shape | Port,
-        precision: str = "fp32",
+        precision: Precision = FULL_PRECISION,
         **attributes: Attribute,
     ) -> Operator:
         """The operator with its attributes in canonical (sorted) order. `inputs` is one shape or port, or several."""
-        if precision not in PRECISIONS:
-            raise HwnasError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        require_precision(precision)
         one = isinstance(inputs, Port) or not inputs or isinstance(inputs[0], int)
         ports = (_port(inputs),) if one else tuple(_port(each) for each in inputs)  # type: ignore[arg-type, union-attr]
         return cls(kind, ports, _port(output), precision, tuple(sorted(attributes.items())))  # type: ignore[arg-type]
@@ -171,8 +179,7 @@ def defined(kind: str, folder: str, name: str) -> Any:
     if "." in kind:
         module = sys.modules.get(kind)
     else:
-        known = kind.isidentifier() and find.has(folder, kind)
-        module = importlib.import_module(find.module_path(folder, kind)) if known else None
+        module = find.load(folder, kind) if find.has(folder, kind) else None
     found = vars(module).get(name) if module else None
     if found is None or isinstance(found, ModuleType):
         raise HwnasError(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError, unknown
-from hwnas.network import INPUT, Network, Node, Operator, Port
+from hwnas.network import FULL_PRECISION, INPUT, Network, Node, Operator, Port
 
 Value = int | float | str | bool
 PREVIOUS = "previous"  # in a slot's inputs: the slot before it, or the network's input for the first
@@ -109,8 +109,8 @@ def entangled(operator: Operator) -> str:
 
 
 def private(operator: Operator) -> str:
-    """A key for each: every operator has tensors of its own."""
-    return str(operator)
+    """A key for each: every operator has tensors of its own, which its precisions of one family share."""
+    return str(replace(operator, precision=FULL_PRECISION))
 
 
 @dataclass(frozen=True)
@@ -193,6 +193,16 @@ class SearchSpace:
         index = [{option: i for i, option in enumerate(choice.options)} for choice in self.choices]
         rows = [[table[a[c.name]] for table, c in zip(index, self.choices, strict=True)] for a in architectures]
         return np.asarray(rows, dtype=np.int64).reshape(len(rows), len(self.choices))
+
+    def live_codes(self, architectures: Sequence[Mapping[str, Value]]) -> np.ndarray:
+        """`encode`, with -1 for every choice that no slot of the lowered network reads: equal codes are equal networks,
+        and the bits of a layer that is not there are no facts of the network."""
+        codes = self.encode(architectures)
+        for row, architecture in zip(codes, architectures, strict=True):
+            live = {node.name for node in self.lower(architecture)}
+            read = {name for slot in self.slots if slot.name in live for name in slot.depends}
+            row[[choice.name not in read for choice in self.choices]] = -1
+        return codes
 
     def decode(self, codes: np.ndarray) -> list[Architecture]:
         """The architectures of option indices (n, choices)."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwnas import ops
+from hwnas import formats, ops
 from hwnas.errors import HwnasError
 from hwnas.network import Network, Node, Operator, Shape, walk
 from hwnas.ops.numeric.normalise import MOMENTUM
@@ -81,8 +81,8 @@ class SharedSlot(nn.Module):
         return {name: slicing(shared[name], shape) for name, shape in shapes.items()}
 
     def _shared_name(self, operator: Operator, name: str) -> str:
-        """1-bit layers share among themselves only; fp32 and int8 share with each other."""
-        family = "binary" if operator.precision == "w1a1" else "real"
+        """Formats of one family share: fp32 with int8; 1-bit layers among themselves only."""
+        family = formats.of(operator.precision).family
         return ":".join(part for part in (family, self.sharing(operator), name) if part)
 
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from hwnas.errors import HwnasError, nearest_names, unknown
-from hwnas.network import PRECISIONS, Attribute, Operator, Port, Shape
+from hwnas.errors import HwnasError, unknown
+from hwnas.network import Attribute, Operator, Port, Shape, require_precision
 from hwnas.samples import of_samples
 
 SCHEMA = 1
@@ -250,8 +250,7 @@ def _parse_header(path: Path, line: str) -> TableHeader:
     missing = [name for name in ("device", "digest", "engine", "precision", "threads") if not fields.get(name)]
     if missing:
         raise HwnasError(f"{path}:1: the header must give {missing[0]}=", hint=_KEPT)
-    if fields["precision"] not in PRECISIONS:
-        _unknown_precision(path, 1, fields["precision"])
+    _require_precision(path, 1, fields["precision"])
     if not _COUNT.fullmatch(fields["threads"]) or int(fields["threads"]) < 1:
         raise HwnasError(f"{path}:1: threads must be a whole number above 0, got {fields['threads']!r}", hint=_KEPT)
     return TableHeader(
@@ -259,12 +258,11 @@ def _parse_header(path: Path, line: str) -> TableHeader:
     )
 
 
-def _unknown_precision(path: Path, line: int, precision: str) -> NoReturn:
-    raise HwnasError(
-        f"{path}:{line}: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}",
-        nearest=nearest_names(precision, PRECISIONS),
-        hint=_KEPT,
-    )
+def _require_precision(path: Path, line: int, precision: str) -> None:
+    try:
+        require_precision(precision)
+    except HwnasError as problem:
+        raise HwnasError(f"{path}:{line}: {problem.message}", nearest=problem.nearest, hint=_KEPT) from None
 
 
 def _check_columns(path: Path, cells: list[str]) -> None:
@@ -315,8 +313,7 @@ class _Line:
 
     def _operator(self) -> Operator:
         cells = self.cells
-        if cells["precision"] not in PRECISIONS:
-            _unknown_precision(self.path, self.line, cells["precision"])
+        _require_precision(self.path, self.line, cells["precision"])
         if cells["precision"] != self.precision:
             self.refuse("precision", f"must be {self.precision} as in the file's header, got {cells['precision']!r}")
         if not _KIND.fullmatch(cells["kind"]):

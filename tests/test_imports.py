@@ -19,7 +19,7 @@ TIERS: tuple[frozenset[str], ...] = tuple(
         "confidence extras find network paths plug progress samples schema units yaml_text",
         "device probe space table_format",
         "calibrate card cost protocols",
-        "blocks data ops table tasks",
+        "blocks data formats ops table tasks",
         "export",
         "batches checkpoint feasible measure processes search supernet train",
         "fidelity methods report spaces testing",

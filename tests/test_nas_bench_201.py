@@ -24,11 +24,12 @@ COST = OperatorCost("macs", "MAC", lambda operator: 1.0 + ops.macs(operator))  #
 
 
 def cell(*operations: str) -> Architecture:
-    return SPACE.architecture({edge_name(*edge): op for edge, op in zip(EDGES, operations, strict=True)})
+    edges = {edge_name(*edge): op for edge, op in zip(EDGES, operations, strict=True)}
+    return SPACE.architecture({**edges, "precision": "fp32"})
 
 
 def test_the_space_has_the_benchmark_s_15625_cells() -> None:
-    assert SPACE.size == 15625 and tuple(SPACE.by_name["edge.0-1"].options) == OPERATIONS
+    assert SPACE.size == 15625 * 2 and tuple(SPACE.by_name["edge.0-1"].options) == OPERATIONS
 
 
 def test_a_cell_is_the_sum_over_its_edges() -> None:
@@ -71,21 +72,24 @@ def test_a_costing_is_the_cost_of_the_lowered_network_for_every_cell() -> None:
 def test_the_supernet_and_the_net_taken_out_of_it_agree_on_any_cell() -> None:
     net, images = WeightSharing(SPACE), torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     rng = np.random.default_rng(1)
-    for architecture in [SPACE.random(rng) for _ in range(12)] + [cell(*("none",) * 6)]:
+    real = SPACE.restrict({"precision": ["fp32"]})
+    for architecture in [real.random(rng) for _ in range(12)] + [cell(*("none",) * 6)]:
         alone = extract(net, architecture).train()
         torch.testing.assert_close(alone(images), net(images, architecture), rtol=1e-4, atol=1e-4)
 
 
 def test_a_one_hot_mixture_is_the_hard_cell_and_private_weights_are_not_shared() -> None:
     net, images = WeightSharing(SPACE), torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    architecture = SPACE.random(np.random.default_rng(5))
+    architecture = {**SPACE.random(np.random.default_rng(5)), "precision": "fp32"}
     soft = {
         name: Mix(OPERATIONS, torch.tensor([float(option == value) for option in OPERATIONS]))
         for name, value in architecture.items()
-    }
+        if name != "precision"
+    } | {"precision": "fp32"}
     torch.testing.assert_close(net(images, soft), net(images, architecture), rtol=1e-4, atol=1e-4)
-    held = [name for name, _ in net.named_parameters() if "relu_conv_bn" in name and name.startswith("stages.1.")]
-    assert len([name for name in held if name.endswith("weight")]) == 2, "a 1x1 and a 3x3 of their own on an edge"
+    edge = [slot.name for slot in SPACE.slots].index("s0.c0.0-1")
+    held = [name for name, _ in net.stages[edge].named_parameters() if name.endswith("weight")]
+    assert len(held) == 2, "a 1x1 and a 3x3 of their own on an edge, which fp32 and int8 share"
 
 
 def test_without_affine_no_edge_can_rescale_itself() -> None:
@@ -97,15 +101,19 @@ def test_without_affine_no_edge_can_rescale_itself() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_found_cell_is_a_file_that_computes_what_it_learnt(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    network = SPACE.lower(SPACE.random(rng))
-    net = Net(network, seed).eval()
     images = rng.standard_normal((4, 3, 8, 8)).astype(np.float32)
-    with torch.no_grad():
-        expected = net(torch.from_numpy(images)).numpy()
-    model = to_onnx(calibrate(fold(network, net.arrays()), images), batch=None)
-    onnx.checker.check_model(model, full_check=True)
-    (found,) = exact_session(model).run(None, {"input": images})
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    for precision in ("fp32", "int8"):
+        network = SPACE.lower({**SPACE.random(rng), "precision": precision})
+        net = Net(network, seed).eval()
+        quantised = calibrate(fold(network, net.arrays()), images, weight_bits=7)
+        model = to_onnx(quantised, batch=None)
+        onnx.checker.check_model(model, full_check=True)
+        (found,) = exact_session(model).run(None, {"input": images})
+        if precision == "int8":
+            np.testing.assert_array_equal(found, quantised(images), "integers all the way")
+            continue
+        with torch.no_grad():
+            np.testing.assert_allclose(found, net(torch.from_numpy(images)).numpy(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

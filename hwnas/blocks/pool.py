@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwnas.blocks.shapes import require_output
+from hwnas.blocks.shapes import refuse_signs, require_output
 from hwnas.errors import HwnasError
 from hwnas.network import Layer, Operator
 
@@ -11,8 +11,7 @@ def layers(operator: Operator) -> tuple[Layer, ...]:
     """(C, H, W) -> (C, (H + 2 * padding - kernel) // stride + 1, the same of W)."""
     kernel, stride, mode = operator["kernel"], operator["stride"], operator["mode"]
     padding = dict(operator.attributes).get("padding", 0)
-    if operator.precision == "w1a1":
-        raise HwnasError("pool is fp32 or int8")
+    refuse_signs(operator)
     if mode not in ("max", "average"):
         raise HwnasError(f"pool mode must be max or average, got {mode!r}")
     if type(padding) is not int or not 0 <= padding < kernel or (padding and mode == "max"):

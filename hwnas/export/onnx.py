@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.errors import HwnasError
-from hwnas.export.quantise import QuantisedNet, output_layers, places, random_net, reads_codes
+from hwnas.export.quantise import QuantisedNet, output_layers, places, random_net
 from hwnas.network import Network, Node, Operator, Port
-from hwnas.ops import input_names, primitive_of, reads_pixels
+from hwnas.ops import gives_codes, input_names, primitive_of, reads_codes, reads_pixels
 from hwnas.ops.numeric.scales import Scale
 from hwnas.paths import write_bytes
 
@@ -47,7 +47,7 @@ def to_onnx(net: QuantisedNet, batch: int | None = 1) -> onnx.ModelProto:
         End(called[name], called[name], _type(port, name in net.codes or name in pixels), port)
         for name, port in network.inputs.items()
     ]
-    integer = {node.name for node in network if node.operator.precision == "int8"}
+    integer = {node.name for node in network if gives_codes(node.operator)}
     outputs = [
         End(values[source], name if len(network.outputs) > 1 else "output", _type(network.ports[name], name in integer),
             network.ports[name])

@@ -14,8 +14,7 @@ from hwnas import __version__
 from hwnas.export.onnx_binary import DOMAIN, binary_conv_function
 from hwnas.export.onnx_preprocess import normalize_function, preprocess_function
 from hwnas.network import Layer, Port
-from hwnas.ops.numeric.scales import Scale
-from hwnas.ops.primitive import Codes
+from hwnas.ops.numeric.scales import Codes, Scale
 
 OPSET = 21
 #: model-local functions, which a model that calls them carries
@@ -60,7 +59,7 @@ class Graph:
 
     def relu(self, layer: Layer, x: str, name: str, codes: Codes) -> str:
         """Relu where the layer has one, unless the codes saturate at zero already (zero point 0)."""
-        saturates = layer.precision == "int8" and codes.target.zero_point == 0
+        saturates = codes.output is not None and codes.output.zero_point == 0
         return x if layer.activation != "relu" or saturates else self.node("Relu", [x], f"{name}.relu")
 
     def quantise(self, x: str, scale: Scale, name: str) -> str:
@@ -72,9 +71,12 @@ class Graph:
         return self.node("DequantizeLinear", [x, *self._code(x, scale)], name)
 
     def weight_and_bias(self, name: str, tensors: Mapping[str, np.ndarray], codes: Codes) -> tuple[str, str]:
-        """The layer's weight and bias as float tensors: initializers, or integers through DequantizeLinear (axis 0)."""
+        """The layer's weight and bias as float tensors: initializers, float16 through Cast, or integers
+        through DequantizeLinear (axis 0)."""
         weight = self.constant(f"{name}.weight", tensors["weight"])
         bias = self.constant(f"{name}.bias", tensors["bias"])
+        if tensors["weight"].dtype == np.float16:
+            return self.node("Cast", [weight], f"{name}.weight.real", to=onnx.TensorProto.FLOAT), bias
         if "weight_scale" not in tensors:
             return weight, bias
         scales = tensors["weight_scale"]

@@ -1,10 +1,10 @@
 """Fold, calibrate, run: trained parameters to the integer network that is shipped, and its exact reference.
 
     fold(network, params)            batch norm into weights; 1-bit weights packed        -> FoldedNet
-    calibrate(folded, images)        a code for every int8 tensor, integers for weights  -> QuantisedNet
+    calibrate(folded, images)        a code for every integer tensor, integers for weights  -> QuantisedNet
     QuantisedNet(images)             what the exported files must compute
 
-int8 convolutions, dense layers, sums, products and pools follow ONNX Runtime's integer arithmetic bit for bit
+Integer convolutions, dense layers, sums, products and pools follow ONNX Runtime's integer arithmetic bit for bit
 (`hwnas/ops/<kind>.py: reference_int8`), and 1-bit convolutions are exact by nature. Only fp32 sums depend on the
 order in which they are added.
 """
@@ -19,10 +19,10 @@ import numpy as np
 
 from hwnas.errors import HwnasError
 from hwnas.export.ranges import ClipRule, Observer
-from hwnas.network import Layer, Network, Operator, elements
-from hwnas.ops import input_names, primitive_of
+from hwnas.network import Layer, Network, elements
+from hwnas.ops import gives_codes, input_names, primitive_of, reads_codes
 from hwnas.ops.numeric.scales import Scale, dequantise, quantise
-from hwnas.ops.primitive import Codes
+from hwnas.ops.primitive import Codes, is_integer, weight_codec
 
 Tensors = Mapping[str, Mapping[str, np.ndarray]]
 BATCH = 50  # images run at once where they are small
@@ -57,12 +57,6 @@ def output_layers(network: Network) -> dict[str, str]:
     return {name: last.get(name, name) for name in network.outputs}
 
 
-def reads_codes(operator: Operator) -> bool:
-    """Whether a block takes the uint8 codes of its inputs: an integer block, unless it makes them itself."""
-    first = operator.layers[0]
-    return first.kind == "dequantize" or (operator.precision == "int8" and first.kind != "quantize")
-
-
 def check_edges(network: Network, given_codes: bool = False) -> None:
     """HwnasError unless every block reads the precision that its sources give, and all are hard.
 
@@ -81,7 +75,7 @@ def check_edges(network: Network, given_codes: bool = False) -> None:
                     f"{'uint8' if integer[source] else 'float32'}",
                     hint="put a convert operator between blocks of different precision",
                 )
-        integer[node.name] = operator.precision == "int8"
+        integer[node.name] = gives_codes(operator)
 
 
 Given = np.ndarray | Mapping[str, np.ndarray]  # the input of a network that has one, or all by name
@@ -180,16 +174,16 @@ class QuantisedNet:
 
     @property
     def ends_in_integers(self) -> bool:
-        """Whether the last arithmetic is int8, so that equal files give equal bits."""
+        """Whether the last arithmetic is of integers, so that equal files give equal bits."""
         layers = [place.layer for place in places(self.network)]
         last = layers[-2] if layers[-1].kind == "dequantize" and len(layers) > 1 else layers[-1]
-        return last.precision == "int8"
+        return is_integer(last)
 
     @property
     def is_exact(self) -> bool:
         """Whether nothing but integer arithmetic and single float roundings lies between input and output."""
         sums = ("conv", "dense", "global_pool", "avg_pool")
-        return all(place.layer.precision == "int8" or place.layer.kind not in sums for place in places(self.network))
+        return all(is_integer(place.layer) or place.layer.kind not in sums for place in places(self.network))
 
     def __call__(self, images: Given) -> Any:
         """Outputs (N, ...) of images (N, C, H, W): float32 in and out unless the network's ends are uint8. Several
@@ -201,7 +195,7 @@ class QuantisedNet:
 
     def _layer(self, place: Place, inputs: Sequence[np.ndarray]) -> np.ndarray:
         primitive, codes, tensors = primitive_of(place.layer.kind), self.codes_of(place), self.tensors[place.name]
-        if place.layer.precision == "int8":
+        if is_integer(place.layer):
             return primitive.reference_int8(place.layer, inputs, tensors, codes)
         real = [x if c is None else dequantise(x, c) for x, c in zip(inputs, codes.inputs, strict=True)]
         return primitive.reference(place.layer, real, tensors)
@@ -242,7 +236,7 @@ def calibrate(
     """
     if weight_bits not in (7, 8):
         raise HwnasError(f"weight_bits must be 7 or 8, got {weight_bits}")
-    if not any(place.layer.precision == "int8" for place in places(folded.network)):
+    if not any(is_integer(place.layer) for place in places(folded.network)):
         return QuantisedNet(folded.network, folded.tensors, {})
     named = by_name(folded.network, images)
     for name, port in folded.network.inputs.items():
@@ -266,7 +260,7 @@ def _with_codes(
     for place in places(folded.network):
         primitive = primitive_of(place.layer.kind)
         tensors[place.name] = folded.tensors[place.name]
-        if place.layer.precision != "int8":
+        if not is_integer(place.layer):
             continue
         sources = tuple(codes.get(source) for source in place.inputs)
         codes[place.name] = primitive.output_code(place.layer, sources, *ranges[place.name])
@@ -296,8 +290,8 @@ def _corrected(folded: FoldedNet, net: QuantisedNet, images: Mapping[str, np.nda
 
 def _shifted(folded: FoldedNet, net: QuantisedNet, place: Place, x: np.ndarray) -> Mapping[str, np.ndarray]:
     tensors, codes = net.tensors[place.name], net.codes_of(place)
-    scales = tensors["weight_scale"].reshape(-1, *[1] * (tensors["weight"].ndim - 1))
-    error = folded.tensors[place.name]["weight"] - tensors["weight"].astype(np.float32) * scales
+    weight = folded.tensors[place.name]["weight"]
+    error = weight - weight_codec(place.layer).decode(tensors, weight.shape)
     channels = tensors["weight"].shape[0]
     lost = primitive_of(place.layer.kind).reference(
         replace(place.layer, activation="none"),

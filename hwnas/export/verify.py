@@ -21,6 +21,7 @@ from hwnas.confidence import interval
 from hwnas.errors import HwnasError
 from hwnas.export.quantise import QuantisedNet, places
 from hwnas.network import Layer, elements
+from hwnas.ops.primitive import is_integer
 from hwnas.protocols import Task
 from hwnas.tasks.classify import Classify
 
@@ -93,7 +94,7 @@ def tolerance_for(net: QuantisedNet, library: bool = False) -> Tolerance:
 
 
 def _rounds(layer: Layer) -> bool:
-    return layer.precision == "int8" or layer.kind in ("quantize", "binary_conv")
+    return is_integer(layer) or layer.kind in ("quantize", "binary_conv")
 
 
 @dataclass(frozen=True)

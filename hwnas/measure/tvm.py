@@ -127,7 +127,7 @@ def import_tvm_alone() -> None:
 def own_steps(kinds: Sequence[str], operator: Operator) -> tuple[int, int]:
     """[first, last) of the steps that are the block itself, given the kinds of all steps in order."""
     if operator.kind == "convert":
-        wanted = "quantize" if operator.precision == "int8" else "dequantize"
+        wanted = operator.layers[0].kind  # quantize or dequantize
         places = [i for i, kind in enumerate(kinds) if kind.startswith(wanted)]
         if not places:
             raise HwnasError(f"the compiled {operator} has no {wanted} step, only {', '.join(kinds)}")

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwnas import formats
 from hwnas.network import Layer, Network, Operator, Port, Shape, defined, elements
 from hwnas.ops.primitive import Primitive, output_bytes
 
 if TYPE_CHECKING:
     import torch
 
+THING = "primitive"  # what a layer kind's file defines; the others serve them
+
 __all__ = [
     "buffers",
     "forward",
+    "gives_codes",
     "initial",
     "input_bytes",
     "input_names",
@@ -30,6 +34,7 @@ __all__ = [
     "parameters",
     "peak_bytes",
     "primitive_of",
+    "reads_codes",
     "reads_pixels",
     "weight_bytes",
 ]
@@ -108,7 +113,7 @@ def parameter_count(operator: Operator) -> int:
 
 
 def weight_bytes(operator: Operator) -> int:
-    """Bytes of the constants as shipped: int8 one byte a weight, w1a1 one bit, with scales, thresholds and biases."""
+    """Bytes of the constants as shipped: weights as their format stores them, with scales, thresholds and biases."""
     return sum(primitive_of(layer.kind).weight_bytes(layer) for layer in operator.layers)
 
 
@@ -156,18 +161,26 @@ def reads_pixels(operator: Operator) -> bool:
     return primitive_of(operator.layers[0].kind).reads_pixels
 
 
+def reads_codes(operator: Operator) -> bool:
+    """Whether a block takes the uint8 codes of its inputs: an integer block, unless it makes them itself."""
+    first = operator.layers[0]
+    return first.kind == "dequantize" or (gives_codes(operator) and first.kind != "quantize")
+
+
+def gives_codes(operator: Operator) -> bool:
+    """Whether a block gives the uint8 codes of its output."""
+    return formats.of(operator.precision).exchange == "uint8"
+
+
 def input_bytes(operator: Operator) -> list[int]:
     """Bytes of each input for one image."""
     return [elements(port.shape) * _width(operator, port) for port in operator.inputs]
 
 
 def _width(operator: Operator, port: Port) -> int:
-    """Bytes of one input value: convert reads the other precision than the one it gives."""
+    """Bytes of one input value."""
     if port.dtype != "float32":
         return np.dtype(port.dtype).itemsize
     if reads_pixels(operator):
         return 1
-    first = operator.layers[0].kind
-    if first in ("quantize", "dequantize"):
-        return 4 if first == "quantize" else 1
-    return 1 if operator.precision == "int8" else 4
+    return 1 if reads_codes(operator) else 4

@@ -11,12 +11,10 @@ import numpy as np
 from hwnas.network import Layer
 from hwnas.ops.numeric.convolve import windows
 from hwnas.ops.numeric.scales import dequantise, saturate
-from hwnas.ops.primitive import Arrays, Codes, Primitive
+from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive, coded
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 
 @final
@@ -28,11 +26,9 @@ class AvgPool(Primitive):
     ) -> torch.Tensor:
         import torch.nn.functional as F
 
-        from hwnas.ops.numeric.fake_quantise import fake_quantise
-
         border = layer.optional("padding", 0)
         y = F.avg_pool2d(inputs[0], layer.kernel, layer.stride, border, count_include_pad=False)
-        return fake_quantise(y) if layer.precision == "int8" else y
+        return coded(layer, y)
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
         border = layer.optional("padding", 0)

@@ -9,12 +9,10 @@ import numpy as np
 
 from hwnas.network import Layer
 from hwnas.ops.numeric.scales import Scale, table
-from hwnas.ops.primitive import Arrays, Codes, Primitive
+from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive, coded
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 
 def rectified(x: np.ndarray) -> np.ndarray:
@@ -29,16 +27,13 @@ class Relu(Primitive):
     def forward(
         self, layer: Layer, inputs: Sequence[torch.Tensor], params: Mapping[str, torch.Tensor], training: bool
     ) -> torch.Tensor:
-        from hwnas.ops.numeric.fake_quantise import fake_quantise
-
-        y = inputs[0].relu()
-        return fake_quantise(y) if layer.precision == "int8" else y
+        return coded(layer, inputs[0].relu())
 
     def output_range(self, layer: Layer) -> tuple[float, float]:
         return (0.0, 4.0)
 
     def output_code(self, layer: Layer, inputs: Sequence[Scale | None], low: float, high: float) -> Scale:
-        return Scale.of_range(0.0, high)
+        return super().output_code(layer, inputs, 0.0, high)
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
         return rectified(inputs[0])

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from hwnas.network import Layer
-from hwnas.ops.primitive import Arrays, Codes, Primitive
+from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 
 @final

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hwnas.errors import HwnasError
-from hwnas.network import PRECISIONS, Operator, Shape
+from hwnas import formats
+from hwnas.errors import HwnasError, nearest_names
+from hwnas.network import FULL_PRECISION, Operator, Shape
 from hwnas.space import Choice, SearchSpace, Slot, Value
 from hwnas.spaces.resolution import ints, sides
 
@@ -71,10 +72,13 @@ def per_stage(values: Any, name: str, stages: int) -> tuple[tuple[int, ...], ...
 
 def checked_precisions(values: Sequence[str]) -> tuple[str, ...]:
     """The precisions asked for, most precise first; HwnasError on an unknown one."""
+    known = formats.names()
     for value in values:
-        if value not in PRECISIONS:
-            raise HwnasError(f"precisions must be among {', '.join(PRECISIONS)}, got {value!r}")
-    return tuple(p for p in PRECISIONS if p in values)
+        if value not in known:
+            raise HwnasError(
+                f"precisions must be among {', '.join(known)}, got {value!r}", nearest=nearest_names(str(value), known)
+            )
+    return formats.ordered(values)
 
 
 def downsampled(size: int, stride: int) -> int:
@@ -100,8 +104,9 @@ def staged(skeleton: Skeleton) -> SearchSpace:
 
 
 def _ends(skeleton: Skeleton) -> tuple[str, ...]:
-    """Precisions of stem, last convolution and head: never 1-bit (no published binary net binarises these)."""
-    return tuple(p for p in skeleton.precisions if p != "w1a1") or ("fp32", "int8")
+    """Precisions of stem, last convolution and head: the blocks' own, less those that ends cannot have (1-bit)."""
+    own = tuple(p for p in skeleton.precisions if p in formats.of(p).ends)
+    return own or checked_precisions([end for p in skeleton.precisions for end in formats.of(p).ends])
 
 
 def _choices(s: Skeleton) -> list[Choice]:
@@ -125,13 +130,13 @@ def _sizes(s: Skeleton, resolution: int) -> list[tuple[int, int]]:
 
 
 def domain(precision: str) -> str:
-    """What a block of this precision exchanges with its neighbours: uint8 for int8, float32 otherwise."""
-    return "int8" if precision == "int8" else "fp32"
+    """The format of what a block gives its neighbours: its own codes, or plain floats."""
+    return precision if formats.of(precision).exchange == "uint8" else FULL_PRECISION
 
 
 def conversion(before: str, after: str, shape: Shape) -> Operator | None:
     """The operator between neighbours of these precisions, or None where they speak the same format."""
-    if domain(before) == domain(after):
+    if formats.of(before).exchange == formats.of(after).exchange:
         return None
     return Operator.of("convert", shape, shape, domain(after))
 
@@ -140,7 +145,7 @@ def _slots(s: Skeleton) -> list[Slot]:
     image = s.in_channels
 
     def enter(v: Values) -> Operator | None:
-        return conversion("fp32", v["stem.precision"], (image, *sides(v["resolution"], s.image_size)))
+        return conversion(FULL_PRECISION, v["stem.precision"], (image, *sides(v["resolution"], s.image_size)))
 
     def stem(v: Values) -> Operator:
         return Operator.of(
@@ -241,7 +246,7 @@ def _tail_slots(s: Skeleton) -> list[Slot]:
         return Operator.of("pool_dense", shape, (s.classes,), v["head.precision"], classes=s.classes)
 
     def leave(v: Values) -> Operator | None:
-        return conversion(v["head.precision"], "fp32", (s.classes,))
+        return conversion(v["head.precision"], FULL_PRECISION, (s.classes,))
 
     reads = ("resolution", width, "head.precision")
     slots = [Slot("head.convert", tuple(dict.fromkeys(("resolution", "head.precision", *names))), convert)]

@@ -41,8 +41,8 @@ MIXED = {"precision": "mixed", "engine": "tvm"}
 # The other space: depthwise convolutions, squeeze-excite, hard swish, and raw images in.
 MOBILE = {
     "use": "mobile", "resolutions": [8, 12], "stem_width": 8, "stem_stride": 1, "widths": [[8, 16]], "depths": [1, 2],
-    "strides": [2], "kernels": [3, 5], "expansions": [2], "squeeze_excite": [False, True],
-    "precisions": ["fp32", "int8"], "activations": ["relu", "hswish"],
+    "strides": [2], "kernels": [3], "expansions": [2], "squeeze_excite": [True],
+    "precisions": ["fp32", "int8"], "activations": ["hswish"],
 }  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""Plain: the task's loss on a stand-alone net, one step a batch (the way any net is trained)."""
+"""Plain: the task's loss on a stand-alone net, one step a batch (the way any net is trained).
+
+Baseline: the net as it was before, with the weights that the supernet lends.
+"""
 
 from __future__ import annotations
 
