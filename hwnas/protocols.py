@@ -200,8 +200,8 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A sampler or rule with a memory that cannot be replayed cheaply (architecture parameters, moving averages, a
-    tree). Law: one made with the same arguments that loads the state goes on as the first would have; the state is plain
+    """A sampler or rule with a memory that cannot be replayed cheaply (architecture parameters, a tree, an average).
+    Law: one made with the same arguments that loads the state goes on as the first would have; the state is plain
     values (of a rule also tensors). A rule's is saved with the net after every epoch; `load` may come before or after
     `groups`."""
 
