@@ -127,7 +127,7 @@ def check_names(job: Job) -> None:
         )
     learning.make_rule(job)
     for target in job.config.targets:
-        searching.make_sampler(job, target)
+        searching.check(job, target)
 
 
 def run(job: Job, say: Say = lambda text: None) -> report.Results:

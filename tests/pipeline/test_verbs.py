@@ -159,12 +159,15 @@ def test_scores_do_not_depend_on_the_order_they_are_asked_in(path: Path) -> None
     from hwnas.pipeline import learning
     from hwnas.pipeline.config import read_run_file
     from hwnas.pipeline.job import Job
+    from hwnas.pipeline.parts import Parts
     from hwnas.pipeline.scoring import scorer
 
     job = Job(read_run_file(path), progress=False)
     net = learning.train_supernet(job)
     drawn = [job.space.random(np.random.default_rng(i)) for i in range(4)]
-    first = scorer(job, net)(drawn)
+    target = job.config.targets[0]
+    parts = Parts(job, target, {"net": lambda: net})
+    first = scorer(job, parts, target)(drawn)
     assert first.shape == (4, 2) and (first[:, 1] > 0).all(), "accuracy and loss"
     job.path("scores.json").unlink()
-    np.testing.assert_array_equal(first, scorer(job, net)(drawn[::-1])[::-1])
+    np.testing.assert_array_equal(first, scorer(job, parts, target)(drawn[::-1])[::-1])
