@@ -124,9 +124,11 @@ def toolchain(target: str) -> dict[str, str]:
     from hwnas.export.native.objects import sources_digest
     from hwnas.kernels.target import parse_target
 
-    compiler = link.toolchain(parse_target(target)).compiler
+    machine = parse_target(target)
+    compiler = link.toolchain(machine).compiler
     asked = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False, timeout=60)
     return {
+        "compiler target": digest([repr(machine), repr(machine.architecture)]),
         "kernels and TVM": sources_digest()[:16],
         "C compiler": (asked.stdout.splitlines() or [" ".join(compiler)])[0],
     }
