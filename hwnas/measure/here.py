@@ -31,8 +31,8 @@ def time_here(
     timings = iter(measure_together(runners, plan))
     found: list[Timed | Exception] = []
     for runner in loaded:
-        outcome = runner if isinstance(runner, Exception) else next(timings)
-        found.append(outcome if isinstance(outcome, Exception) else Timed(outcome))
+        timed = runner if isinstance(runner, Exception) else next(timings)
+        found.append(timed if isinstance(timed, Exception) else Timed(timed))
     if "energy" in quantities:
         for i, runner in enumerate(loaded[: len(programs)]):
             outcome = found[i]

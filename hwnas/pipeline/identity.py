@@ -32,6 +32,8 @@ Code = Mapping[str, str]  # source file, named as it is imported ("hwnas/train.p
 # digest; numpy's integer arithmetic; torch's version, which changes the last bits of a training, not what was trained.
 TRAINING = (
     "hwnas.train",
+    "hwnas.batches",
+    "hwnas.processes",
     "hwnas.supernet",
     "hwnas.network",
     "hwnas.space",
@@ -62,7 +64,7 @@ NOT_EXPORTING = ("hwnas.export.native", "hwnas.export.verify_runner")  # `verify
 COMPILING = ("hwnas.export.native", "hwnas.export.recipe")
 COMPILING_AXES = ("export.native.operators", "targets", "engines")  # where packages outside may add to it
 # The verdict: what is compared, and the process that runs the file.
-VERIFYING = ("hwnas.export.verify", "hwnas.export.verify_runner", "hwnas.pipeline.verifying")
+VERIFYING = ("hwnas.confidence", "hwnas.export.verify", "hwnas.export.verify_runner", "hwnas.pipeline.verifying")
 
 
 def code_of(names: Iterable[str], without: Iterable[str] = ()) -> dict[str, str]:
@@ -201,7 +203,7 @@ def _decides(module: ModuleType, packages: set[str]) -> bool:
     if file is None or not Path(file).is_file():
         return False
     if name.split(".")[0] == "hwnas":
-        return name.startswith(("hwnas.methods.", "hwnas.spaces."))
+        return name.startswith(("hwnas.methods.", "hwnas.spaces.", "hwnas.tasks."))
     where = Path(file).resolve()
     standard = Path(sysconfig.get_path("stdlib")).resolve() in where.parents
     installed = any(part in ("site-packages", "dist-packages") for part in where.parts)

@@ -20,11 +20,12 @@ from hwnas.network import FULL_PRECISION, Operator
 from hwnas.paths import digest, read_json, unwritable, write_json
 from hwnas.pipeline.config import MIXED, RunFile, Target
 from hwnas.pipeline.facts import FACTS, check_facts, given_facts
-from hwnas.plug import bind, resolve
+from hwnas.plug import HWNAS_ALONE, Trust, bind, resolve
+from hwnas.protocols import Task
 from hwnas.space import Architecture, Choice, SearchSpace
 
 if TYPE_CHECKING:
-    from hwnas.data import Data
+    from hwnas.protocols import Data
 
 TWIN = FULL_PRECISION  # every winner is shipped beside its fp32 twin
 
@@ -70,6 +71,11 @@ class Job:
         return data
 
     @cached_property
+    def task(self) -> Task:
+        """What nets are trained for and judged by."""
+        return make_task(self.config.task, self.config.trust)
+
+    @cached_property
     def given_facts(self) -> dict[str, Any]:
         return given_facts(self.config.data, self.config.space)
 
@@ -78,7 +84,7 @@ class Job:
         """What a space is bound with: `in_channels`, `classes`, `image_size`; of the run file where it gives both
         counts, so that measuring needs no data set, else of the data."""
         given = self.given_facts
-        return given if {"in_channels", "classes"} <= set(given) else self.data.facts
+        return given if {"in_channels", "classes"} <= set(given) else dict(self.data.facts)
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -240,6 +246,16 @@ class Job:
 def identity_digest(identity: Any, code: Mapping[str, str] | None = None) -> str:
     """One digest of a stage's settings and of the code that decides it."""
     return digest([identity, dict(code)]) if code else digest(identity)
+
+
+def make_task(settings: Mapping[str, Any], trust: Trust = HWNAS_ALONE) -> Task:
+    """The task of a run file's `task:` section: `{use: classify | segment, ...}`, or what `use` leads to."""
+    settings = dict(settings)
+    use = settings.pop("use", None)
+    if use is None:
+        raise HwnasError("task: 'use' must name a task", hint="classify, segment or package.module:Task")
+    task: Task = bind(resolve(use, "tasks", trust, (Task,)), settings, {}, f"task ({use})")
+    return task
 
 
 def target_named(config: RunFile, name: str) -> Target:
