@@ -64,17 +64,14 @@ def toy_batch(step: int = 0, count: int = 16) -> Batch:
 
 
 def made(make: Callable[..., Any], space: SearchSpace, seed: int = 0, settings: Mapping[str, Any] | None = None) -> Any:
-    """What a method's constructor gives when a run calls it with `settings`: of space, seed, task, data, net,
-    costings, limits, device, scorer and predictor it is given those that it names. HwnasError where it needs something
-    else."""
+    """What a method's constructor gives when a run calls it with `settings`: of space, seed, task, data, net, costings,
+    limits, device, scorer and predictor it is given those that it names. HwnasError where it needs something else."""
     names = inspect.signature(make).parameters
     latency = Costing(space, toy_cost())
     context: dict[str, Any] = {"space": space, "seed": seed, "costings": {"latency": latency}, "scorer": latency}
     context |= {"limits": {"latency": latency.bounds().high}, "device": null_device()}
     if "task" in names:
-        from hwnas.tasks.classify import Classify
-
-        context["task"] = Classify()
+        context["task"] = resolve("classify", "tasks")()
     if "predictor" in names:
         context["predictor"] = resolve("predictor.ridge", "methods")(space)
     if "data" in names:
