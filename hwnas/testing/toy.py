@@ -1,9 +1,8 @@
-"""Toys: a space of some thousand small networks, data of noise, and what a method's constructor is given."""
+"""Toys: a space of some hundred small networks, data of noise, and what a method's constructor is given."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,13 @@ import numpy as np
 from hwnas.cost import Costing, OperatorCost
 from hwnas.device import DeviceProfile, load_device
 from hwnas.network import Operator, elements
-from hwnas.plug import bind, resolve
-from hwnas.space import SearchSpace
+from hwnas.plug import Given, bind, resolve
+from hwnas.space import Architecture, Mix, SearchSpace, Selection
 from hwnas.spaces.resnet_binary import resnet_binary
 
 if TYPE_CHECKING:
     from hwnas.data import Data
-    from hwnas.protocols import Batch
+    from hwnas.protocols import Batch, Supernet
 
 CLASSES, SIDE, IMAGES = 10, 8, 96
 
@@ -63,21 +62,59 @@ def toy_batch(step: int = 0, count: int = 16) -> Batch:
     return replace(toy_data().batch("train", np.arange(count)), step=step, held_out=replace(held_out, step=step))
 
 
-def made(make: Callable[..., Any], space: SearchSpace, seed: int = 0, settings: Mapping[str, Any] | None = None) -> Any:
-    """What a method's constructor gives when a run calls it with `settings`: of space, seed, task, data, net, costings,
-    limits, device, scorer and predictor it is given those that it names. HwnasError where it needs something else."""
-    names = inspect.signature(make).parameters
-    latency = Costing(space, toy_cost())
-    context: dict[str, Any] = {"space": space, "seed": seed, "costings": {"latency": latency}, "scorer": latency}
-    context |= {"limits": {"latency": latency.bounds().high}, "device": null_device()}
-    if "task" in names:
-        context["task"] = resolve("classify", "tasks")()
-    if "predictor" in names:
-        context["predictor"] = resolve("predictor.ridge", "methods")(space)
-    if "data" in names:
-        context["data"] = toy_data()
-    if "net" in names:
+class Relaxed:
+    """A training rule with architecture parameters: weights that rise with the option, so that the last is largest."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+
+    def groups(self, net: Supernet) -> Mapping[str, Any]:
+        return {"weights": net.parameters()}
+
+    def steps(self, net: Supernet, batch: Batch) -> Iterator[tuple[str, list[Any]]]:
+        return iter(())
+
+    def mixture(self) -> Selection:
+        """A `Mix` of all options of every choice."""
+        return {c.name: Mix(c.options, np.arange(len(c.options)) / len(c.options)) for c in self.space.choices}
+
+
+def toy_scorer(space: SearchSpace) -> Callable[[Sequence[Architecture]], np.ndarray]:
+    """A Scorer in [0, 1]: the larger the network, the better, so that the best is known."""
+    costing = Costing(space, toy_cost())
+    most = costing.bounds().high
+    return lambda architectures: costing(architectures) / most
+
+
+def asked_for(space: SearchSpace, seed: int = 0) -> Given:
+    """All that a method may name in its constructor, each made when it is asked for."""
+
+    def net() -> Any:
         from hwnas.supernet import WeightSharing
 
-        context["net"] = WeightSharing(space, seed)
-    return bind(make, settings or {}, context, getattr(make, "__name__", "method"))
+        return WeightSharing(space, seed)
+
+    costing = Costing(space, toy_cost())
+    makers: dict[str, Callable[[], Any]] = {
+        "space": lambda: space,
+        "seed": lambda: seed,
+        "task": lambda: resolve("classify", "tasks")(),
+        "data": toy_data,
+        "net": net,
+        "rule": lambda: Relaxed(space),
+        "costings": lambda: {costing.cost.name: costing},
+        "limits": lambda: {costing.cost.name: costing.bounds().high},
+        "device": null_device,
+        "scorer": lambda: toy_scorer(space),
+        "predictor": lambda: resolve("predictor.ridge", "methods")(space),
+        "proxy": lambda: resolve("proxy.synflow", "methods")(),
+        "recalibration_images": lambda: 32,
+        "progress": lambda: lambda done, total, note: None,
+    }
+    return Given(makers)
+
+
+def made(make: Callable[..., Any], space: SearchSpace, seed: int = 0, settings: Mapping[str, Any] | None = None) -> Any:
+    """What a method's constructor gives when a run calls it with `settings`: of `asked_for` it is given what it names.
+    HwnasError where it needs something else."""
+    return bind(make, settings or {}, asked_for(space, seed), getattr(make, "__name__", "method"))

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from hwnas import find
 from hwnas.cost import Costing, OperatorCost
@@ -15,11 +14,8 @@ from hwnas.pipeline.config import known_limits
 from hwnas.plug import HWNAS_ALONE, resolve
 from hwnas.protocols import Decoder, Predictor, Proxy, Sampler, Scorer, Stateful
 from hwnas.search import search
-from hwnas.supernet import Net, WeightSharing
-from tests.methods.toy import MACS, SPACE, Relaxed, made, score
-
-RNG = np.random.default_rng(0)
-DRAWN = [SPACE.random(RNG) for _ in range(40)]
+from hwnas.testing import contract
+from tests.methods.toy import MACS, SPACE, made, score
 
 
 def files(kind: str) -> list[str]:
@@ -31,51 +27,15 @@ def test_every_kind_has_an_inhabitant() -> None:
     assert kinds >= {"rule", "search", "scorer", "predictor", "decoder", "proxy", "cost"}
 
 
-@pytest.mark.parametrize("name", files("scorer"))
-def test_a_score_depends_on_the_architecture_alone_and_lies_in_0_to_1(name: str) -> None:
-    scorer = made("scorer", name, Scorer)
-    some = DRAWN[:3]
-    found = np.asarray(scorer(some))
-    assert found.dtype == np.float64 and found.shape in {(3,), (3, 2)}
-    accuracies = found.reshape(3, -1)[:, 0]
-    assert ((accuracies >= 0) & (accuracies <= 1)).all()
-    np.testing.assert_array_equal(np.asarray(scorer(some[::-1]))[::-1], found)
-    assert len(scorer([])) == 0
+def methods(kind: str, interface: type) -> list[Any]:
+    """The class or function of every file of a kind."""
+    return [resolve(f"{kind}.{name}", "methods", HWNAS_ALONE, (interface,)) for name in files(kind)]
 
 
-@pytest.mark.parametrize("name", files("predictor"))
-def test_a_predictor_forgets_an_earlier_fit_ignores_order_and_learns(name: str) -> None:
-    codes, scores = SPACE.live_codes(DRAWN), score(DRAWN)
-    one, other = made("predictor", name, Predictor), made("predictor", name, Predictor)
-    one.fit(codes[:5], -scores[:5])
-    one.fit(codes[:30], scores[:30])
-    other.fit(codes[:30][::-1], scores[:30][::-1])
-    mean, std = one.predict(codes)
-    assert mean.shape == std.shape == (len(codes),) and mean.dtype == std.dtype == np.float64
-    assert np.isfinite(mean).all() and (std > 0).all()
-    for first, second in zip(one.predict(codes), other.predict(codes), strict=True):
-        np.testing.assert_allclose(first, second, rtol=1e-6)
-    assert np.corrcoef(mean[30:], scores[30:])[0, 1] > 0.5, "it ranks what it never saw"
-
-
-@pytest.mark.parametrize("name", files("proxy"))
-def test_a_proxy_is_a_number_of_at_least_0_and_leaves_the_net_as_it_is(name: str) -> None:
-    proxy = made("proxy", name, Proxy)
-    for architecture in DRAWN[:4]:
-        net = Net(SPACE.lower(architecture), 3)
-        before = {key: value.clone() for key, value in net.state_dict().items()}
-        first = proxy(net)
-        assert isinstance(first, float) and 0 <= first < np.inf and proxy(net) == first
-        assert net.training and all(torch.equal(before[key], value) for key, value in net.state_dict().items())
-
-
-@pytest.mark.parametrize("name", files("decoder"))
-def test_a_decoder_gives_an_architecture_of_the_space_and_repeats_itself(name: str) -> None:
-    net, rule = WeightSharing(SPACE, 0), Relaxed()
-    narrow = SPACE.restrict({"*precision": ["fp32"]})
-    for space in (SPACE, narrow):
-        found = [made("decoder", name, Decoder).decode(net, rule, space, score) for _ in range(2)]
-        assert found[0] == found[1] == space.architecture(found[0])
+test_every_scorer = contract("scorer", *methods("scorer", Scorer))
+test_every_predictor = contract("predictor", *methods("predictor", Predictor))
+test_every_proxy = contract("proxy", *methods("proxy", Proxy))
+test_every_decoder = contract("decoder", *methods("decoder", Decoder))
 
 
 @pytest.mark.parametrize("name", files("cost"))
