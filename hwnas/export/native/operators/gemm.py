@@ -24,7 +24,7 @@ ONNX = {
 KINDS: dict[str, Kind] = {}
 EXAMPLES = (
     Example("Gemm", ((1, "K"), Constant(("O", "K")), Constant(("O",))), {"transB": 1}, True),
-    Example("Gemm", (("M", "K"), Constant(("K", "O")), Constant((1, "O"))), {"alpha": 0.5, "beta": 2.0}),
+    Example("Gemm", ((1, "K"), Constant(("K", "O")), Constant((1, "O"))), {"alpha": 0.5, "beta": 2.0}),
 )
 
 

@@ -28,7 +28,7 @@ EXAMPLES = (
     Example("Transpose", ((1, "T", "D"),), {"perm": [0, 2, 1]}),
     Example("Transpose", ((1, "C", "H", "W"),), {"perm": [0, 2, 3, 1]}),
     Example("Transpose", ((1, "A", "B", "C", "D"),), {"perm": [0, 4, 2, 1, 3]}),
-    Example("Transpose", (("A", "B"),)),
+    Example("Transpose", ((1, "B"),)),
 )
 
 
