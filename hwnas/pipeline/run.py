@@ -9,14 +9,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from hwnas import formats
+from hwnas.boards import board_of
 from hwnas.card import command_line, versions
 from hwnas.confidence import wilson
+from hwnas.engines import engine_class
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.extras import missing_extra
 from hwnas.fidelity import Fidelity
 from hwnas.measure.backend import why_not_here
 from hwnas.paths import digest, digest_file
 from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
+from hwnas.pipeline.config import MIXED, cost_unit
 from hwnas.pipeline.decision import candidate, decide
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.searching import Found
@@ -29,7 +33,6 @@ from hwnas.report.latest import with_latest
 
 Fidelities = dict[tuple[str, str], Fidelity]
 Say = Callable[[str], object]  # takes one line for a person
-UNITS = {"latency": "us", "energy": "uJ", "size": "bytes", "peak_memory": "bytes"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
         raise HwnasError("only training is shared by processes", hint="torchrun -m hwnas train, then hwnas run alone")
     check_names(job)
     say(f"device {job.device.name}: {job.device.cpu.model.value}, compiler target {job.device.target}")
-    if job.device.connection == "made-up":
+    board = board_of(job.device, job.config.tables)
+    if board is not None and not board.real:
         job.note(f"device {job.device.name} does not exist: every latency and energy of it is made up")
     for report_ in tables.measure(job, say):
         say(str(report_))
@@ -115,14 +119,15 @@ def check_names(job: Job) -> None:
     is a compiler target that means this machine, where the device is another."""
     from hwnas.pipeline import learning
 
-    if job.device.target == "host" and "tvm" in job.device.engines and why_not_here(job.device) is not None:
+    compiling = [name for name in job.device.engines if engine_class(name).compiles]
+    if job.device.target == "host" and compiling and why_not_here(job.device) is not None:
         raise HwnasError(
             f"device {job.device.name} is not this machine, and its target is host: libraries would be for this one",
-            hint="give its own compiler target in its profile, or leave tvm out of its engines",
+            hint=f"give its own compiler target in its profile, or leave {', '.join(compiling)} out of its engines",
         )
     learning.make_rule(job)
     for target in job.config.targets:
-        searching.make_sampler(job, target)
+        searching.check(job, target)
 
 
 def run(job: Job, say: Say = lambda text: None) -> report.Results:
@@ -176,7 +181,7 @@ def breaches(job: Job, deliveries: Sequence[Delivery]) -> list[str]:
 
 
 def _limits(job: Job) -> tuple[report.Limit, ...]:
-    return tuple(report.Limit(name, UNITS[name], value) for name, value in job.config.cost_limits.items())
+    return tuple(report.Limit(name, cost_unit(name), value) for name, value in job.config.cost_limits.items())
 
 
 # -- results ----------------------------------------------------------------------------------------------------
@@ -206,7 +211,7 @@ def gather(
         linear_baseline_accuracy=linear_baseline(data),
         seconds={name: round(value, 2) for name, value in job.seconds.items()},
         reachable=tuple(
-            report.Reach(one.target.name, name, UNITS[name], low, high)
+            report.Reach(one.target.name, name, cost_unit(name), low, high)
             for one in found for name, (low, high) in one.reachable.items()
         ),
         versions=versions(),
@@ -255,7 +260,9 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
         )
         return {node.name: float(of(node.operator)) for node in shipped.network}
 
-    winner, twin = listed[0], by_name(listed[1]) if len(listed) > 1 else {}
+    winner = listed[0]
+    twins = [one for one in listed[1:] if (one.precision, one.engine) in fidelities]  # an fp32 winner's has no table
+    twin = by_name(twins[0]) if twins else {}
     mine = by_name(winner)
     return tuple(
         report.Block(node.name, str(node.operator), node.operator.precision, mine[node.name], twin.get(node.name))
@@ -304,7 +311,8 @@ def advice_for(job: Job, found: Sequence[Found]) -> list[str]:
     from hwnas.kernels.target import parse_target
     from hwnas.kernels.throughput import advice
 
-    binary = any(one.target.precision in ("w1a1", "mixed") for one in found)
+    precisions = {one.target.precision for one in found}
+    binary = any(name == MIXED or formats.of(name).arithmetic == "signs" for name in precisions)
     said = advice(parse_target(job.device.target)) if binary else None
     return [said] if said else []
 
