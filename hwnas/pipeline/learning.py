@@ -20,7 +20,7 @@ from hwnas.paths import digest
 from hwnas.pipeline.checkpoints import settled
 from hwnas.pipeline.identity import NOT_TRAINING, TRAINING, code_behind, code_of, code_of_plugins
 from hwnas.pipeline.job import Job
-from hwnas.plug import bind, resolve
+from hwnas.plug import Given, bind, resolve
 from hwnas.progress import bar
 from hwnas.protocols import Stateful, Supernet, TrainingRule, Wrapper
 from hwnas.space import Architecture
@@ -66,13 +66,26 @@ def code(job: Job) -> dict[str, str]:
     return code_of(TRAINING, NOT_TRAINING) | own | code_of_plugins(job.space)
 
 
+def given(job: Job) -> Given:
+    """What a rule or a wrapper may ask for by name. Costs and the device are the search's: one supernet
+    serves them all."""
+    return Given(
+        {
+            "space": lambda: job.space,
+            "seed": lambda: job.config.seed,
+            "task": lambda: job.task,
+            "data": lambda: job.data,
+        }
+    )
+
+
 def make_rule(job: Job) -> TrainingRule:
     settings = dict(job.config.train.rule)
     use = settings.pop("use", "rule.sandwich:Sandwich")
     rule: TrainingRule = bind(
         resolve(use, "methods", job.config.trust, (TrainingRule,)),
         settings,
-        {"space": job.space, "seed": job.config.seed, "task": job.task},
+        given(job),
         f"train.rule ({use})",
     )
     return rule
@@ -86,9 +99,8 @@ def make_wrapper(job: Job) -> Wrapper | None:
     use = settings.pop("use", None)
     if use is None:
         raise HwnasError("train.wrapper: 'use' must name a wrapper", hint="wrapper.file:Name or package.module:Name")
-    given = {"space": job.space, "seed": job.config.seed, "task": job.task}
     made = resolve(use, "methods", job.config.trust, (Wrapper,))
-    wrapper: Wrapper = bind(made, settings, given, f"train.wrapper ({use})")
+    wrapper: Wrapper = bind(made, settings, given(job), f"train.wrapper ({use})")
     return wrapper
 
 
