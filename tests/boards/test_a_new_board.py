@@ -133,7 +133,7 @@ class Runner:
 
 
 class Engine:
-    general, precisions, exact, compiles, version = True, None, (), False, "numpy 1"
+    general, precisions, exact, compiles, version = True, frozenset({"fp32", "int8"}), (), False, "numpy 1"
 
     def __init__(self, device, threads, tables_dir):
         pass
@@ -206,6 +206,11 @@ def package(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         process.wait(timeout=30)
 
 
+def _line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was said on standard error, as one line."""
+    return "; ".join(line.strip() for line in capsys.readouterr().err.splitlines())
+
+
 def profile(folder: Path, engines: list[str]) -> Path:
     """This machine as a board behind the pipe."""
     changes: dict[str, Any] = {"connection": "pipe", "engines": engines, "settings": {"log": str(folder / "log")}}
@@ -269,6 +274,10 @@ def test_an_engine_of_a_package_is_a_target_of_a_run_file_and_names_its_tables(
     assert main(["measure", str(path)]) == 2
     assert "device made-up does not run slow" in capsys.readouterr().err
     (tmp_path / "made-up.yaml").write_text(json.dumps({**null, "name": "made-up", "engines": ["slow", "tvm"]}))
+    unrun = [{"precision": "w1a1", "engine": "slow"}]
+    assert main(["measure", str(run_file(tmp_path, device=str(tmp_path / "made-up.yaml"), targets=unrun))]) == 2
+    assert "target w1a1-slow: slow runs no network of w1a1; hint: it runs fp32, int8" in _line(capsys)
+    path = run_file(tmp_path, device=str(tmp_path / "made-up.yaml"), targets=targets)
     job = Job(read_run_file(path))
     assert job.twin_engine == "slow" and engine_class("slow").general
     assert main(["run", str(path)]) == 0, capsys.readouterr().err
