@@ -223,6 +223,12 @@ def names_of(function: Callable[..., Any]) -> set[str]:
     return set(inspect.signature(function).parameters)
 
 
+def needed_by(function: Callable[..., Any]) -> set[str]:
+    """The names of the arguments that have no default."""
+    parameters = inspect.signature(function).parameters
+    return {name for name, one in parameters.items() if one.default is inspect.Parameter.empty}
+
+
 def bind(function: Callable[..., Any], settings: Mapping[str, Any], given: Mapping[str, Any], where: str) -> Any:
     """Calls `function` with those of `given` that it names, which alone are made, and with the user's `settings`;
     unknown keys are refused."""

@@ -129,8 +129,9 @@ class Task(Protocol):
 
 @runtime_checkable
 class Supernet(Protocol):
-    """A weight-sharing net. `tensors` are the parameters of the operator at a node of the selection's network, by
-    "<layer>.<parameter>": what `extract` copies. Law: a call leaves no state."""
+    """A weight-sharing net: inputs (N, ...) to outputs (N, ...) of the network that a selection lowers to. `tensors`
+    are the parameters of the operator at a node of that network, by "<layer>.<parameter>": what `extract` copies.
+    Law: a call leaves no state."""
 
     def __call__(self, inputs: Tensor | Mapping[str, Tensor], selection: Selection) -> Tensor: ...
 
@@ -144,11 +145,12 @@ Groups = str | tuple[str, ...]  # one group of parameters, or several that one b
 
 @runtime_checkable
 class TrainingRule(Protocol):
-    """Turns a batch into optimiser steps. `steps` yields (group or groups, losses).
+    """Turns a batch into optimiser steps. `steps` yields (group or groups, losses), each loss a scalar.
 
-    Law: the losses of a step are consumed (each is back-propagated as it comes) and its groups stepped before the next
-    is asked for, so what stands after a `yield` runs after that step. A group that is not yielded is left as it is:
-    that is how one is frozen during a warm-up. What else a rule may have are the protocols below.
+    Law: the losses follow from the net, the batch, the seed and the batch's step alone, so that a resumed run repeats
+    an undisturbed one. Those of a step are consumed (each is back-propagated as it comes) and its groups stepped before
+    the next is asked for, so what stands after a `yield` runs after that step. A group that is not yielded is left as
+    it is: that is how one is frozen during a warm-up. What else a rule may have are the protocols below.
     """
 
     def groups(self, net: Supernet) -> Mapping[str, Iterable[nn.Parameter]]: ...
@@ -244,14 +246,16 @@ class Proxy(Protocol):
 
 @runtime_checkable
 class Picks(Protocol):
-    """A training rule that decodes itself: the architecture it would choose now."""
+    """A training rule that decodes itself: the architecture it would choose now. Law: it is of the rule's space, and
+    asking changes nothing, so that a report may ask in the middle of training."""
 
     def pick(self) -> Architecture: ...
 
 
 @runtime_checkable
 class Mixes(Protocol):
-    """A training rule with architecture parameters: the selection it trains, a `Mix` for every relaxed choice."""
+    """A training rule with architecture parameters: the selection it trains, a `Mix` for every relaxed choice. Law: it
+    has a value for every choice of the space, and the space lowers it."""
 
     def mixture(self) -> Selection: ...
 

@@ -216,12 +216,12 @@ def test_a_decoding_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch
 
 def test_large_arrays_are_unpacked_once_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import hwnas.data.pixels
-    from hwnas.data.sources import npz
+    from hwnas.data import archive
 
     path = tmp_path / "a.npz"
     np.savez_compressed(path, images=IMAGES, labels=LABELS)
     small = load_data({"use": "npz", "path": str(path)})
-    monkeypatch.setattr(npz, "IN_MEMORY", 100)
+    monkeypatch.setattr(archive, "IN_MEMORY", 100)
     monkeypatch.setattr(hwnas.data.pixels, "IN_MEMORY", 100)
     for _ in range(2):
         large = load_data({"use": "npz", "path": str(path)})

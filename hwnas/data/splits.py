@@ -48,6 +48,13 @@ def placed(parts: np.ndarray) -> dict[str, np.ndarray]:
     return {split: np.flatnonzero(parts == i) for i, split in enumerate(SPLITS)}
 
 
+def checked_parts(parts: np.ndarray | None, labels: np.ndarray, where: str, noun: str) -> np.ndarray | None:
+    """The part 0, 1 or 2 of every example as a file gives it, or None; HwnasError where it is something else."""
+    if parts is not None and (parts.shape != labels.shape or not np.isin(parts, (0, 1, 2)).all()):
+        raise HwnasError(f"{where} must hold 0, 1 or 2 for every {noun}")
+    return parts
+
+
 def stratified(labels: np.ndarray, seed: int, shares: Any) -> np.ndarray:
     """Part 0, 1 or 2 of every image, each class shared out alike."""
     numbers = isinstance(shares, list | tuple) and all(
@@ -61,7 +68,7 @@ def stratified(labels: np.ndarray, seed: int, shares: Any) -> np.ndarray:
         members = rng.permutation(np.flatnonzero(labels == kind))
         if len(members) < 3:
             raise HwnasError(
-                f"data: class {kind} has {len(members)} images",
+                f"data: class {kind} has {len(members)} examples",
                 hint="each class needs at least three: one to train, validate, test",
             )
         first = max(1, min(len(members) - 2, round(shares[0] * len(members))))

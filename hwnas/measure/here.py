@@ -36,7 +36,7 @@ def time_here(
     if "energy" in quantities:
         for i, runner in enumerate(loaded[: len(programs)]):
             outcome = found[i]
-            if not isinstance(outcome, Exception) and not isinstance(runner, Exception):
+            if isinstance(outcome, Timed) and not isinstance(runner, Exception):
                 found[i] = Timed(outcome.timing, rapl_energy_uj(runner, outcome.timing.latency_us))
     return found
 

@@ -203,7 +203,7 @@ def _decides(module: ModuleType, packages: set[str]) -> bool:
     if file is None or not Path(file).is_file():
         return False
     if name.split(".")[0] == "hwnas":
-        return name.startswith(("hwnas.methods.", "hwnas.spaces.", "hwnas.tasks."))
+        return name.startswith(("hwnas.methods.", "hwnas.spaces.", "hwnas.tasks.", "hwnas.data.sources."))
     where = Path(file).resolve()
     standard = Path(sysconfig.get_path("stdlib")).resolve() in where.parents
     installed = any(part in ("site-packages", "dist-packages") for part in where.parts)

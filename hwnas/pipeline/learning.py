@@ -59,10 +59,12 @@ def identity(job: Job) -> str:
 
 
 def code(job: Job) -> dict[str, str]:
-    """Digests of the source files that decide the trained supernet, the user's own rule, wrapper, task, space and
-    blocks included."""
+    """Digests of the source files that decide the trained supernet, the user's own rule, wrapper, task, data, space
+    and blocks included."""
     space = resolve(job.config.space["use"], "spaces", job.config.trust)
-    own = code_behind(*(one for one in (make_rule(job), make_wrapper(job), job.task, space) if one is not None))
+    own = code_behind(
+        *(one for one in (make_rule(job), make_wrapper(job), job.task, type(job.data), space) if one is not None)
+    )
     return code_of(TRAINING, NOT_TRAINING) | own | code_of_plugins(job.space)
 
 

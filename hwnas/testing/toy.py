@@ -99,9 +99,7 @@ def made(make: Callable[..., Any], space: SearchSpace, seed: int = 0, settings: 
     context: dict[str, Any] = {"space": space, "seed": seed, "costings": {"latency": latency}, "scorer": latency}
     context |= {"limits": {"latency": latency.bounds().high}, "device": null_device()}
     if "task" in names:
-        from hwnas.tasks.classify import Classify
-
-        context["task"] = Classify()
+        context["task"] = resolve("classify", "tasks")()
     if "predictor" in names:
         context["predictor"] = resolve("predictor.ridge", "methods")(space)
     if "proxy" in names:
