@@ -101,14 +101,15 @@ def load_program(
     steps [first, last). `objects` define the kernels; `compiler` links them."""
     library = _linked(objects, compiler)
     rng = np.random.default_rng(0)
-    values = random_input(rng, program.input_shape, program.input_type).reshape(-1)
-    given = aligned(values.nbytes, program.alignment)
-    given.view(values.dtype)[:] = values
+    given = aligned(program.input_bytes, program.alignment)
+    for end in program.inputs:
+        values = random_input(rng, end.shape, end.type, end.below).reshape(-1)
+        given[end.offset : end.offset + end.bytes].view(values.dtype)[:] = values
     constants = aligned(len(program.constants), program.alignment)
     constants[:] = np.frombuffer(program.constants, np.uint8)
     memory = {
         "input": given,
-        "output": aligned(4 * int(np.prod(program.output_shape)), program.alignment),
+        "output": aligned(program.output_bytes, program.alignment),
         "arena": aligned(program.arena_bytes, program.alignment),
         "constants": constants,
     }
@@ -120,11 +121,13 @@ def load_program(
     return StepsRunner(whole.play, steps, kept, first, last)
 
 
-def random_input(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndarray:
-    """Plausible values of a model's input: normal ones, or pixels."""
-    if kind == "uint8":
-        return rng.integers(0, 256, shape).astype(np.uint8)
-    return rng.standard_normal(shape).astype(np.float32)
+def random_input(rng: np.random.Generator, shape: tuple[int, ...], kind: str, below: int = 0) -> np.ndarray:
+    """Plausible values of a model's input: normal ones, 8-bit codes or pixels, or whole numbers (under `below`)."""
+    if kind == "float32":
+        return rng.standard_normal(shape).astype(np.float32)
+    limits = np.iinfo(kind)
+    low, high = (0, below) if below else (max(limits.min, -128), min(limits.max, 255) + 1)
+    return rng.integers(low, high, shape).astype(kind)
 
 
 def _step(call: Call, base: dict[str, int], library: ctypes.CDLL) -> _Step:

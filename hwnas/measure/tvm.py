@@ -23,6 +23,7 @@ from hwnas.export.native import link
 from hwnas.export.native.compile import plan_model
 from hwnas.export.native.load import NativeModel
 from hwnas.export.native.objects import default_cache, kernel_objects, sources_digest
+from hwnas.export.native.operator import operators
 from hwnas.export.native.tiles import TileTable
 from hwnas.export.onnx import block_model, network_model
 from hwnas.measure.calls import least_call_us, loop_us, without_calls
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from hwnas.kernels.target import Target
-
-# Steps that a block has only because it was compiled alone. A `convert` block is one of these, so it keeps them.
-ENTRY = {"to_nhwc", "quantize"}
-EXIT = {"to_nchw", "dequantize"}
 
 
 def version() -> str:
@@ -125,17 +122,20 @@ def import_tvm_alone() -> None:
 
 
 def own_steps(kinds: Sequence[str], operator: Operator) -> tuple[int, int]:
-    """[first, last) of the steps that are the block itself, given the kinds of all steps in order."""
+    """[first, last) of the steps that are the block itself, given the kinds of all steps in order.
+
+    Steps at the edges that a block has only because it was compiled alone are left out; a `convert` block is one.
+    """
     if operator.kind == "convert":
         wanted = "quantize" if operator.precision == "int8" else "dequantize"
         places = [i for i, kind in enumerate(kinds) if kind.startswith(wanted)]
         if not places:
             raise HwnasError(f"the compiled {operator} has no {wanted} step, only {', '.join(kinds)}")
         return places[0], places[0] + 1
-    first, last = 0, len(kinds)
-    while first < last and kinds[first] in ENTRY:
+    first, last, known = 0, len(kinds), operators()
+    while first < last and known.kind(kinds[first]).edge == "entry":
         first += 1
-    while last > first and kinds[last - 1] in EXIT:
+    while last > first and known.kind(kinds[last - 1]).edge == "exit":
         last -= 1
     return first, last
 
@@ -146,7 +146,7 @@ class LibraryRunner:
     def __init__(self, folder: str | Path) -> None:
         self.model = NativeModel(folder)
         rng = np.random.default_rng(0)
-        self.model(random_input(rng, (1, *self.model.input_shape[1:]), self.model.input_type.name))
+        self.model(tuple(random_input(rng, (1, *end.sample), end.type, end.below) for end in self.model.inputs))
         self.call_us = empty_call_us()
 
     def run_us(self, repeats: int) -> float:
