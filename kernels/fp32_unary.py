@@ -1,4 +1,4 @@
-"""One float32 function of every element of a dense tensor: GELU, erf, tanh, exp, log, square root, powers."""
+"""One float32 function of every element of a tensor: GELU, erf, tanh, exp, log, square root, powers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from hwnas.errors import HwnasError, unknown
 from hwnas.kernels import elementary
 from hwnas.kernels.activation import activated
 from hwnas.kernels.builder import KernelBuilder, Value, const, lanes_of
-from hwnas.kernels.image import symbol
-from hwnas.kernels.strides import check_sizes
-from hwnas.kernels.sweep import lanes_for, pieces
+from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.sweep import lanes_for, sweep_elements
 from hwnas.kernels.target import Target
 
 _ERF, _ERFC = (np.vectorize(function, otypes=[np.float64]) for function in (erf, erfc))
@@ -43,9 +42,10 @@ REFERENCES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Fp32Unary:
-    """Parameters of the kernel: x, y, `size` elements each; `exponent` is of `power` alone."""
+    """Parameters of the kernel: x, y; `exponent` is of `power` alone. A tensor of any rank is an image of its rows."""
 
-    size: int
+    x: Image
+    y: Image
     function: str
     exponent: float = 1.0
 
@@ -54,14 +54,15 @@ class Fp32Unary:
             raise unknown("fp32 function", self.function, REFERENCES)
         if not np.isfinite(self.exponent):
             raise HwnasError(f"fp32 power: the exponent must be finite, got {self.exponent}")
-        check_sizes(f"fp32 {self.function}", self.size)
+        if self.x.shape != self.y.shape:
+            raise HwnasError(f"{self.function}: both images must have one shape, got {self.x.shape}, {self.y.shape}")
 
     def symbol(self, tile: None = None) -> str:
-        return symbol(f"fp32_{self.function}", str(self.size), self)
+        return symbol(f"fp32_{self.function}", "x".join(map(str, self.y.shape)), self)
 
 
 def reference(spec: Fp32Unary, x: np.ndarray) -> np.ndarray:
-    """x f32 [size] -> y, in float64. Errors of a kernel are those of `elementary`; both GELUs' are
+    """x f32 of any shape -> y, in float64. Errors of a kernel are those of `elementary`; both GELUs' are
     within (3 + x^2) * 2e-7 of the result (and 1e-33)."""
     with np.errstate(all="ignore"):
         return REFERENCES[spec.function](x.astype(np.float64), spec.exponent).astype(np.float32)
@@ -109,10 +110,11 @@ def applied(b: KernelBuilder, target: Target, value: Value, function: str, expon
 def build(spec: Fp32Unary, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, y)."""
     b = KernelBuilder(spec.symbol())
-    x = b.pointer("x", "float32", spec.size)
-    y = b.pointer("y", "float32", spec.size)
-    for first, count, lanes in pieces(spec.size, lanes_for(target, 32)):
-        with b.loop(count) as i:
-            at = b.let(i * lanes + first)
-            y.store(at, applied(b, target, x.load(at, lanes), spec.function, spec.exponent))
+    x = b.pointer("x", "float32", spec.x.size)
+    y = b.pointer("y", "float32", spec.y.size)
+
+    def body(index: list[Value], channel: Value, lanes: int) -> None:
+        y.store(index[1], applied(b, target, x.load(index[0], lanes), spec.function, spec.exponent))
+
+    sweep_elements(b, (spec.x, spec.y), lanes_for(target, 32), body)
     return b.finish()

@@ -256,14 +256,14 @@ def unary_cases(rng: np.random.Generator, target: Target, size: int = 4099) -> l
     for function, (low, high, relative, absolute) in RANGES.items():
         x = np.concatenate([np.linspace(low, high, size // 2), rng.uniform(-1, 1, size - size // 2)]).astype(np.float32)
         x = np.clip(x * (10.0 ** rng.integers(-3, 1, size)), low, high).astype(np.float32)
-        spec = fp32_unary.Fp32Unary(size, function)
+        spec = fp32_unary.Fp32Unary(Image(1, 1, size), Image(1, 1, size), function)
         expected = fp32_unary.reference(spec, x)
         growth = 3 + x.astype(np.float64) ** 2 if function.startswith("gelu") else 1
         allowed = relative * growth * np.abs(expected.astype(np.float64)) + absolute
         cases.append(tensor_case(fp32_unary, spec, target, [x], expected, allowed))
     for exponent in (2.0, 3.0, 7.0, -1.0, -2.0, 0.5, -0.5, 0.3, 1.7, -2.2):
         x = rng.uniform(0.01, 20, 133).astype(np.float32)
-        spec = fp32_unary.Fp32Unary(133, "power", exponent)
+        spec = fp32_unary.Fp32Unary(Image(1, 19, 7), Image(1, 19, 7), "power", exponent)
         expected = fp32_unary.reference(spec, x)
         allowed = np.abs(expected.astype(np.float64)) * (2 + np.abs(exponent * np.log(x))) * 2.5e-7
         cases.append(tensor_case(fp32_unary, spec, target, [x], expected, allowed))

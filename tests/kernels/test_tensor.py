@@ -14,6 +14,7 @@ from hwnas.kernels.fp32_elementwise import Fp32Elementwise
 from hwnas.kernels.fp32_reduce import Fp32Reduce
 from hwnas.kernels.fp32_unary import Fp32Unary
 from hwnas.kernels.gather_rows import GatherRows
+from hwnas.kernels.image import Image
 from hwnas.kernels.int8_layer_norm import Int8LayerNorm
 from hwnas.kernels.int8_matmul import Int8MatMul
 from hwnas.kernels.product import Product, product_of
@@ -54,7 +55,9 @@ def test_functions_at_their_ends(function: str) -> None:
     given, expected = (np.array(values, np.float32) for values in SPECIAL[function])
     for repeats in (1, 16):  # one element at a time, and vectors
         x, y = np.tile(given, repeats), np.tile(expected, repeats)
-        case = tensor_case(fp32_unary, Fp32Unary(x.size, function, 0.3), target, [x], y, 1e-5)
+        case = tensor_case(
+            fp32_unary, Fp32Unary(Image(1, 1, x.size), Image(1, 1, x.size), function, 0.3), target, [x], y, 1e-5
+        )
         check_on_host([case], target)  # type: ignore[list-item]
         np.testing.assert_allclose(case.arguments[-1], y, 1e-6, 4e-7)
 
@@ -147,7 +150,7 @@ def test_axes_that_walk_as_one_are_joined() -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
-    "a function by a wrong name": (lambda: Fp32Unary(4, "gelu_tan"), "gelu_tanh"),
+    "a function by a wrong name": (lambda: Fp32Unary(Image(1, 1, 4), Image(1, 1, 4), "gelu_tan"), "gelu_tanh"),
     "shapes that do not broadcast": (lambda: Fp32Elementwise((2, 3), (2,)), "does not broadcast"),
     "inner sizes that differ": (lambda: product_of((2, 3), (4, 5)), "inner sizes must agree"),
     "a vector": (lambda: product_of((3,), (3, 5)), "two axes or more"),

@@ -8,9 +8,10 @@ import numpy as np
 
 from hwnas.export.native.ir import Step
 from hwnas.export.native.lower import KernelCall, Lowering
-from hwnas.export.native.operator import Constant, Example, Form, IntegerFusion, StepFusion, refused
+from hwnas.export.native.operator import Constant, Example, Form, IntegerFusion, StepFusion
+from hwnas.export.native.operators import arithmetic
 from hwnas.export.native.quantisation import NOT_QUANTISED, emit_quantised, target_of
-from hwnas.export.native.reader import Reader, Tensor, broadcast_constant, refuse
+from hwnas.export.native.reader import Reader, Tensor, broadcast_constant
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -21,7 +22,7 @@ FORMS = (
     Form("equal", "two activations of one shape, uint8 on both sides and in the result", "integer"),
     Form("int8", "the same where one of the three is int8"),
     Form("channel", "a constant that numpy's rules broadcast to one number a channel, or to one number"),
-    refused("spatial", "a constant or activation that differs between the pixels of a channel, or enlarges the other"),
+    Form("broadcast", "any other operands that numpy's rules broadcast"),
 )
 
 
@@ -37,7 +38,10 @@ def examples(operator: str) -> tuple[Example, ...]:
 
 
 def read_pair(reader: Reader, node: NodeProto, kind: str) -> None:
-    """A float step of two activations, or of an activation and a constant a channel."""
+    """A float step of two activations, or of an activation and a constant a channel; else over dense tensors."""
+    if not _lies_alike(reader, node):
+        arithmetic.read(reader, node)
+        return
     constant = next((i for i in (0, 1) if reader.is_constant(node.input[i])), None)
     names: tuple[str, ...]
     if constant is not None:
@@ -46,7 +50,9 @@ def read_pair(reader: Reader, node: NodeProto, kind: str) -> None:
         source, shape, broadcast = reader.real(node, 1 - constant), tensor.shape, False
         names = (source.name,)
     else:
-        (larger, _), shape, broadcast = operands(reader, node)
+        pair = pair_of(reader, node)
+        assert pair is not None  # they lie alike
+        (larger, _), shape, broadcast = pair
         first, second = reader.real(node, 0), reader.real(node, 1)
         if reader.value(node, 0).name != larger:
             first, second = second, first
@@ -56,13 +62,30 @@ def read_pair(reader: Reader, node: NodeProto, kind: str) -> None:
     reader.define(node, value.name, Tensor(value.name, "real", shape))
 
 
+def _lies_alike(reader: Reader, node: NodeProto) -> bool:
+    """Whether the operands need no broadcasting but that of a constant, or of a vector a channel over an image."""
+    constant = next((i for i in (0, 1) if reader.is_constant(node.input[i])), None)
+    if constant is None:
+        return pair_of(reader, node) is not None
+    tensor = reader.tensor(node, 1 - constant)
+    given = reader.constant(node, constant)
+    try:
+        fits = np.broadcast_shapes(given.shape, tensor.shape) == tensor.shape
+    except ValueError:
+        return True  # refused with the shapes
+    return fits and (given.size == 1 or not reader.is_view(tensor))
+
+
 def pair_as_integers(kind: str, broadcasts: bool) -> IntegerFusion:
     """QLinearAdd or QLinearMul over uint8 as steps of `kind`; only one of them `broadcasts` a vector a channel."""
 
     def rewrite(reader: Reader, node: NodeProto) -> str | None:
         if not (reader.is_quantised(node, 0) and reader.is_quantised(node, 1)):
             return "one of its operands is not quantised"
-        names, shape, broadcast = operands(reader, node)
+        pair = pair_of(reader, node)
+        if pair is None:
+            return "its operands are broadcast"
+        names, shape, broadcast = pair
         first, second = (reader.values[name] for name in names)
         target = target_of(reader, node, first, shape)
         if target is None:
@@ -77,10 +100,13 @@ def pair_as_integers(kind: str, broadcasts: bool) -> IntegerFusion:
     return IntegerFusion(rewrite)
 
 
-def operands(reader: Reader, node: NodeProto) -> tuple[tuple[str, str], tuple[int, ...], bool]:
+Pair = tuple[tuple[str, str], tuple[int, ...], bool]
+
+
+def pair_of(reader: Reader, node: NodeProto) -> Pair | None:
     """(value names of the larger and the smaller operand, the result's shape, whether the smaller is broadcast).
 
-    Only a vector a channel [1, C, 1, 1] is broadcast over an image.
+    Only a vector a channel [1, C, 1, 1] is broadcast over an image; None for other shapes.
     """
     first, second = reader.tensor(node, 0), reader.tensor(node, 1)
     a, b = reader.values[first.value], reader.values[second.value]
@@ -89,8 +115,7 @@ def operands(reader: Reader, node: NodeProto) -> tuple[tuple[str, str], tuple[in
     if a.pixels < b.pixels:
         first, second, a, b = second, first, b, a
     if not (len(first.shape) == len(second.shape) == 4 and b.pixels == 1 and a.channels == b.channels):
-        shapes = f"shapes {list(first.shape)} and {list(second.shape)}"
-        raise refuse(node, shapes, ("equal shapes", "[1, C, H, W] and [1, C, 1, 1]"))
+        return None
     return (a.name, b.name), first.shape, True
 
 
