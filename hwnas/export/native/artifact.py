@@ -107,11 +107,12 @@ def _is_end(value: Any) -> bool:
     shape = value.get("shape")
     if not isinstance(shape, list) or not 1 <= len(shape) <= 8 or not all(_is_size(size) and size for size in shape):
         return False
-    return end_bytes(value) < MOST_BYTES
+    codes = [value[key] for key in ("scale", "zero_point", "below") if key in value]
+    return end_bytes(value) < MOST_BYTES and all(type(code) in (int, float) for code in codes)
 
 
-def _is_input(value: Any) -> bool:
-    return _is_end(value) and (len(value["shape"]) == 1 or value["shape"][0] == 1)
+def _is_only_end(value: Any) -> bool:
+    return _is_end(value) and len(value["shape"]) >= 2 and value["shape"][0] == 1
 
 
 def _are_ends(value: Any) -> bool:
@@ -151,8 +152,8 @@ _RULES = (
 )
 
 _ONE = (
-    ("input", "a shape [1, ...] of positive sizes and a type", _is_input),
-    ("output", "a shape of positive sizes and a type", _is_end),
+    ("input", "a shape [1, ...] of positive sizes and a type", _is_only_end),
+    ("output", "a shape [1, ...] of positive sizes and a type", _is_only_end),
 )
 _SEVERAL = (
     ("inputs", "a list of named shapes and types", _are_ends),

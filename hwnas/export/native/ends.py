@@ -52,10 +52,16 @@ class End:
 
 
 def records(inputs: Sequence[End], outputs: Sequence[End]) -> dict[str, Any]:
-    """The ends as a manifest says them: `input` and `output`, or lists of both where there are several of either."""
-    if len(inputs) == len(outputs) == 1:
+    """The ends as a manifest says them: `input` and `output`, or lists of both where `are_several`."""
+    if not are_several(inputs, outputs):
         return {"input": inputs[0].record(False), "output": outputs[0].record(False)}
     return {"inputs": [end.record(True) for end in inputs], "outputs": [end.record(True) for end in outputs]}
+
+
+def are_several(inputs: Sequence[End], outputs: Sequence[End]) -> bool:
+    """Whether there is more than one input and one output [1, ..]."""
+    ends = (*inputs, *outputs)
+    return len(ends) > 2 or any(len(end.shape) < 2 or end.shape[0] != 1 for end in ends)
 
 
 def ends_of(manifest: Mapping[str, Any], which: str) -> tuple[End, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.export.native.ends import End, block_bytes, laid_out
+from hwnas.export.native.ends import End, are_several, block_bytes, laid_out
 from hwnas.export.native.ir import ELEMENT_BYTES, Graph, Value
 from hwnas.export.native.layout import buffer_bytes
 from hwnas.export.native.lower import KernelCall
@@ -92,8 +92,8 @@ class Program:
 
     @property
     def several(self) -> bool:
-        """Whether there are several inputs or several outputs."""
-        return len(self.inputs) + len(self.outputs) > 2
+        """Whether there is more than one input and one output [1, ..]."""
+        return are_several(self.inputs, self.outputs)
 
 
 def assemble(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Image], alignment: int) -> Program:
