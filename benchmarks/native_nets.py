@@ -99,7 +99,7 @@ def mobilenet_v2(width: float, size: int, precision: str, classes: int = 1000) -
     nodes.append(Node("head", Operator.of("pool_dense", last, (classes,), precision, classes=classes)))
     if precision != "fp32":
         nodes.append(Node("out", Operator.of("convert", (classes,), (classes,), "fp32")))
-    return Network(tuple(nodes), (3, size, size), classes)
+    return Network.chain(nodes)
 
 
 def _divisible(value: float) -> int:

@@ -41,9 +41,10 @@ class OperatorCost:
 
     def __call__(self, network: Network) -> Any:
         """A float for a hard network; for a soft one the expected cost, differentiable in the node probabilities."""
+        priced = [node for node in network if not node.is_mix]  # a mix is of training: nothing of it ships
         if self.combine == "max":
-            return self.slope * max(self.of(node.operator) for node in network) + self.intercept
-        return self.slope * sum(node.probability * self.of(node.operator) for node in network) + self.intercept
+            return self.slope * max(self.of(node.operator) for node in priced) + self.intercept
+        return self.slope * sum(node.probability * self.of(node.operator) for node in priced) + self.intercept
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
+from hwnas import find
 from hwnas.errors import HwnasError, nearest_names, unknown
 from hwnas.paths import digest
 from hwnas.yaml_text import read_yaml
@@ -43,12 +44,16 @@ class Cpu(_Strict):
     governor: Fact[str] | None = None
 
 
-class Rates(_Strict):
-    """A quantity for each precision."""
+def _formats(rates: dict[str, float]) -> dict[str, float]:
+    for name in rates:
+        if not find.has("formats", name):
+            known = find.names("formats")
+            raise ValueError(f"there is no format {name!r}; nearest: {', '.join(nearest_names(name, known) or known)}")
+    return rates
 
-    fp32: PositiveFloat
-    int8: PositiveFloat
-    w1a1: PositiveFloat
+
+# A quantity for each of some formats: another of the same arithmetic is charged like the most precise of them.
+Rates = Annotated[dict[str, PositiveFloat], Field(min_length=1), AfterValidator(_formats)]
 
 
 class MadeUpCosts(_Strict):

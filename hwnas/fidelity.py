@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict, with_config
 
+from hwnas import formats
 from hwnas.calibrate import Score, fit_calibration, relative_least_squares, score
 from hwnas.card import (
     Calibration,
@@ -36,7 +37,7 @@ from hwnas.measure.backend import Backend, backend_for, engine_version
 from hwnas.measure.fill import Renewal, Report, measure_missing
 from hwnas.measure.harness import Plan, Timing, measure_together
 from hwnas.measure.statistics import STATISTICS, of_loads
-from hwnas.network import PRECISIONS, Network, Operator
+from hwnas.network import Network, Operator
 from hwnas.paths import digest
 from hwnas.progress import bar
 from hwnas.space import Architecture, SearchSpace
@@ -351,7 +352,7 @@ def _row_sums(
     """For every statistic the sum of rows of each network, and a digest of the rows used."""
     used = {operator for network in networks for operator in network.operators}
     tables: dict[str, LatencyTable] = {
-        p: open_table(tables_dir, device, engine, p, threads) for p in PRECISIONS if any(o.precision == p for o in used)
+        p: open_table(tables_dir, device, engine, p, threads) for p in formats.ordered(o.precision for o in used)
     }
     sums = {}
     for name in STATISTICS:

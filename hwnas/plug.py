@@ -3,6 +3,7 @@
 A run file may come from a stranger, so a name leads only into `hwnas.<folder>`, into files beside the run file and into
 packages that the run file lists under `plugins:`; anything else, Python's own library above all, is refused unless the
 person who runs it says `--trust PACKAGE`. What is found is checked against its interface before it is called.
+A listed package may also add things to an axis, which then go by their short names (hwnas/find.py).
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hwnas import find
 from hwnas.errors import HwnasError, nearest_names, unknown
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -37,9 +39,7 @@ class Trust:
 HWNAS_ALONE = Trust()
 
 
-def resolve(
-    use: str, folder: str, trust: Trust = HWNAS_ALONE, interfaces: tuple[type, ...] = ()
-) -> Callable[..., Any]:
+def resolve(use: str, folder: str, trust: Trust = HWNAS_ALONE, interfaces: tuple[type, ...] = ()) -> Callable[..., Any]:
     """The class or function `use` names: `<chapter.file>[:Name]` under hwnas.<folder>, else where `trust` leads.
 
     Without `:Name` it is the one public class or function whose name matches the file's (`sandwich` -> `Sandwich`).
@@ -97,29 +97,45 @@ def _members(interface: type) -> list[str]:
     return [n for n, v in vars(interface).items() if inspect.isfunction(v) and (n[0] != "_" or n == "__getitem__")]
 
 
+def activate(trust: Trust) -> None:
+    """Lets short names lead to what the listed packages add to an axis; HwnasError for one that is Python's own or that
+    cannot be found. Nothing of them is run."""
+    for package in trust.plugins:
+        if package not in trust.packages:
+            _refuse_pythons_own(package)
+        if trust.beside is None or not _is_beside(package, trust.beside):
+            _put_last(Path.cwd())
+        find.activate(package)
+
+
 def _module(path: str, folder: str, trust: Trust) -> ModuleType:
     inside = path.removeprefix(f"hwnas.{folder}.")
-    if _DOTTED.fullmatch(inside) and inside in available(folder):
-        return _imported(f"hwnas.{folder}.{inside}")
+    if _DOTTED.fullmatch(inside) and find.has(folder, inside):
+        return _imported(find.module_path(folder, inside))
     top = path.partition(".")[0]
     if _DOTTED.fullmatch(path) and top != "hwnas":
         if top in trust.packages:
             return _imported_last(path, Path.cwd())
-        if top in sys.stdlib_module_names:
-            raise HwnasError(
-                f"{path!r} is of Python's own library, which a run file cannot name",
-                hint=f"--trust {top} allows it; a run file is code: trust it as you would a script",
-            )
+        _refuse_pythons_own(path)
         if trust.beside is not None and _is_beside(path, trust.beside):
             return _imported_last(path, trust.beside)
-        if top in trust.plugins:
+        if top in trust.plugins or top in find.of_environment():
             return _imported_last(path, Path.cwd())
     raise HwnasError(
         f"cannot import {path!r}",
-        nearest=nearest_names(path, available(folder)),
-        hint=f"in hwnas.{folder}: {', '.join(available(folder))}; a package of yours: put its file beside the run "
+        nearest=nearest_names(path, find.names(folder)),
+        hint=f"on the axis {folder}: {', '.join(find.names(folder))}; a package of yours: put its file beside the run "
         "file, list it under plugins:, or say --trust PACKAGE",
     )
+
+
+def _refuse_pythons_own(path: str) -> None:
+    top = path.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        raise HwnasError(
+            f"{path!r} is of Python's own library, which a run file cannot name",
+            hint=f"--trust {top} allows it; a run file is code: trust it as you would a script",
+        )
 
 
 def _is_beside(path: str, folder: Path) -> bool:
@@ -169,15 +185,32 @@ def _imported(path: str) -> ModuleType:
         raise HwnasError(f"cannot import {path!r}: {type(problem).__name__}: {problem}") from problem
 
 
-def available(folder: str) -> list[str]:
-    """Files under hwnas/<folder>, as `use` spells them."""
-    root = Path(__file__).parent.joinpath(*folder.split("."))
-    files = sorted(p.relative_to(root).with_suffix("") for p in root.rglob("*.py") if p.name != "__init__.py")
-    return [".".join(p.parts) for p in files]
+class Given(Mapping[str, Any]):
+    """What a method may ask for by the names of its arguments: each is made when it is first asked for, and once."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Any]]) -> None:
+        self._makers, self._made = dict(makers), dict[str, Any]()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+def names_of(function: Callable[..., Any]) -> set[str]:
+    """The names of the arguments that a class or function takes: what a method asks for, and its settings."""
+    return set(inspect.signature(function).parameters)
 
 
 def bind(function: Callable[..., Any], settings: Mapping[str, Any], given: Mapping[str, Any], where: str) -> Any:
-    """Calls `function` with those of `given` it takes and the user's `settings`; unknown keys are refused."""
+    """Calls `function` with those of `given` that it names, which alone are made, and with the user's `settings`;
+    unknown keys are refused."""
     parameters = inspect.signature(function).parameters
     takes = [name for name in parameters if name not in given]
     for name in settings:
@@ -190,7 +223,7 @@ def bind(function: Callable[..., Any], settings: Mapping[str, Any], given: Mappi
     needed = [n for n in takes if parameters[n].default is inspect.Parameter.empty and n not in settings]
     if needed:
         raise HwnasError(f"{where}: {', '.join(needed)} must be given")
-    values = {name: value for name, value in given.items() if name in parameters}
+    values = {name: given[name] for name in given if name in parameters}
     try:
         return function(**values, **settings)
     except (HwnasError, MemoryError, OSError):

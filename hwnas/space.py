@@ -1,8 +1,9 @@
 """Choice, Architecture, Mix, SearchSpace: everything searched is a named choice whose options are readable values.
 
-A space is a list of `Slot`s. A slot names the choices it reads and builds the operator that stands there (or None:
-nothing stands there), so lowering, costing a million architectures at once and exact bounds all follow from one
-declaration, and no space ever knows how a table spells its rows.
+A space is a list of `Slot`s. A slot names the choices it reads, the slots it reads, and builds the operator that stands
+there (or None: nothing stands there, and who reads the slot reads what the slot would have read), so lowering, costing
+a million architectures at once and exact bounds all follow from one declaration, and no space ever knows how a table
+spells its rows.
 """
 
 from __future__ import annotations
@@ -18,17 +19,23 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError, unknown
-from hwnas.network import Network, Node, Operator
+from hwnas.network import FULL_PRECISION, INPUT, Network, Node, Operator, Port
 
 Value = int | float | str | bool
+PREVIOUS = "previous"  # in a slot's inputs: the slot before it, or the network's input for the first
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One searched decision. Options are values ("s3.kernel": 3, 5, 7), smallest first where they have an order."""
+    """One searched decision. Options are values ("s3.kernel": 3, 5, 7), smallest first where they have an order.
+
+    `role` says what the decision is about where something else must know: "precision" (options are formats, the most
+    precise first), "resolution" (of the input), or "architecture".
+    """
 
     name: str
     options: tuple[Value, ...]
+    role: str = "architecture"
 
     def __post_init__(self) -> None:
         if not self.options:
@@ -39,7 +46,8 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """A soft pick: the listed options run and are summed with these weights (a tensor or numbers, one an option)."""
+    """A soft pick: the listed options run and are summed with these weights (a tensor or numbers, one an option), as
+    they are given: they need not sum to 1. An option whose weight is the number 0 is not run."""
 
     options: tuple[Value, ...]
     weights: Any
@@ -76,33 +84,71 @@ class Architecture(Mapping[str, Value]):
 Selection = Mapping[str, Value | Mix]
 
 
+Inputs = tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A named place in the network: the choices it reads, and the operator that stands there under their values."""
+    """A named place in the network: the choices it reads, and the operator that stands there under their values.
+
+    `inputs` are what the operator reads, in its order: names of earlier slots or of network inputs, or "previous"; a
+    function of the values where which they are is itself a choice. `relaxed` is the slot that stands here where one of
+    the choices it reads is a mix: the one that reads all it may read, or that does not ask whether anything reads it.
+    """
 
     name: str
     depends: tuple[str, ...]
     build: Callable[[Mapping[str, Any]], Operator | None]
+    inputs: Inputs = (PREVIOUS,)
+    relaxed: Slot | None = None
+
+
+def entangled(operator: Operator) -> str:
+    """One key for all: a smaller operator uses a part of a larger one's tensors."""
+    return ""
+
+
+def private(operator: Operator) -> str:
+    """A key for each: every operator has tensors of its own, which its precisions of one family share."""
+    return str(replace(operator, precision=FULL_PRECISION))
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Named choices and the slots they fill. `classes` and `in_channels` are those of the data."""
+    """Named choices and the slots they fill. `classes` and `in_channels` are those of the data.
+
+    `inputs` are the network's inputs; `outputs` the slots that give its outputs, none for the last one alone. In a
+    supernet the operators of one slot share their tensors where `sharing` gives them one key: all of them (entangled
+    weights) unless a space says otherwise.
+    """
 
     name: str
     choices: tuple[Choice, ...]
     slots: tuple[Slot, ...]
     in_channels: int
     classes: int
+    inputs: tuple[str, ...] = (INPUT,)
+    outputs: tuple[str, ...] = ()
+    sharing: Callable[[Operator], str] = entangled
 
     def __post_init__(self) -> None:
         names = [choice.name for choice in self.choices]
         if len(set(names)) != len(names):
             raise HwnasError(f"space {self.name!r} names a choice twice")
+        known = {PREVIOUS, *self.inputs}
         for slot in self.slots:
             for name in slot.depends:
                 if name not in self.by_name:
                     raise unknown(f"choice in slot {slot.name}", name, names)
+            if slot.name in known or "/" in slot.name:
+                raise HwnasError(f"space {self.name!r}: a slot cannot be named {slot.name!r}", hint="a name of its own")
+            for name in () if callable(slot.inputs) else slot.inputs:
+                if name not in known:
+                    raise unknown(f"input of slot {slot.name}", name, sorted(known))
+            known.add(slot.name)
+        for name in self.outputs:
+            if name not in known:
+                raise unknown(f"output of space {self.name!r}", name, sorted(known))
 
     @cached_property
     def by_name(self) -> dict[str, Choice]:
@@ -135,8 +181,8 @@ class SearchSpace:
         return Architecture({choice.name: choice.options[0] for choice in self.choices})
 
     def largest(self) -> Architecture:
-        """The last option of every choice; choices named `*precision` keep their first, the most precise."""
-        return Architecture({c.name: c.options[0 if c.name.endswith("precision") else -1] for c in self.choices})
+        """The last option of every choice; choices of a precision keep their first, the most precise."""
+        return Architecture({c.name: c.options[0 if c.role == "precision" else -1] for c in self.choices})
 
     def random(self, rng: np.random.Generator) -> Architecture:
         """A uniform draw from every choice."""
@@ -148,6 +194,16 @@ class SearchSpace:
         rows = [[table[a[c.name]] for table, c in zip(index, self.choices, strict=True)] for a in architectures]
         return np.asarray(rows, dtype=np.int64).reshape(len(rows), len(self.choices))
 
+    def live_codes(self, architectures: Sequence[Mapping[str, Value]]) -> np.ndarray:
+        """`encode`, with -1 for every choice that no slot of the lowered network reads: equal codes are equal networks,
+        and the bits of a layer that is not there are no facts of the network."""
+        codes = self.encode(architectures)
+        for row, architecture in zip(codes, architectures, strict=True):
+            live = {node.name for node in self.lower(architecture)}
+            read = {name for slot in self.slots if slot.name in live for name in slot.depends}
+            row[[choice.name not in read for choice in self.choices]] = -1
+        return codes
+
     def decode(self, codes: np.ndarray) -> list[Architecture]:
         """The architectures of option indices (n, choices)."""
         return [
@@ -155,11 +211,26 @@ class SearchSpace:
         ]
 
     def lower(self, selection: Selection) -> Network:
-        """The network of a selection. Hard: one node a slot, probability 1. Soft: a node an option, with its weight."""
-        nodes = [node for slot in self.slots for node in lower_slot(slot, selection)]
-        if not nodes:
+        """The network of a selection, without what no output reads.
+
+        Hard: one node a slot. Soft: an option node `<slot>/<i>` for each operator that may stand there, and the mix of
+        them under the slot's name. HwnasError where an operator is not given the shapes it takes.
+        """
+        nodes: list[Node] = []
+        # What reading a slot means: the slot itself or, where nothing stands there, what it would read.
+        gives = {name: name for name in self.inputs}
+        gives[PREVIOUS] = self.inputs[0]
+        for slot in self.slots:
+            stands = _standing(slot, selection)
+            sources = _sources(stands, selection, gives)
+            made = lower_slot(stands, selection, sources)
+            nodes += made
+            gives[slot.name] = gives[PREVIOUS] = made[-1].name if made else sources[0]
+        outputs = tuple(gives[name] for name in self.outputs or (PREVIOUS,))
+        live = _live(nodes, outputs)
+        if not live:
             raise HwnasError(f"space {self.name!r} lowers to no operator at all")
-        return Network(tuple(nodes), nodes[0].operator.input_shape, min(nodes[0].operator.input_shape[-2:]))
+        return Network(_ports(self.inputs, live), tuple(live), outputs)
 
     def operators_of(self, slot: Slot) -> list[Operator]:
         """Every distinct operator that can stand in `slot`."""
@@ -206,27 +277,91 @@ def _narrowed(choice: Choice, allowed: Mapping[str, Sequence[Value]]) -> Choice:
 
 def _prefixed(slot: Slot, prefix: str) -> Slot:
     names = {prefix + name: name for name in slot.depends}
+
+    def own(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {old: values[new] for new, old in names.items()}
+
+    def moved(sources: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name if name in (PREVIOUS, INPUT) else prefix + name for name in sources)
+
+    given = slot.inputs
     return Slot(
-        prefix + slot.name, tuple(names), lambda values: slot.build({old: values[new] for new, old in names.items()})
-    )
+        prefix + slot.name, tuple(names), lambda values: slot.build(own(values)),
+        (lambda values: moved(given(own(values)))) if callable(given) else moved(given),
+        None if slot.relaxed is None else _prefixed(slot.relaxed, prefix),
+    )  # fmt: skip
 
 
-def lower_slot(slot: Slot, selection: Selection) -> list[Node]:
-    """The nodes of one slot: one when hard; when soft, one for every combination of the mixed options."""
+def _standing(slot: Slot, selection: Selection) -> Slot:
+    """The slot as this selection has it: relaxed where a choice that it reads is a mix."""
+    if not any(isinstance(selection[name], Mix) for name in slot.depends):
+        return slot
+    if slot.relaxed is None and callable(slot.inputs):
+        raise HwnasError(f"slot {slot.name} cannot be relaxed: what it reads depends on a mix")
+    return slot.relaxed or slot
+
+
+def _sources(slot: Slot, selection: Selection, gives: Mapping[str, str]) -> tuple[str, ...]:
+    named = slot.inputs({name: selection[name] for name in slot.depends}) if callable(slot.inputs) else slot.inputs
+    for name in named:
+        if name not in gives:
+            raise unknown(f"input of slot {slot.name}", name, sorted(gives))
+    return tuple(gives[name] for name in named)
+
+
+def _live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
+    """The nodes that an output reads, directly or through others, in their order."""
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if node.name in needed:
+            kept.append(node)
+            needed.update(node.inputs)
+    return kept[::-1]
+
+
+def _ports(names: Sequence[str], nodes: Sequence[Node]) -> dict[str, Port]:
+    """What each network input carries, as its first reader takes it; inputs that nothing reads are left out."""
+    found: dict[str, Port] = {}
+    for node in nodes:
+        for source, port in zip(node.inputs, node.operator.inputs, strict=False):
+            if source in names:
+                found.setdefault(source, port)
+    return {name: found[name] for name in names if name in found}
+
+
+def lower_slot(slot: Slot, selection: Selection, sources: tuple[str, ...] = (INPUT,)) -> list[Node]:
+    """The nodes of one slot that reads `sources`: none or one when hard; when soft, a node for every operator that the
+    mixed options give, and last the mix of them. An option where nothing stands is the slot's first input itself."""
     values = {name: selection[name] for name in slot.depends}
     mixed = [name for name, value in values.items() if isinstance(value, Mix)]
     if not mixed:
         operator = slot.build(values)
-        return [] if operator is None else [Node(slot.name, operator)]
-    merged: dict[Operator, Any] = {}
+        return [] if operator is None else [Node(slot.name, operator, sources)]
+    merged: dict[Operator | None, Any] = {}
     for combination in itertools.product(*(range(len(values[name].options)) for name in mixed)):  # type: ignore[union-attr]
-        hard, probability = dict(values), None
+        hard, weight = dict(values), None
         for name, i in zip(mixed, combination, strict=True):
             mix = values[name]
             assert isinstance(mix, Mix)
             hard[name] = mix.options[i]
-            probability = mix.weights[i] if probability is None else probability * mix.weights[i]
+            weight = mix.weights[i] if weight is None else weight * mix.weights[i]
+        if isinstance(weight, int | float) and weight == 0:
+            continue
         operator = slot.build(hard)
-        if operator is not None:
-            merged[operator] = merged[operator] + probability if operator in merged else probability
-    return [Node(slot.name, operator, probability) for operator, probability in merged.items()]
+        merged[operator] = merged[operator] + weight if operator in merged else weight
+    return _mixture(slot.name, merged, sources)
+
+
+def _mixture(name: str, merged: Mapping[Operator | None, Any], sources: tuple[str, ...]) -> list[Node]:
+    operators = [operator for operator in merged if operator is not None]
+    if not operators:  # every option leaves the place empty: there is nothing to weigh
+        return []
+    outputs = {operator.output for operator in operators}
+    if len(outputs) > 1 or (None in merged and operators[0].inputs[0] != operators[0].output):
+        given = sorted({port.shape for port in outputs} | ({operators[0].input_shape} if None in merged else set()))
+        raise HwnasError(f"{name}: a mix of outputs {given} cannot be summed", hint="pick widths and resolutions hard")
+    names = {operator: f"{name}/{i}" for i, operator in enumerate(operators)}
+    nodes = [Node(names[operator], operator, sources, merged[operator]) for operator in operators]
+    reads = tuple(sources[0] if operator is None else names[operator] for operator in merged)
+    port = operators[0].output
+    return [*nodes, Node(name, Operator.of("mix", [port] * len(reads), port), reads, weights=tuple(merged.values()))]

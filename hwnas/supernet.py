@@ -3,24 +3,26 @@
 One functional executor (`hwnas.ops.forward`) runs both: the supernet hands it slices of shared tensors, the stand-alone
 net its own. So a hard selection costs what the stand-alone net costs, nothing is switched on or off, and a call leaves
 no state. Slices take the first channels and the centre of a kernel (Once-for-All, arXiv:1908.09791, without its kernel
-transform). 1-bit convolutions hold their own weights: a latent weight read by its sign alone and one read by its
-value do not train together.
+transform) unless a method brings a rule of its own. 1-bit convolutions hold their own weights: a latent weight read by
+its sign alone and one read by its value do not train together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwnas import ops
+from hwnas import formats, ops
 from hwnas.errors import HwnasError
-from hwnas.network import Network, Operator, Shape
+from hwnas.network import Network, Node, Operator, Shape, walk
 from hwnas.ops.numeric.normalise import MOMENTUM
-from hwnas.space import SearchSpace, Selection, Slot, lower_slot
+from hwnas.space import SearchSpace, Selection, Slot
+
+Inputs = Tensor | Mapping[str, Tensor]  # of a net with one input, or by name
 
 
 def key(name: str) -> str:
@@ -28,13 +30,15 @@ def key(name: str) -> str:
     return name.replace(".", "/")
 
 
-def _slice(parameter: Tensor, shape: Shape) -> Tensor:
-    """The part of a shared tensor that a smaller one uses: first channels, central kernel window."""
+Slicing = Callable[[Tensor, Shape], Tensor]  # a shared tensor and the shape wanted of it -> a view of that shape
+
+
+def leading(parameter: Tensor, shape: Shape) -> Tensor:
+    """The first channels of a shared tensor, and the centre of what a kernel covers (its axes after the second)."""
     if parameter.shape == shape:
         return parameter
     for axis, extent in enumerate(shape):
-        spatial = len(shape) == 4 and axis >= 2
-        start = (parameter.shape[axis] - extent) // 2 if spatial else 0
+        start = (parameter.shape[axis] - extent) // 2 if axis >= 2 else 0
         parameter = parameter.narrow(axis, start, extent)
     return parameter
 
@@ -46,46 +50,40 @@ class SharedSlot(nn.Module):
         super().__init__()
         self.slot = slot
         self.shared = nn.ParameterDict()
+        self.sharing = space.sharing
         largest: dict[str, tuple[Operator, Shape]] = {}
         for operator in space.operators_of(slot):
             for name, shape in ops.parameters(operator).items():
-                held = largest.get(_shared_name(operator, name))
+                held = largest.get(self._shared_name(operator, name))
                 if held is None or _dominates(shape, held[1]):
-                    largest[_shared_name(operator, name)] = (operator, shape)
+                    largest[self._shared_name(operator, name)] = (operator, shape)
+        self._require_all_within(space.operators_of(slot), {name: shape for name, (_, shape) in largest.items()})
         for name, (operator, shape) in largest.items():
-            value = ops.initial(operator, generator)[name.split(":")[1]]
+            value = ops.initial(operator, generator)[name.rpartition(":")[2]]
             assert value.shape == shape
             self.shared[key(name)] = nn.Parameter(value)
 
-    def weights(self, operator: Operator) -> dict[str, Tensor]:
-        """The operator's parameters as slices (views) of the shared ones, by "<layer>.<parameter>"."""
+    def _require_all_within(self, operators: Iterable[Operator], held: Mapping[str, Shape]) -> None:
+        for operator in operators:
+            for name, shape in ops.parameters(operator).items():
+                largest = held[self._shared_name(operator, name)]
+                if not _dominates(largest, shape):
+                    raise HwnasError(
+                        f"slot {self.slot.name}: {name} is {largest} in one operator and {shape} in another: neither "
+                        "is a part of the other",
+                        hint="let the space's `sharing` tell them apart",
+                    )
+
+    def weights(self, operator: Operator, slicing: Slicing = leading) -> dict[str, Tensor]:
+        """The operator's parameters as parts of the shared ones, by "<layer>.<parameter>"."""
         shapes = ops.parameters(operator)
-        return {name: _slice(self.shared[key(_shared_name(operator, name))], shape) for name, shape in shapes.items()}
+        shared = {name: self.shared[key(self._shared_name(operator, name))] for name in shapes}
+        return {name: slicing(shared[name], shape) for name, shape in shapes.items()}
 
-    def forward(self, x: Tensor, selection: Selection) -> Tensor:
-        """The selected operator on x (N, C, H, W); a soft selection runs its operators and sums them by weight."""
-        nodes = lower_slot(self.slot, selection)
-        if not nodes:
-            return x
-        if len(nodes) == 1 and isinstance(nodes[0].probability, float):
-            return ops.forward(nodes[0].operator, x, self.weights(nodes[0].operator), training=True)
-        outputs = {node.operator.output_shape for node in nodes}
-        if len(outputs) > 1:
-            raise HwnasError(
-                f"{self.slot.name}: a mix of outputs {sorted(outputs)} cannot be summed",
-                hint="pick widths and resolutions hard",
-            )
-        total: Any = 0.0
-        weight: Any = 0.0
-        for node in nodes:
-            total = total + node.probability * ops.forward(node.operator, x, self.weights(node.operator), training=True)
-            weight = weight + node.probability
-        return total if total.shape != x.shape else total + (1.0 - weight) * x
-
-
-def _shared_name(operator: Operator, name: str) -> str:
-    """1-bit layers share among themselves only; fp32 and int8 share with each other."""
-    return f"{'binary' if operator.precision == 'w1a1' else 'real'}:{name}"
+    def _shared_name(self, operator: Operator, name: str) -> str:
+        """Formats of one family share: fp32 with int8; 1-bit layers among themselves only."""
+        family = formats.of(operator.precision).family
+        return ":".join(part for part in (family, self.sharing(operator), name) if part)
 
 
 def _dominates(shape: Shape, other: Shape) -> bool:
@@ -93,22 +91,47 @@ def _dominates(shape: Shape, other: Shape) -> bool:
 
 
 class WeightSharing(nn.Module):
-    """The supernet of a space. `stages` fold: x = stage(x, selection). Batch norm uses the batch's statistics."""
+    """The supernet of a space: a stage for every slot. Batch norm uses the batch's statistics.
 
-    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+    `slicing` says which part of a shared tensor a smaller operator uses.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int = 0, slicing: Slicing = leading) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.space = space
+        self.space, self.slicing = space, slicing
         self.stages = nn.ModuleList(SharedSlot(space, slot, generator) for slot in space.slots)
+        self._place = {slot.name: i for i, slot in enumerate(space.slots)}
 
-    def forward(self, inputs: Tensor, selection: Selection) -> Tensor:
-        """Logits (N, classes) of images (N, C, H, W), resized to what the selection's first operator reads."""
-        slots = (stage.slot for stage in self.stages)  # type: ignore[union-attr]
-        first = next(node for slot in slots for node in lower_slot(slot, selection))  # type: ignore[arg-type]
-        x = fitted(inputs, first.operator)
-        for stage in self.stages:
-            x = stage(x, selection)
-        return x
+    def tensors(self, node: Node, selection: Selection) -> dict[str, Tensor]:
+        """The parameters of the operator at a node of the selection's network, by "<layer>.<parameter>"."""
+        stage = self.stages[self._place[node.name.partition("/")[0]]]
+        assert isinstance(stage, SharedSlot)
+        return stage.weights(node.operator, self.slicing)
+
+    def forward(self, inputs: Inputs, selection: Selection) -> Tensor:
+        """The network's output of a selection, of inputs (N, ...), images resized to what its first operator reads."""
+        network = self.space.lower(selection)
+
+        def run(node: Node, values: tuple[Tensor, ...]) -> Tensor:
+            if node.is_mix:
+                return mixture(node.weights, values)
+            return ops.forward(node.operator, values, self.tensors(node, selection), training=True)
+
+        return result(network, walk(network, run, fitted(network, inputs)))
+
+
+def mixture(weights: Sequence[Any], values: Sequence[Tensor]) -> Tensor:
+    """The sum of `values`, each times its weight, whatever the weights sum to."""
+    total: Any = 0.0
+    for weight, value in zip(weights, values, strict=True):
+        total = total + weight * value
+    return total  # type: ignore[no-any-return]
+
+
+def result(network: Network, outputs: Mapping[str, Tensor]) -> Any:
+    """The output itself where a network has one, else all of them by name."""
+    return outputs[network.outputs[0]] if len(network.outputs) == 1 else dict(outputs)
 
 
 class Net(nn.Module):
@@ -116,7 +139,7 @@ class Net(nn.Module):
 
     def __init__(self, network: Network, seed: int = 0) -> None:
         super().__init__()
-        if any(not isinstance(node.probability, float) for node in network):
+        if any(node.is_mix for node in network):
             raise HwnasError("a stand-alone net needs a hard selection")
         generator = torch.Generator().manual_seed(seed)
         self.network = network
@@ -128,18 +151,21 @@ class Net(nn.Module):
                     self.register_buffer(key(f"{node.name}.{name}"), value)
                 else:
                     self.own[key(f"{node.name}.{name}")] = nn.Parameter(value)
-        self._names = [
-            (node, list(ops.parameters(node.operator)), list(ops.buffers(node.operator))) for node in network
-        ]
+        self._names = {
+            node.name: (list(ops.parameters(node.operator)), list(ops.buffers(node.operator))) for node in network
+        }
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, C, H, W), resized to the net's input shape."""
-        x = fitted(inputs, self.network.nodes[0].operator)
-        for node, parameters, buffers in self._names:
-            held = {name: self.own[key(f"{node.name}.{name}")] for name in parameters}
+    def forward(self, inputs: Inputs) -> Tensor:
+        """The network's output (all outputs by name, where it has several) of inputs (N, ...), images resized to its
+        input shape."""
+
+        def run(node: Node, values: tuple[Tensor, ...]) -> Tensor:
+            parameters, buffers = self._names[node.name]
+            held: dict[str, Tensor] = {name: self.own[key(f"{node.name}.{name}")] for name in parameters}
             held |= {name: self.get_buffer(key(f"{node.name}.{name}")) for name in buffers}
-            x = ops.forward(node.operator, x, held, training=self.training)
-        return x
+            return ops.forward(node.operator, values, held, training=self.training)
+
+        return result(self.network, walk(self.network, run, fitted(self.network, inputs)))  # type: ignore[no-any-return]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every parameter and statistic as float32 numpy, by "<node>.<layer>.<parameter>"."""
@@ -147,9 +173,18 @@ class Net(nn.Module):
         return {name.replace("/", "."): value.detach().cpu().numpy() for name, value in state.items()}
 
 
-def fitted(images: Tensor, first: Operator) -> Tensor:
-    """Images at the size that a net's first operator reads; one that preprocesses does the resizing itself."""
-    return images if ops.reads_pixels(first) else resize(images, first.input_shape)
+def fitted(network: Network, inputs: Inputs) -> dict[str, Tensor]:
+    """What a network is given, by the names of its inputs; images at the size it reads, unless it resizes itself."""
+    given = dict(inputs) if isinstance(inputs, Mapping) else dict.fromkeys(list(network.inputs)[:1], inputs)
+    for name, port in network.inputs.items():
+        if name in given and port.dtype == "float32" and len(port.shape) == 3 and not _resizes(network, name):
+            given[name] = resize(given[name], port.shape)
+    return given
+
+
+def _resizes(network: Network, name: str) -> bool:
+    readers = [node for node in network if name in node.inputs and not node.is_mix]
+    return any(ops.reads_pixels(node.operator) for node in readers)
 
 
 def resize(images: Tensor, shape: Shape) -> Tensor:
@@ -162,11 +197,10 @@ def resize(images: Tensor, shape: Shape) -> Tensor:
 def extract(net: WeightSharing, architecture: Mapping[str, Any]) -> Net:
     """The stand-alone net of an architecture, with copies of the supernet's weights; recalibrate it before use."""
     network = net.space.lower(architecture)
-    slots = {stage.slot.name: stage for stage in net.stages}  # type: ignore[union-attr]
     alone = Net(network)
     with torch.no_grad():
         for node in network:
-            for name, value in slots[node.name].weights(node.operator).items():  # type: ignore[operator]
+            for name, value in net.tensors(node, architecture).items():
                 alone.own[key(f"{node.name}.{name}")].copy_(value)
     return alone.to(next(net.parameters()).device)
 

@@ -151,10 +151,10 @@ class LatencyTable:
 
 def _difference(wanted: Operator, other: Operator) -> tuple[int, str]:
     """(how many fields differ, those fields of `other`)."""
-    shapes = (wanted.input_shape, wanted.output_shape) != (other.input_shape, other.output_shape)
+    shapes = (wanted.inputs, wanted.output) != (other.inputs, other.output)
     have = dict(wanted.attributes)
     attributes = {name: value for name, value in other.attributes if have.get(name) != value}
-    parts = ([f"{other.input_shape} -> {other.output_shape}"] if shapes else []) + (
+    parts = ([f"{' + '.join(map(str, other.inputs))} -> {other.output}"] if shapes else []) + (
         [describe(attributes)] if attributes else []
     )
     return len(attributes) + shapes, " ".join(parts)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from hwnas.errors import HwnasError, nearest_names, unknown
-from hwnas.network import PRECISIONS, Attribute, Operator, Shape
+from hwnas.errors import HwnasError, unknown
+from hwnas.network import Attribute, Operator, Port, Shape, require_precision
 from hwnas.samples import of_samples
 
 SCHEMA = 1
@@ -153,6 +153,19 @@ def shape_text(shape: Shape) -> str:
     return "x".join(str(extent) for extent in shape)
 
 
+def port_text(port: Port) -> str:
+    """`24x28x28`, or `int64:16` where the values are not real ones."""
+    return shape_text(port.shape) if port.dtype == "float32" else f"{port.dtype}:{shape_text(port.shape)}"
+
+
+def parse_port(text: str) -> Port:
+    """What `port_text` wrote; ValueError otherwise."""
+    dtype, colon, shape = text.rpartition(":")
+    if colon and not re.fullmatch(r"u?int(8|16|32|64)|bool", dtype):
+        raise ValueError(f"must be a type such as int64 before the colon, got {dtype[:20]!r}")
+    return Port(parse_shape(shape), dtype or "float32")
+
+
 def parse_shape(text: str) -> Shape:
     """(24, 28, 28) of `24x28x28`; ValueError otherwise."""
     if not re.fullmatch(r"[1-9][0-9]{0,8}(x[1-9][0-9]{0,8}){0,7}", text):
@@ -176,8 +189,8 @@ def _cells(row: Measurement) -> list[str]:
     return [
         operator.kind,
         operator.precision,
-        shape_text(operator.input_shape),
-        shape_text(operator.output_shape),
+        "+".join(map(port_text, operator.inputs)),
+        port_text(operator.output),
         attributes_text(operator.attributes),
         row.status,
         " ".join(row.reason.split()),
@@ -237,8 +250,7 @@ def _parse_header(path: Path, line: str) -> TableHeader:
     missing = [name for name in ("device", "digest", "engine", "precision", "threads") if not fields.get(name)]
     if missing:
         raise HwnasError(f"{path}:1: the header must give {missing[0]}=", hint=_KEPT)
-    if fields["precision"] not in PRECISIONS:
-        _unknown_precision(path, 1, fields["precision"])
+    _require_precision(path, 1, fields["precision"])
     if not _COUNT.fullmatch(fields["threads"]) or int(fields["threads"]) < 1:
         raise HwnasError(f"{path}:1: threads must be a whole number above 0, got {fields['threads']!r}", hint=_KEPT)
     return TableHeader(
@@ -246,12 +258,11 @@ def _parse_header(path: Path, line: str) -> TableHeader:
     )
 
 
-def _unknown_precision(path: Path, line: int, precision: str) -> NoReturn:
-    raise HwnasError(
-        f"{path}:{line}: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}",
-        nearest=nearest_names(precision, PRECISIONS),
-        hint=_KEPT,
-    )
+def _require_precision(path: Path, line: int, precision: str) -> None:
+    try:
+        require_precision(precision)
+    except HwnasError as problem:
+        raise HwnasError(f"{path}:{line}: {problem.message}", nearest=problem.nearest, hint=_KEPT) from None
 
 
 def _check_columns(path: Path, cells: list[str]) -> None:
@@ -302,22 +313,21 @@ class _Line:
 
     def _operator(self) -> Operator:
         cells = self.cells
-        if cells["precision"] not in PRECISIONS:
-            _unknown_precision(self.path, self.line, cells["precision"])
+        _require_precision(self.path, self.line, cells["precision"])
         if cells["precision"] != self.precision:
             self.refuse("precision", f"must be {self.precision} as in the file's header, got {cells['precision']!r}")
         if not _KIND.fullmatch(cells["kind"]):
             self.refuse("kind", f"must name a block, got {cells['kind'][:60]!r}")
         column = "input_shape"
         try:
-            input_shape = parse_shape(cells[column])
+            inputs = tuple(parse_port(part) for part in cells[column].split("+"))
             column = "output_shape"
-            output_shape = parse_shape(cells[column])
+            output = parse_port(cells[column])
             column = "attributes"
             attributes = parse_attributes(cells[column])
         except ValueError as problem:
             self.refuse(column, f"is unreadable: {problem}")
-        return Operator(cells["kind"], input_shape, output_shape, cells["precision"], attributes)  # type: ignore[arg-type]
+        return Operator(cells["kind"], inputs, output, cells["precision"], attributes)  # type: ignore[arg-type]
 
     def _float(self, column: str, text: str, zero: bool) -> float:
         try:

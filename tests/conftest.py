@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+from hwnas import find
 
 _CACHE = tempfile.TemporaryDirectory(prefix="hwnas-test-cache-")  # decoded images of tests are nobody's
 os.environ["HWNAS_CACHE"] = _CACHE.name
@@ -94,3 +97,26 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared/data beside this checkout")
     return folder
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of an empty package outside hwnas that HWNAS_PLUGINS lists: a test writes files into its axes."""
+    package = tmp_path / "elsewhere" / f"outside_{abs(hash(tmp_path))}"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.setenv(find.ENVIRONMENT, package.name)
+    _forget(package.name)
+    yield package
+    _forget(package.name)
+
+
+def _forget(package: str) -> None:
+    """What the finder remembers of folders, which do not change while a program runs, and what was imported."""
+    find._folder.cache_clear()
+    find._places.cache_clear()
+    if package in find._activated:
+        find._activated.remove(package)
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]

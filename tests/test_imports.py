@@ -19,7 +19,7 @@ TIERS: tuple[frozenset[str], ...] = tuple(
         "confidence extras find network paths plug progress samples schema units yaml_text",
         "device probe space table_format",
         "calibrate card cost protocols",
-        "blocks data ops table",
+        "blocks data formats ops table",
         "export",
         "feasible measure search supernet train",
         "fidelity methods report spaces testing",

@@ -11,7 +11,7 @@ from hwnas.methods.search.regularized_evolution import RegularizedEvolution
 from hwnas.protocols import Batch
 from hwnas.space import Architecture, Choice, SearchSpace
 
-SPACE = SearchSpace("toy", (Choice("a", (1, 2)), Choice("b.precision", ("fp32", "int8"))), (), 1, 2)
+SPACE = SearchSpace("toy", (Choice("a", (1, 2)), Choice("b.precision", ("fp32", "int8"), "precision")), (), 1, 2)
 LOGITS = {(2, "fp32"): [2.0, 0.0], (1, "fp32"): [1.0, 0.0], (2, "int8"): [0.0, 0.0], (1, "int8"): [0.0, 1.0]}
 
 

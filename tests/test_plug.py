@@ -15,7 +15,7 @@ from hwnas.protocols import Examples, Sampler
 from hwnas.space import SearchSpace
 from tests.pipeline.runs import run_file
 
-RULE = '''
+RULE = """
 import pathlib
 pathlib.Path({mark!r}).touch()
 
@@ -32,7 +32,7 @@ def text() -> str: return ""
 def _hidden() -> Mine: return Mine()
 from subprocess import run
 from os import system
-'''
+"""
 
 
 @pytest.fixture

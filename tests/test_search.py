@@ -1,20 +1,25 @@
-"""The search loop and the contract of every sampler."""
+"""The search loop; every sampler keeps its contract."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
+from hwnas import find
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import CheckFailed, HwnasError
+from hwnas.methods.predictor.ridge import Ridge
 from hwnas.network import Network, Operator
-from hwnas.plug import available, resolve
+from hwnas.plug import HWNAS_ALONE, bind, resolve
+from hwnas.protocols import Sampler
 from hwnas.search import Trial, pareto_front, pick_of, search
-from hwnas.space import Architecture
+from hwnas.space import Architecture, SearchSpace
 from hwnas.spaces.resnet_binary import resnet_binary
+from hwnas.testing import contract
 
 SPACE = resnet_binary(1, 10, (8, 16), 8, 1, ((8, 16), (16, 32)), (1, 2, 3), (1, 2), (3, 5))
 LATENCY = Costing(
@@ -34,26 +39,20 @@ def toy_score(architectures: list[Architecture]) -> np.ndarray:
     )
 
 
-@pytest.fixture(params=available("methods.search"))
+@pytest.fixture(params=find.names("methods.search"))
 def sampler(request: pytest.FixtureRequest) -> Callable[..., object]:
-    return resolve(f"search.{request.param}", "methods")
+    return functools.partial(made, f"search.{request.param}")
 
 
-def test_a_sampler_asks_for_architectures_of_the_space_and_repeats_itself_with_its_seed(
-    sampler: Callable[..., object],
-) -> None:
-    def asked(seed: int) -> list[Architecture]:
-        one, seen = sampler(SPACE, seed=seed), []
-        for _ in range(12):
-            proposals = one.ask(7)  # type: ignore[attr-defined]
-            assert 0 < len(proposals) <= 7
-            one.tell(proposals, np.stack([toy_score(proposals), -LATENCY(proposals)], axis=1))  # type: ignore[attr-defined]
-            seen += proposals
-        return seen
+def made(use: str, space: SearchSpace = SPACE, seed: int = 0) -> Sampler:
+    """The sampler of a file of methods/search, given what it asks for."""
+    costings = {name: Costing(space, costing.cost) for name, costing in (("latency", LATENCY), ("size", SIZE))}
+    given = {"space": space, "seed": seed, "predictor": Ridge(space), "costings": costings, "limits": {"latency": 3e4}}
+    found: Sampler = bind(resolve(use, "methods", HWNAS_ALONE, (Sampler,)), {}, given, use)
+    return found
 
-    first = asked(3)
-    assert all(SPACE.architecture(a) == a for a in first)
-    assert first == asked(3) and first != asked(4)
+
+test_every_sampler = contract("sampler", *(resolve(f"search.{n}", "methods") for n in available("methods.search")))
 
 
 def test_the_pick_meets_every_limit_and_is_the_best_that_was_scored(sampler: Callable[..., object]) -> None:
@@ -147,8 +146,8 @@ def test_what_contains_a_block_without_a_cost_is_never_scored(limits: dict[str, 
         return float("inf") if o.precision == "w1a1" else LATENCY.cost.of(o)
 
     costing = Costing(SPACE, OperatorCost("latency", "us", unmeasured))
-    for name in available("methods.search"):
-        sampler = resolve(f"search.{name}", "methods")(SPACE, seed=1)
+    for name in find.names("methods.search"):
+        sampler = made(f"search.{name}", SPACE, 1)
         result = search(SPACE, sampler, toy_score, {"latency": costing}, limits, 20, 4)
         assert result.trials and all(np.isfinite(t.costs["latency"]) for t in result.trials)
 

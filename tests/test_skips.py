@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = '''
+TESTS = """
 import pytest
 
 def test_emulated(): pytest.skip("no linker or emulator for aarch64")
@@ -19,7 +19,7 @@ def test_wide(): pytest.skip("this machine does not run x86-avx512")
 @pytest.mark.long
 def test_soak(): raise AssertionError("a long test ran")
 def test_runs(): pass
-'''
+"""
 
 
 def run_pytest(folder: Path, *arguments: str, path: str | None = None, **environment: str) -> tuple[int, str]:

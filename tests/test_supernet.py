@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
+from hwnas import ops
 from hwnas.errors import HwnasError
+from hwnas.network import Network, Node, Operator, walk
 from hwnas.protocols import Supernet
-from hwnas.space import Mix, SearchSpace
+from hwnas.space import Choice, Mix, SearchSpace, Slot
 from hwnas.spaces.mobile import mobile
 from hwnas.spaces.resnet_binary import resnet_binary
-from hwnas.supernet import WeightSharing, extract, recalibrate
+from hwnas.supernet import WeightSharing, extract, mixture, recalibrate
 
 SPACES = {
     "mobile": mobile(1, 10, (8, 16), 8, 1, ((8, 16), (16,)), (1, 2), (2, 1), (3, 5), (2, 4)),
     "resnet_binary": resnet_binary(1, 10, (8, 16), 8, 1, ((8, 16), (16, 32)), (1, 2), (1, 2), (3, 5)),
 }
+SAME = Operator.of("conv_bn_act", (1, 8, 8), (1, 8, 8), kernel=3, stride=1, activation="none")
 IMAGES = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -41,12 +46,12 @@ def test_a_hard_selection_gives_what_the_extracted_net_gives(space: SearchSpace)
         torch.testing.assert_close(alone(IMAGES), net(IMAGES, path), rtol=1e-4, atol=1e-5)
 
 
-def test_folding_the_stages_is_the_net_and_a_call_changes_nothing(space: SearchSpace) -> None:
+def test_running_the_nodes_one_after_another_is_the_net_and_a_call_changes_nothing(space: SearchSpace) -> None:
     net, path = WeightSharing(space), {**space.smallest(), "resolution": 8}
     before = {name: value.clone() for name, value in net.state_dict().items()}
     x = IMAGES
-    for stage in net.stages:
-        x = stage(x, path)
+    for node in space.lower(path):
+        x = ops.forward(node.operator, [x], net.tensors(node, path), training=True)
     assert torch.equal(x, net(IMAGES, path))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
@@ -58,16 +63,43 @@ def test_a_hard_selection_has_the_parameters_of_the_stand_alone_net_and_trains_o
     assert 0 < touched <= sum(p.numel() for p in extract(net, space.smallest()).parameters())
 
 
+def with_outputs(space: SearchSpace, outputs: tuple[str, ...]) -> SearchSpace:
+    return replace(space, outputs=outputs)
+
+
 def test_a_mix_is_the_weighted_sum_of_its_options() -> None:
     space = SPACES["mobile"]
     net = WeightSharing(space)
     hard = {**space.largest(), "resolution": 8, "s1.depth": 1}
-    soft = {**hard, "s1.b0.kernel": Mix((3, 5), torch.tensor([0.3, 0.7]))}
-    stage = next(s for s in net.stages if s.slot.name == "s1.b0")  # type: ignore[union-attr]
-    operator = next(n.operator for n in space.lower(hard) if n.name == "s1.b0")
-    x = torch.randn(4, *operator.input_shape)
-    expected = 0.3 * stage(x, {**hard, "s1.b0.kernel": 3}) + 0.7 * stage(x, {**hard, "s1.b0.kernel": 5})
-    torch.testing.assert_close(stage(x, soft), expected)
+    weights = torch.tensor([0.3, 0.9])  # as they are given: they need not sum to one
+    one, other, mixed = (
+        with_outputs(space, ("s1.b0",)).lower({**hard, "s1.b0.kernel": kernel})
+        for kernel in (3, 5, Mix((3, 5), weights))
+    )
+
+    def run(network: Network) -> torch.Tensor:
+        def node(each: Node, values: tuple[torch.Tensor, ...]) -> torch.Tensor:
+            if each.is_mix:
+                return mixture(each.weights, values)
+            return ops.forward(each.operator, values, net.tensors(each, hard), training=True)
+
+        return walk(network, node, {"x": IMAGES})[network.outputs[0]]
+
+    torch.testing.assert_close(run(mixed), 0.3 * run(one) + 0.9 * run(other))
+
+
+def test_an_option_where_nothing_stands_is_the_place_s_input_itself() -> None:
+    def build(values: Mapping[str, Any]) -> Operator | None:
+        return SAME if values["stands"] else None
+
+    space = SearchSpace("toy", (Choice("stands", (False, True)),), (Slot("b", ("stands",), build),), 1, 1)
+    net = WeightSharing(space)
+    with_block = net(IMAGES, {"stands": True})
+    soft = {"stands": Mix((False, True), torch.tensor([0.2, 0.7]))}
+    torch.testing.assert_close(net(IMAGES, soft), 0.2 * IMAGES + 0.7 * with_block)
+    alone = {"stands": Mix((False, True), (0, torch.tensor(0.5)))}
+    torch.testing.assert_close(net(IMAGES, alone), 0.5 * with_block)
+    assert [node.name for node in space.lower(alone)] == ["b/0", "b"], "an option of weight 0 is not run"
 
 
 def test_a_mix_of_widths_is_refused() -> None:
@@ -103,7 +135,7 @@ def test_images_that_are_not_square_keep_their_shape_from_supernet_to_stand_alon
     for resolution, size in ((8, (8, 13)), (12, (12, 20))):
         path = space.architecture({**space.smallest(), "resolution": resolution})
         network = space.lower(path)
-        assert network.input_shape == (1, *size) and network.resolution == resolution
+        assert network.input_shape == (1, *size)
         stem = next(node.operator for node in network if node.name == "stem")
         assert stem.output_shape == (8, -(-size[0] // 2), -(-size[1] // 2))
         net = WeightSharing(space)

@@ -304,7 +304,10 @@ def test_a_full_disk_leaves_the_table_as_it_was(tmp_path: Path) -> None:
 
 
 def network(*operators: Operator) -> Network:
-    return Network(tuple(Node(str(i), operator) for i, operator in enumerate(operators)), (3, 32, 32))
+    """Operators side by side, each with an input and an output of its own."""
+    nodes = tuple(Node(str(i), operator, (f"x{i}",)) for i, operator in enumerate(operators))
+    inputs = {node.inputs[0]: node.operator.inputs[0] for node in nodes}
+    return Network(inputs, nodes, tuple(node.name for node in nodes))
 
 
 def test_latency_sums_the_rows_of_each_precision_and_calibrates(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ because a 2 x 2 average would drop its last row.
 
 from __future__ import annotations
 
-from hwnas.blocks.shapes import convolution, require_image, require_output, spatial
+from hwnas.blocks.shapes import convolution, require_image, require_output, signs, spatial, stream_of
 from hwnas.errors import HwnasError
 from hwnas.network import Layer, Operator, Precision
 
@@ -20,7 +20,7 @@ def layers(operator: Operator) -> tuple[Layer, ...]:
         raise HwnasError(f"bireal takes stride 1 or 2, got {operator['stride']}")
     shape, out_shape, precision = operator.input_shape, operator.output_shape, operator.precision
     require_output(operator, spatial(shape, out_shape[0], operator["stride"]))
-    stream: Precision = "fp32" if precision == "w1a1" else precision
+    binary, stream = signs(precision), stream_of(precision)
     built = list(
         convolution(
             "conv", "input", shape, out_shape[0], precision, kernel=operator["kernel"], stride=operator["stride"]
@@ -29,9 +29,9 @@ def layers(operator: Operator) -> tuple[Layer, ...]:
     shortcut = _shortcut(operator, stream)
     built += shortcut
     source = shortcut[-1].name if shortcut else "input"
-    act = "none" if precision == "w1a1" else "relu"
+    act = "none" if binary else "relu"
     built.append(Layer("add", "add", ("conv", source), out_shape, out_shape, stream, activation=act))
-    if precision == "w1a1":
+    if binary:
         built.append(Layer("act", "prelu", ("add",), out_shape, out_shape))
     return tuple(built)
 

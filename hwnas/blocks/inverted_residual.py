@@ -6,7 +6,15 @@ few of the multiplications and lose most from one bit), activations are PReLU, a
 
 from __future__ import annotations
 
-from hwnas.blocks.shapes import convolution, require_image, require_output, spatial, squeeze_excite
+from hwnas.blocks.shapes import (
+    convolution,
+    require_image,
+    require_output,
+    signs,
+    spatial,
+    squeeze_excite,
+    stream_of,
+)
 from hwnas.errors import HwnasError
 from hwnas.network import Layer, Operator, Precision
 
@@ -20,13 +28,13 @@ def layers(operator: Operator) -> tuple[Layer, ...]:
     hidden = round(shape[0] * operator["expansion"])
     if hidden < 1:
         raise HwnasError(f"expansion {operator['expansion']} of {shape[0]} channels leaves none")
-    inner: Precision = "fp32" if precision == "w1a1" else precision
+    binary, inner = signs(precision), stream_of(precision)
     built: list[Layer] = []
     if hidden != shape[0]:
         built += convolution("expand", "input", shape, hidden, precision, activation=activation)
     source = built[-1].name if built else "input"
     wide = (hidden, *shape[1:])
-    built += _depthwise(source, wide, inner, kernel, stride, activation, precision == "w1a1")
+    built += _depthwise(source, wide, inner, kernel, stride, activation, binary)
     if operator["se"]:
         built += squeeze_excite(built[-1].name, built[-1].out_shape, inner)
     built += convolution("project", built[-1].name, built[-1].out_shape, channels, precision)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from hwnas.blocks.shapes import require_output
+from hwnas.blocks.shapes import refuse_signs, require_output
 from hwnas.errors import HwnasError
 from hwnas.network import Layer, Operator
 
 
 def layers(operator: Operator) -> tuple[Layer, ...]:
     """(C, H, W) -> (classes,)."""
-    if operator.precision == "w1a1":
-        raise HwnasError("pool_dense is fp32 or int8", hint="a 1-bit network keeps its head in fp32")
+    refuse_signs(operator, hint="a 1-bit network keeps its head in fp32")
     if len(operator.input_shape) != 3:
         raise HwnasError(f"pool_dense takes (channels, height, width), got {operator.input_shape}")
     classes = int(operator["classes"])

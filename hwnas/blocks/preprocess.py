@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwnas.errors import HwnasError
-from hwnas.network import Layer, Operator
+from hwnas.network import FULL_PRECISION, Layer, Operator
 
 
 def layers(operator: Operator) -> tuple[Layer, ...]:
@@ -11,6 +11,6 @@ def layers(operator: Operator) -> tuple[Layer, ...]:
     shape, result = operator.input_shape, operator.output_shape
     if len(shape) != 3 or len(result) != 3 or result[0] != shape[2] or min(*shape, *result) < 1:
         raise HwnasError(f"preprocess takes (H, W, C) and gives (C, h, w), got {shape} -> {result}")
-    if operator.precision != "fp32":
-        raise HwnasError(f"preprocess gives fp32, got {operator.precision}", hint="put a convert after it")
+    if operator.precision != FULL_PRECISION:
+        raise HwnasError(f"preprocess gives {FULL_PRECISION}, got {operator.precision}", hint="put a convert after it")
     return (Layer("pixels", "preprocess", ("input",), shape, result),)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hwnas import formats
 from hwnas.errors import HwnasError
-from hwnas.network import Layer, Operator, Precision, Shape
+from hwnas.network import FULL_PRECISION, Layer, Operator, Precision, Shape
 
 
 def strided(extent: int, stride: int) -> int:
@@ -35,6 +36,22 @@ def require_image(operator: Operator) -> None:
         raise HwnasError(f"{operator.kind} needs a stride of at least 1, got {operator['stride']}")
 
 
+def signs(precision: Precision) -> bool:
+    """Whether convolutions of this format multiply signs."""
+    return formats.of(precision).arithmetic == "signs"
+
+
+def stream_of(precision: Precision) -> Precision:
+    """The format of a block's layers that are no convolutions: beside 1-bit ones they stay float."""
+    return FULL_PRECISION if signs(precision) else precision
+
+
+def refuse_signs(operator: Operator, hint: str | None = None) -> None:
+    """HwnasError where the block is asked for in a 1-bit format, which has convolutions alone."""
+    if signs(operator.precision):
+        raise HwnasError(f"{operator.kind} is fp32 or int8, not {operator.precision}", hint=hint)
+
+
 def convolution(
     name: str,
     source: str,
@@ -56,12 +73,13 @@ def convolution(
     if activation not in ("none", "relu", "hswish"):
         raise HwnasError(f"activation must be none, relu or hswish, got {activation!r}")
     out_shape = spatial(in_shape, channels, stride)
-    kind = "binary_conv" if precision == "w1a1" else "conv"
-    fused = "relu" if activation == "relu" and precision != "w1a1" else "none"
+    binary = signs(precision)
+    kind = "binary_conv" if binary else "conv"
+    fused = "relu" if activation == "relu" and not binary else "none"
     conv = Layer(name, kind, (source,), in_shape, out_shape, precision, kernel, stride, groups, fused)
     if activation == "none" or fused == "relu":
         return (conv,)
-    if precision == "w1a1":
+    if binary:
         return conv, Layer(f"{name}_act", "prelu", (name,), out_shape, out_shape)
     return conv, Layer(f"{name}_act", "hswish", (name,), out_shape, out_shape, precision)
 

@@ -1,15 +1,14 @@
 """The frame of `hwnas`: finds a verb's file by its name, imports only that one, and turns errors into one line.
 
-A verb is a file of this folder whose name does not begin with an underscore. It defines either a function of its own
-name (one command) or `app`, a typer application (a verb with sub-commands). The first line of the file's docstring is
-what `hwnas --help` prints beside it; the function's docstring, opening with examples, is the verb's own help.
+A verb is a file of this folder, or of `<package>/cli/` where HWNAS_PLUGINS lists the package, whose name does not begin
+with an underscore. It defines either a function of its own name (one command) or `app`, a typer application (a verb
+with sub-commands). The first line of the file's docstring is what `hwnas --help` prints beside it; the function's
+docstring, opening with examples, is the verb's own help.
 """
 
 from __future__ import annotations
 
-import ast
 import errno
-import importlib
 import os
 import re
 import sys
@@ -21,6 +20,7 @@ from types import ModuleType
 import typer
 from typer.exceptions import TyperException
 
+from hwnas import find
 from hwnas.errors import HwnasError, unknown
 from hwnas.extras import missing_extra
 
@@ -79,15 +79,9 @@ def _dispatch(arguments: list[str]) -> int:
 
 def find_verbs() -> dict[str, str]:
     """Every verb with the first line of its file's docstring, in pipeline order, without importing any of them."""
-    files = [path for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem != "main"]
     rank = {name: position for position, name in enumerate(_ORDER)}
-    files.sort(key=lambda path: (rank.get(path.stem, len(rank)), path.stem))
-    return {path.stem: _first_docstring_line(path) for path in files}
-
-
-def _first_docstring_line(path: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return docstring.partition("\n")[0].strip()
+    verbs = sorted((name for name in find.names("cli") if name != "main"), key=lambda n: (rank.get(n, len(rank)), n))
+    return {name: find.summary("cli", name) for name in verbs}
 
 
 def program(verbs: dict[str, str], wanted: str) -> typer.Typer:
@@ -106,7 +100,7 @@ def program(verbs: dict[str, str], wanted: str) -> typer.Typer:
 
     for name, summary in verbs.items():
         if name == wanted:
-            _add(app, name, summary, importlib.import_module(f"hwnas.cli.{name}"))
+            _add(app, name, summary, find.load("cli", name))
         else:
             app.command(name, short_help=summary)(_never_called)
     return app
@@ -121,7 +115,7 @@ def _add(app: typer.Typer, name: str, summary: str, module: ModuleType) -> None:
     if isinstance(nested, typer.Typer):
         app.add_typer(nested, name=name, short_help=summary)
     else:
-        app.command(name, short_help=summary)(vars(module)[name])
+        app.command(name, short_help=summary)(find.value("cli", name, name))
 
 
 def _fail(line: str, exit_code: int) -> int:

@@ -1,30 +1,36 @@
-"""List the methods that a run file can name with `use:`."""
+"""List the methods that a run file can name with `use:`, each with its paper and what to compare it with."""
 
 from __future__ import annotations
 
-import ast
+import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hwnas import find
 from hwnas.cli._output import Json, print_json, results_console
-from hwnas.errors import HwnasError, unknown
+from hwnas.errors import unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method file: its chapter, the classes and functions that `use:` can name, and its own first line."""
+    """One method file: its kind, the classes and functions that `use:` can name, and what its docstring says."""
 
-    chapter: str
+    kind: str
     use: tuple[str, ...]
     summary: str
-    file: str
+    paper: str | None  # authors, venue, year and arXiv number, where it is a paper's
+    differs: str | None  # where it departs from the paper
+    baseline: str | None  # what it must beat to be worth its cost
+    package: str
 
 
 def methods(
-    chapter: Annotated[str | None, typer.Argument(help="Only this chapter: rule, search, predict, ...")] = None,
+    kind: Annotated[str | None, typer.Argument(help="Only this kind: rule, search, scorer, predictor, ...")] = None,
+    axis: Annotated[
+        str | None, typer.Option(help="Another folder of things: spaces, blocks, ops, data.sources.")
+    ] = None,
     json_output: Json = False,
 ) -> None:
     """Examples:
@@ -32,52 +38,65 @@ def methods(
     \b
         hwnas methods
         hwnas methods search
+        hwnas methods --axis spaces
         hwnas methods --json
 
-    Each line is what a run file's `use:` takes, and what it does. Nothing is imported: the list is read from the
-    first docstring line of every file in hwnas/methods/. A method of your own needs no entry here: name it by import
-    path, `use: mypackage.mine:MyRule`.
+    Each line is what a run file's `use:` takes, and what it does. Nothing is imported: all is read from the docstring
+    of every file in hwnas/methods/, and of every package that HWNAS_PLUGINS lists. A method of your own needs no entry
+    here: name it by import path, `use: mypackage.mine:MyRule`.
     """
+    if axis is not None:
+        _print_axis(axis, json_output)
+        return
     found = find_methods()
-    chapters = sorted({method.chapter for method in found})
-    if chapter is not None:
-        if chapter not in chapters:
-            raise unknown("chapter of methods", chapter, chapters)
-        found = [method for method in found if method.chapter == chapter]
+    kinds = sorted({method.kind for method in found})
+    if kind is not None:
+        if kind not in kinds:
+            raise unknown("kind of methods", kind, kinds)
+        found = [method for method in found if method.kind == kind]
     if json_output:
         print_json([asdict(method) for method in found])
         return
     console = results_console()
-    for heading in sorted({method.chapter for method in found}):
+    for heading in dict.fromkeys(method.kind for method in found):
         console.print(heading, style="bold")
-        for method in (m for m in found if m.chapter == heading):
+        for method in (m for m in found if m.kind == heading):
             console.print(f"  {', '.join(method.use)}", style="cyan")
-            console.print(f"      {method.summary}")
+            for label in ("summary", "differs", "baseline"):
+                said = getattr(method, label)
+                if said:
+                    console.print(f"      {said}" if label == "summary" else f"      {label}: {said}")
 
 
-def find_methods(folder: Path | None = None) -> list[Method]:
-    """Every method file under `folder` (default: hwnas/methods), in path order."""
-    top = folder or Path(__file__).parents[1] / "methods"
-    files = sorted(path for path in top.rglob("*.py") if not path.name.startswith("_"))
-    return [_read(path, top) for path in files]
+def find_methods() -> list[Method]:
+    """Every method file of hwnas and of the packages outside it, in the order of their names."""
+    return [_read(name) for name in find.names("methods")]
 
 
-def _read(path: Path, top: Path) -> Method:
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except SyntaxError as problem:
-        raise HwnasError(f"{path}:{problem.lineno} is not Python: {problem.msg}") from None
-    module = ".".join(path.relative_to(top).with_suffix("").parts)
-    summary = (ast.get_docstring(tree) or "").partition("\n\n")[0]
-    local = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
-    public = _declared(tree) or [name for name in local if not name.startswith("_")]
-    use = tuple(f"{module}:{name}" for name in public if name in local)
-    return Method(module.partition(".")[0], use, " ".join(summary.split()), path.relative_to(top.parent).as_posix())
+def _read(name: str) -> Method:
+    said = find.docstring("methods", name)
+    summary = " ".join(said.partition("\n\n")[0].split())
+    paper = re.findall(r"\(([^()]*\b(?:19|20)\d\d\b[^()]*)\)", summary)
+    use = tuple(f"{name}:{one}" for one in find.public("methods", name))
+    package = find.package_of("methods", name)
+    sections = (_section(said, "Differs"), _section(said, "Baseline"))
+    return Method(name.partition(".")[0], use, summary, paper[-1] if paper else None, *sections, package)
 
 
-def _declared(tree: ast.Module) -> list[str]:
-    """The names in `__all__`, where the file has one."""
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
-            return list(ast.literal_eval(node.value))
-    return []
+def _section(docstring: str, label: str) -> str | None:
+    """What follows `Differs:` up to an empty line or the next such label, in one line."""
+    found = re.search(rf"^{label}: (.+?)(?=\n\s*\n|\n[A-Z]\w*: |\Z)", docstring, re.MULTILINE | re.DOTALL)
+    return " ".join(found[1].split()) if found else None
+
+
+def _print_axis(axis: str, as_json: bool) -> None:
+    listed = {name: find.summary(axis, name) for name in find.names(axis)}
+    if not listed:
+        raise unknown("axis", axis, find.axes())
+    if as_json:
+        print_json(listed)
+        return
+    console = results_console()
+    for name, summary in listed.items():
+        console.print(f"  {name}", style="cyan")
+        console.print(f"      {summary}")

@@ -20,7 +20,11 @@ def balanced(data: Data, split: str, count: int, seed: int) -> np.ndarray:
     Every prefix is balanced too: among the first k images no class has more than one above another, until a class has
     no more to give. So whoever takes "the first few" of these sees every class, however the files were sorted.
     """
-    labels = data.targets(split)
+    return in_turns(data.targets(split), count, seed)
+
+
+def in_turns(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The same of labels (n,) alone."""
     rng = np.random.default_rng((seed, len(labels)))
     turn = np.empty(len(labels), dtype=np.int64)  # in which round an image's class gives it
     order = rng.permutation(len(labels))

@@ -1,4 +1,5 @@
-"""ONNX files of networks and of single blocks: opset 21, input `input`, output `output`, NCHW.
+"""ONNX files of networks and of single blocks: opset 21, NCHW; one input is `input`, one output `output`, several keep
+the names that the network gives them.
 
 fp32 layers are plain operators, int8 layers are wrapped in QuantizeLinear / DequantizeLinear pairs that runtimes fuse,
 1-bit convolutions are calls of the model-local function hwnas::BinaryConv. Equal networks give equal bytes.
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.errors import HwnasError
-from hwnas.export.quantise import QuantisedNet, places, random_net
-from hwnas.network import Network, Node, Operator
-from hwnas.ops import primitive_of, reads_pixels
+from hwnas.export.quantise import QuantisedNet, output_layers, places, random_net
+from hwnas.network import Network, Node, Operator, Port
+from hwnas.ops import gives_codes, input_names, primitive_of, reads_codes, reads_pixels
 from hwnas.ops.numeric.scales import Scale
 from hwnas.paths import write_bytes
 
@@ -28,30 +29,43 @@ def to_onnx(net: QuantisedNet, batch: int | None = 1) -> onnx.ModelProto:
 
     Batch 1 is the default: it is what latency is measured at and what the native compiler accepts.
     """
-    from hwnas.export.onnx_graph import FLOAT, UINT8, Graph
+    from hwnas.export.onnx_graph import End, Graph
 
-    graph = Graph()
-    values = {"input": "input"}
-    last = "input"
-    for place in places(net.network):
+    graph, network = Graph(), net.network
+    called = {name: name if len(network.inputs) > 1 else "input" for name in network.inputs}
+    values = dict(called)
+    for place in places(network):
         primitive = primitive_of(place.layer.kind)
         sources = [values[source] for source in place.inputs]
-        last = primitive.lower(place.layer, place.name, sources, net.tensors[place.name], net.codes_of(place), graph)
-        values[place.name] = last
+        values[place.name] = primitive.lower(
+            place.layer, place.name, sources, net.tensors[place.name], net.codes_of(place), graph
+        )
     if not graph.nodes:
         raise HwnasError("a network without a layer cannot be exported")
-    final = net.network.nodes[-1].operator
-    bytes_in = "input" in net.codes or reads_pixels(net.network.nodes[0].operator)
-    kinds = (UINT8 if bytes_in else FLOAT, UINT8 if final.precision == "int8" else FLOAT)
-    return graph.model("input", last, (net.network.input_shape, final.output_shape), kinds, batch)
+    pixels = {node.inputs[0] for node in network if reads_pixels(node.operator)}
+    inputs = [
+        End(called[name], called[name], _type(port, name in net.codes or name in pixels), port)
+        for name, port in network.inputs.items()
+    ]
+    integer = {node.name for node in network if gives_codes(node.operator)}
+    outputs = [
+        End(values[source], name if len(network.outputs) > 1 else "output", _type(network.ports[name], name in integer),
+            network.ports[name])
+        for name, source in output_layers(network).items()
+    ]  # fmt: skip
+    return graph.model(inputs, outputs, batch)
+
+
+def _type(port: Port, is_bytes: bool) -> str:
+    """The element type, as numpy names it, of what crosses the network's border."""
+    return "uint8" if is_bytes else port.dtype
 
 
 def block_net(operator: Operator, seed: int = 0) -> QuantisedNet:
     """One block with random constants; int8 blocks read and write uint8."""
-    network = Network((Node("block", operator),), operator.input_shape, operator.input_shape[-1])
-    first = operator.layers[0].kind
-    reads_codes = first == "dequantize" or (operator.precision == "int8" and first != "quantize")
-    return random_net(network, seed, BLOCK_INPUT if reads_codes else None)
+    names = tuple(input_names(operator))
+    network = Network(dict(zip(names, operator.inputs, strict=True)), (Node("block", operator, names),), ("block",))
+    return random_net(network, seed, BLOCK_INPUT if reads_codes(operator) else None)
 
 
 def block_model(operator: Operator, seed: int = 0) -> onnx.ModelProto:

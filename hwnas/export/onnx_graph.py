@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from hwnas import __version__
 from hwnas.export.onnx_binary import DOMAIN, binary_conv_function
 from hwnas.export.onnx_preprocess import normalize_function, preprocess_function
-from hwnas.network import Layer, Shape
-from hwnas.ops.numeric.scales import Scale
-from hwnas.ops.primitive import Codes
+from hwnas.network import Layer, Port
+from hwnas.ops.numeric.scales import Codes, Scale
 
 OPSET = 21
 #: model-local functions, which a model that calls them carries
 FUNCTIONS = {"BinaryConv": binary_conv_function, "Normalize": normalize_function, "Preprocess": preprocess_function}
 IR_VERSION = 10  # the one that came with opset 21: older runtimes refuse a newer number for no reason
+
+
+@dataclass(frozen=True)
+class End:
+    """An input or output of a model: what its tensor is called so far, and the name, type and port it ships with."""
+
+    made: str
+    name: str
+    dtype: str
+    port: Port
+
+    def info(self, axis: int | str) -> onnx.ValueInfoProto:
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
+        return helper.make_tensor_value_info(self.name, kind, [axis, *self.port.shape])
 
 
 class Graph:
@@ -45,7 +59,7 @@ class Graph:
 
     def relu(self, layer: Layer, x: str, name: str, codes: Codes) -> str:
         """Relu where the layer has one, unless the codes saturate at zero already (zero point 0)."""
-        saturates = layer.precision == "int8" and codes.target.zero_point == 0
+        saturates = codes.output is not None and codes.output.zero_point == 0
         return x if layer.activation != "relu" or saturates else self.node("Relu", [x], f"{name}.relu")
 
     def quantise(self, x: str, scale: Scale, name: str) -> str:
@@ -57,9 +71,12 @@ class Graph:
         return self.node("DequantizeLinear", [x, *self._code(x, scale)], name)
 
     def weight_and_bias(self, name: str, tensors: Mapping[str, np.ndarray], codes: Codes) -> tuple[str, str]:
-        """The layer's weight and bias as float tensors: initializers, or integers through DequantizeLinear (axis 0)."""
+        """The layer's weight and bias as float tensors: initializers, float16 through Cast, or integers
+        through DequantizeLinear (axis 0)."""
         weight = self.constant(f"{name}.weight", tensors["weight"])
         bias = self.constant(f"{name}.bias", tensors["bias"])
+        if tensors["weight"].dtype == np.float16:
+            return self.node("Cast", [weight], f"{name}.weight.real", to=onnx.TensorProto.FLOAT), bias
         if "weight_scale" not in tensors:
             return weight, bias
         scales = tensors["weight_scale"]
@@ -83,23 +100,15 @@ class Graph:
             self.constant(f"{name}.zero_point", np.asarray(scale.zero_point, dtype=np.uint8)),
         )
 
-    def model(
-        self, source: str, result: str, shapes: tuple[Shape, Shape], kinds: tuple[int, int], batch: int | None
-    ) -> onnx.ModelProto:
-        """The finished model with graph input `input` and output `output`.
-
-        `source` and `result` are the names used so far for the two ends, `kinds` their element types.
-        """
-        renamed = {source: "input", result: "output"}
+    def model(self, inputs: Sequence[End], outputs: Sequence[End], batch: int | None) -> onnx.ModelProto:
+        """The finished model; `batch` is the fixed batch size, None leaves that axis open."""
+        renamed = {end.made: end.name for end in (*inputs, *outputs)}
         for node in self.nodes:
             node.input[:] = [renamed.get(name, name) for name in node.input]
             node.output[:] = [renamed.get(name, name) for name in node.output]
         axis: int | str = "batch" if batch is None else batch
-        ends = [
-            helper.make_tensor_value_info(name, kind, [axis, *shape])
-            for name, kind, shape in zip(("input", "output"), kinds, shapes, strict=True)
-        ]
-        graph = helper.make_graph(self.nodes, "network", ends[:1], ends[1:], list(self.initializers.values()))
+        given, gives = ([end.info(axis) for end in ends] for ends in (inputs, outputs))
+        graph = helper.make_graph(self.nodes, "network", given, gives, list(self.initializers.values()))
         called = sorted({node.op_type for node in self.nodes if node.domain == DOMAIN})
         functions = [FUNCTIONS[name]() for name in called]
         opsets = [helper.make_opsetid("", OPSET)] + ([helper.make_opsetid(DOMAIN, 1)] if functions else [])
@@ -111,6 +120,3 @@ class Graph:
             producer_name="hwnas",
             producer_version=__version__,
         )
-
-
-FLOAT, UINT8 = int(TensorProto.FLOAT), int(TensorProto.UINT8)

@@ -8,6 +8,7 @@ import numpy as np
 
 from hwnas.network import Layer
 from hwnas.ops.numeric.scales import Scale, dequantise, quantise
+from hwnas.ops.primitive import is_integer
 
 ClipRule = Literal["minmax", "percentile", "mse"]
 PERCENTILE = 99.99
@@ -16,7 +17,7 @@ SHRINK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 
 
 class Observer:
-    """Extremes and a fixed-stride sample of every int8 tensor shown to it."""
+    """Extremes and a fixed-stride sample of every integer tensor shown to it."""
 
     def __init__(self, clip: ClipRule) -> None:
         self.clip = clip
@@ -25,7 +26,7 @@ class Observer:
 
     def see(self, name: str, layer: Layer, value: np.ndarray) -> None:
         """Take in one batch of a layer's output."""
-        if layer.precision != "int8":
+        if not is_integer(layer):
             return
         low, high = float(value.min()), float(value.max())
         if name in self._extremes:

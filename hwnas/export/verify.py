@@ -20,6 +20,7 @@ import numpy as np
 from hwnas.errors import HwnasError
 from hwnas.export.quantise import QuantisedNet, places
 from hwnas.network import Layer, elements
+from hwnas.ops.primitive import is_integer
 
 RUNNER = Path(__file__).with_name("verify_runner.py")
 TIMEOUT_S = 1800.0
@@ -90,7 +91,7 @@ def tolerance_for(net: QuantisedNet, library: bool = False) -> Tolerance:
 
 
 def _rounds(layer: Layer) -> bool:
-    return layer.precision == "int8" or layer.kind in ("quantize", "binary_conv")
+    return is_integer(layer) or layer.kind in ("quantize", "binary_conv")
 
 
 @dataclass(frozen=True)

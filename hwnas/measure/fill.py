@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from hwnas import formats
 from hwnas.card import card_path, command_line, device_clock, update_card, versions
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
 from hwnas.measure.backend import Backend, backend_for, engine_version
 from hwnas.measure.harness import Plan
 from hwnas.measure.rows import Load, disagreement, failed_row, row_of, timed_group
-from hwnas.network import PRECISIONS, Operator
+from hwnas.network import Operator
 from hwnas.progress import bar
 from hwnas.table import LatencyTable, open_table
 
@@ -107,9 +108,7 @@ def measure_missing(
     if not wanted:
         raise HwnasError("there is no operator to measure")
     version = engine_version(engine, device)
-    tables = [
-        open_table(tables_dir, device, engine, p, threads) for p in PRECISIONS if any(o.precision == p for o in wanted)
-    ]
+    tables = [open_table(tables_dir, device, engine, p, threads) for p in formats.ordered(o.precision for o in wanted)]
     todo = {table.path: rows_to_measure(table, wanted, renewal, version) for table in tables}
     count, renewed = sum(map(len, todo.values())), sum(o in table for table in tables for o in todo[table.path])
     backend = backend_for(engine, device, threads, tables_dir) if count else None

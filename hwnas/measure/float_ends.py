@@ -59,7 +59,7 @@ def _give_float_neighbour(graph: GraphProto, operator: Operator) -> None:
     from onnx import helper
 
     given, result = graph.input[0].name, graph.output[0].name
-    if operator.precision == "int8":
+    if operator.layers[0].kind == "quantize":
         for node in graph.node:
             node.input[:] = ["neighbour" if text == given else text for text in node.input]
         graph.node.insert(0, helper.make_node("Relu", [given], ["neighbour"]))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hwnas import ops
+from hwnas import formats, ops
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
 from hwnas.measure.harness import Runner
 from hwnas.network import Network, Operator, elements
 
 GRAIN = 1024  # costs are multiples of 1/1024 us, so that sums of thousands of them are exact in any order
-_ACTIVATION_BYTES = {"fp32": 4, "int8": 1, "w1a1": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class NullBackend:
     def block(self, operator: Operator) -> FixedRunner:
         """dispatch + macs / rate[precision] + bytes / bandwidth; energy likewise without the dispatch."""
         macs, moved = ops.macs(operator), bytes_moved(operator)
-        rate = getattr(self.costs.macs_per_us.value, operator.precision)
-        picojoules = getattr(self.costs.picojoules_per_mac.value, operator.precision)
+        rate = _of_format(self.costs.macs_per_us.value, operator.precision)
+        picojoules = _of_format(self.costs.picojoules_per_mac.value, operator.precision)
         latency = self.costs.dispatch_us.value + macs / rate + moved / self.costs.bytes_per_us.value
         energy = (macs * picojoules + moved * self.costs.picojoules_per_byte.value) / 1e6
         return FixedRunner(math.ceil(latency * GRAIN) / GRAIN, math.ceil(energy * GRAIN) / GRAIN)
@@ -61,8 +61,20 @@ class NullBackend:
         return (runner.energy_uj, "made up") if isinstance(runner, FixedRunner) else None
 
 
+def _of_format(charged: Mapping[str, float], precision: str) -> float:
+    """What the profile charges for a format; for one that it does not know, of the same arithmetic's most precise."""
+    if precision in charged:
+        return charged[precision]
+    arithmetic = formats.of(precision).arithmetic
+    alike = [name for name in formats.names() if name in charged and formats.of(name).arithmetic == arithmetic]
+    if not alike:
+        raise HwnasError(f"the profile charges nothing for {precision} or another format of {arithmetic} arithmetic")
+    return charged[alike[0]]
+
+
 def bytes_moved(operator: Operator) -> int:
-    """Weights read, input read and output written, bytes."""
-    width = _ACTIVATION_BYTES[operator.precision]
+    """Weights read, inputs read and output written, bytes."""
+    width = formats.element_bytes(formats.of(operator.precision).exchange)
     given = 1 if ops.reads_pixels(operator) else width
-    return ops.weight_bytes(operator) + given * elements(operator.input_shape) + width * elements(operator.output_shape)
+    read = given * sum(elements(port.shape) for port in operator.inputs)
+    return ops.weight_bytes(operator) + read + width * elements(operator.output_shape)

@@ -127,7 +127,7 @@ def own_steps(kinds: Sequence[str], operator: Operator) -> tuple[int, int]:
     Steps at the edges that a block has only because it was compiled alone are left out; a `convert` block is one.
     """
     if operator.kind == "convert":
-        wanted = "quantize" if operator.precision == "int8" else "dequantize"
+        wanted = operator.layers[0].kind  # quantize or dequantize
         places = [i for i, kind in enumerate(kinds) if kind.startswith(wanted)]
         if not places:
             raise HwnasError(f"the compiled {operator} has no {wanted} step, only {', '.join(kinds)}")

@@ -6,25 +6,35 @@ and nothing here loads torch until one of those two is called.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from hwnas.network import Layer, Operator, Shape, defined, elements
+import numpy as np
+
+from hwnas import formats
+from hwnas.network import Layer, Network, Operator, Port, Shape, defined, elements
 from hwnas.ops.primitive import Primitive, output_bytes
 
 if TYPE_CHECKING:
     import torch
 
+THING = "primitive"  # what a layer kind's file defines; the others serve them
+
 __all__ = [
     "buffers",
     "forward",
+    "gives_codes",
     "initial",
+    "input_bytes",
+    "input_names",
     "macs",
+    "network_peak_bytes",
     "parameter_count",
     "parameters",
     "peak_bytes",
     "primitive_of",
+    "reads_codes",
     "reads_pixels",
     "weight_bytes",
 ]
@@ -63,19 +73,26 @@ def initial(operator: Operator, generator: torch.Generator) -> dict[str, torch.T
     return values
 
 
-def forward(operator: Operator, x: torch.Tensor, params: Mapping[str, torch.Tensor], training: bool) -> torch.Tensor:
-    """The block's output (N, *output_shape) for x (N, *input_shape); stateless but for `mean` and `var`.
+def forward(
+    operator: Operator, inputs: Sequence[torch.Tensor], params: Mapping[str, torch.Tensor], training: bool
+) -> torch.Tensor:
+    """The block's output (N, *output_shape) for its inputs (N, *shape of each); stateless but for `mean` and `var`.
 
     Batch norm uses the batch's statistics when training or where params leaves `<layer>.mean` and `<layer>.var` out;
     when training and they are given, they are updated in place.
     """
-    values = {"input": x}
+    values = dict(zip(input_names(operator), inputs, strict=True))
     for layer in operator.layers:
         primitive = primitive_of(layer.kind)
         names = _tensor_names(layer)
         mine = {short: params[full] for short, full in names if full in params}
         values[layer.name] = primitive.forward(layer, [values[source] for source in layer.inputs], mine, training)
     return values[operator.layers[-1].name]
+
+
+def input_names(operator: Operator) -> list[str]:
+    """What the block's layers call its inputs: "input", "input1", "input2", ..."""
+    return [f"input{i or ''}" for i in range(len(operator.inputs))]
 
 
 @lru_cache(maxsize=65536)
@@ -96,15 +113,15 @@ def parameter_count(operator: Operator) -> int:
 
 
 def weight_bytes(operator: Operator) -> int:
-    """Bytes of the constants as shipped: int8 one byte a weight, w1a1 one bit, with scales, thresholds and biases."""
+    """Bytes of the constants as shipped: weights as their format stores them, with scales, thresholds and biases."""
     return sum(primitive_of(layer.kind).weight_bytes(layer) for layer in operator.layers)
 
 
 def peak_bytes(operator: Operator) -> int:
-    """Largest sum of tensors alive at once inside the block, its input and output included, for one image."""
+    """Largest sum of tensors alive at once inside the block, its inputs and output included, for one image."""
     layers = operator.layers
     last_use = {source: i for i, layer in enumerate(layers) for source in layer.inputs}
-    alive = {"input": elements(operator.input_shape) * _input_width(operator)}
+    alive = dict(zip(input_names(operator), input_bytes(operator), strict=True))
     peak = 0
     for i, layer in enumerate(layers):
         alive[layer.name] = output_bytes(layer)
@@ -115,16 +132,55 @@ def peak_bytes(operator: Operator) -> int:
     return peak
 
 
+def network_peak_bytes(network: Network) -> int:
+    """Largest sum of tensors alive at once while the network's blocks run in their order, for one image: what is alive
+    inside a block, and what waits beside it for a later reader. Of a chain it is the largest block's."""
+    last_use = {source: i for i, node in enumerate(network) for source in node.inputs}
+    last_use |= dict.fromkeys(network.outputs, len(network))
+    sizes: dict[str, int] = {}
+    for node in network:
+        sizes |= {
+            source: size
+            for source, size in zip(node.inputs, input_bytes(node.operator), strict=True)
+            if source in network.inputs
+        }
+    alive = dict(sizes)
+    peak = 0
+    for i, node in enumerate(network):
+        waiting = sum(size for name, size in alive.items() if name not in node.inputs)
+        # A tensor that the block reads twice is there once.
+        twice = sum(input_bytes(node.operator)) - sum(alive[name] for name in set(node.inputs))
+        peak = max(peak, waiting + peak_bytes(node.operator) - twice)
+        alive[node.name] = output_bytes(node.operator.layers[-1])
+        alive = {name: size for name, size in alive.items() if last_use.get(name, -1) > i}
+    return peak
+
+
 def reads_pixels(operator: Operator) -> bool:
     """Whether the block takes raw uint8 pixels (H, W, C)."""
     return primitive_of(operator.layers[0].kind).reads_pixels
 
 
-def _input_width(operator: Operator) -> int:
-    """Bytes of one input value: convert reads the other precision than the one it gives."""
+def reads_codes(operator: Operator) -> bool:
+    """Whether a block takes the uint8 codes of its inputs: an integer block, unless it makes them itself."""
+    first = operator.layers[0]
+    return first.kind == "dequantize" or (gives_codes(operator) and first.kind != "quantize")
+
+
+def gives_codes(operator: Operator) -> bool:
+    """Whether a block gives the uint8 codes of its output."""
+    return formats.of(operator.precision).exchange == "uint8"
+
+
+def input_bytes(operator: Operator) -> list[int]:
+    """Bytes of each input for one image."""
+    return [elements(port.shape) * _width(operator, port) for port in operator.inputs]
+
+
+def _width(operator: Operator, port: Port) -> int:
+    """Bytes of one input value."""
+    if port.dtype != "float32":
+        return np.dtype(port.dtype).itemsize
     if reads_pixels(operator):
         return 1
-    first = operator.layers[0].kind
-    if first in ("quantize", "dequantize"):
-        return 4 if first == "quantize" else 1
-    return 1 if operator.precision == "int8" else 4
+    return 1 if reads_codes(operator) else 4

@@ -9,12 +9,10 @@ import numpy as np
 
 from hwnas.network import Layer
 from hwnas.ops.numeric.scales import saturate
-from hwnas.ops.primitive import Arrays, Codes, Primitive, relu
+from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive, coded, relu
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 
 @final
@@ -24,10 +22,8 @@ class Add(Primitive):
     def forward(
         self, layer: Layer, inputs: Sequence[torch.Tensor], params: Mapping[str, torch.Tensor], training: bool
     ) -> torch.Tensor:
-        from hwnas.ops.numeric.fake_quantise import fake_quantise
-
         y: torch.Tensor = relu(layer, inputs[0] + inputs[1])
-        return fake_quantise(y) if layer.precision == "int8" else y
+        return coded(layer, y)
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
         result: np.ndarray = relu(layer, inputs[0] + inputs[1])

@@ -13,18 +13,21 @@ import numpy as np
 
 from hwnas.network import Layer, Shape, elements
 from hwnas.ops.conv import convolution_macs, normalisation, weight_shape
-from hwnas.ops.numeric.bits import pack_signs, unpack_signs
 from hwnas.ops.numeric.convolve import convolve_exact
-from hwnas.ops.primitive import Arrays, Codes, Primitive, relu
+from hwnas.ops.primitive import (
+    Arrays,
+    Codes,
+    Graph,
+    Primitive,
+    activation_codec,
+    codec_shapes,
+    relu,
+    start_of,
+    weight_codec,
+)
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
-
-# Where thresholds start. At 0 the signs of a relu's output (an int8 or fp32 neighbour's) would all be +1, a constant
-# that batch norm then blows up; a quarter of a standard deviation splits those and symmetric inputs about 2 : 3.
-START = 0.25
 
 
 @final
@@ -36,7 +39,7 @@ class BinaryConv(Primitive):
 
     def parameters(self, layer: Layer) -> dict[str, Shape]:
         channels = (layer.out_shape[0],)
-        return {"weight": weight_shape(layer), "threshold": (layer.in_shape[0],), "gamma": channels, "beta": channels}
+        return {"weight": weight_shape(layer), **codec_shapes(layer), "gamma": channels, "beta": channels}
 
     def buffers(self, layer: Layer) -> dict[str, Shape]:
         return {"mean": (layer.out_shape[0],), "var": (layer.out_shape[0],)}
@@ -47,48 +50,47 @@ class BinaryConv(Primitive):
         if name == "weight":
             # As a real convolution would start: well inside |w| <= 1, where gradients pass the sign.
             return torch.randn(shape, generator=generator) * (2.0 / elements(shape[1:])) ** 0.5
-        if name == "threshold":
-            return torch.full(shape, START)
-        return torch.ones(shape) if name in ("gamma", "var") else torch.zeros(shape)
+        return torch.full(shape, 1.0 if name in ("gamma", "var") else start_of(layer, name))
 
     def macs(self, layer: Layer) -> int:
         return convolution_macs(layer)
 
     def weight_bytes(self, layer: Layer) -> int:
-        outputs, channels, kernel, _ = weight_shape(layer)
-        return outputs * kernel * kernel * -(-channels // 8) + 4 * layer.in_shape[0] + 8 * outputs
+        weights = weight_codec(layer).stored_bytes(weight_shape(layer))
+        return weights + 4 * layer.in_shape[0] + 8 * layer.out_shape[0]
 
     def forward(
         self, layer: Layer, inputs: Sequence[torch.Tensor], params: Mapping[str, torch.Tensor], training: bool
     ) -> torch.Tensor:
         import torch.nn.functional as F
 
-        from hwnas.ops.numeric.binarise import sign_activation, sign_weight
         from hwnas.ops.numeric.normalise import batch_norm
 
-        signs = sign_activation(inputs[0], params["threshold"])
-        y = F.conv2d(signs, sign_weight(params["weight"]), None, layer.stride, layer.kernel // 2, 1, layer.groups)
+        signs = activation_codec(layer).train(inputs[0], params)
+        weight = weight_codec(layer).train(params["weight"], params)
+        y = F.conv2d(signs, weight, None, layer.stride, layer.kernel // 2, 1, layer.groups)
         result: torch.Tensor = relu(layer, batch_norm(y, params, training))
         return result
 
     def fold(self, layer: Layer, params: Arrays) -> dict[str, np.ndarray]:
         scale, shift = normalisation(layer, params)
-        threshold = params["threshold"].astype(np.float32)
-        return {"weight": pack_signs(params["weight"]), "threshold": threshold, "scale": scale, "bias": shift}
+        threshold = params.get("threshold", np.zeros(layer.in_shape[0])).astype(np.float32)  # 0 where none is learnt
+        weight = weight_codec(layer).encode(params["weight"], params)
+        return {**weight, "threshold": threshold, "scale": scale, "bias": shift}
 
     def random(self, layer: Layer, rng: np.random.Generator) -> dict[str, np.ndarray]:
         shape = weight_shape(layer)
         spread = np.float32(elements(shape[1:]) ** -0.5)  # a sum of n signs has variance n
         return {
-            "weight": pack_signs(rng.standard_normal(shape, dtype=np.float32)),
+            **weight_codec(layer).encode(rng.standard_normal(shape, dtype=np.float32), {}),
             "threshold": rng.standard_normal(layer.in_shape[0], dtype=np.float32) * np.float32(0.2),
             "scale": spread * rng.uniform(0.5, 1.5, shape[0]).astype(np.float32),
             "bias": rng.standard_normal(shape[0], dtype=np.float32) * np.float32(0.1),
         }
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
-        signs = np.where(inputs[0] >= tensors["threshold"][:, None, None], np.int8(1), np.int8(-1))
-        weight = unpack_signs(tensors["weight"], layer.in_shape[0] // layer.groups)
+        signs = activation_codec(layer).encode(inputs[0], tensors)["signs"]
+        weight = weight_codec(layer).decode(tensors, weight_shape(layer))
         accumulator = convolve_exact(signs, weight, layer.stride, layer.groups).astype(np.float32)
         y = accumulator * tensors["scale"][:, None, None] + tensors["bias"][:, None, None]
         result: np.ndarray = relu(layer, y)

@@ -1,4 +1,8 @@
-"""conv: dense, grouped or depthwise convolution, batch norm, and optionally relu; padding is kernel // 2."""
+"""conv: dense, grouped or depthwise convolution, batch norm, and optionally relu; padding is kernel // 2.
+
+Attribute `affine` (True where it is not given): whether batch norm has a learnt scale and shift. In a mixture of
+operators it must not: each would rescale itself, and the weight of the mixture mean nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,22 @@ import numpy as np
 
 from hwnas.network import Layer, Shape, elements
 from hwnas.ops.numeric.convolve import convolve, convolve_exact
-from hwnas.ops.numeric.scales import requantise, weight_scales
-from hwnas.ops.primitive import Arrays, Codes, Primitive, relu
+from hwnas.ops.numeric.scales import requantise
+from hwnas.ops.primitive import (
+    Arrays,
+    Codes,
+    Graph,
+    Primitive,
+    codec_shapes,
+    coded,
+    relu,
+    start_of,
+    stored,
+    weight_codec,
+)
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 EPSILON = np.float32(1e-5)  # batch norm's, the same as in numeric/normalise.py
 
@@ -32,8 +45,9 @@ def convolution_macs(layer: Layer) -> int:
 
 def normalisation(layer: Layer, params: Arrays) -> tuple[np.ndarray, np.ndarray]:
     """Batch norm as `x * scale + shift`, both float32 (O,)."""
-    scale = params["gamma"] / np.sqrt(params["var"] + EPSILON)
-    return scale.astype(np.float32), (params["beta"] - params["mean"] * scale).astype(np.float32)
+    one = np.ones_like(params["var"])
+    scale = params.get("gamma", one) / np.sqrt(params["var"] + EPSILON)
+    return scale.astype(np.float32), (params.get("beta", one * 0) - params["mean"] * scale).astype(np.float32)
 
 
 @final
@@ -42,7 +56,8 @@ class Conv(Primitive):
 
     def parameters(self, layer: Layer) -> dict[str, Shape]:
         channels = (layer.out_shape[0],)
-        return {"weight": weight_shape(layer), "gamma": channels, "beta": channels}
+        affine = {"gamma": channels, "beta": channels} if layer.optional("affine", True) else {}
+        return {"weight": weight_shape(layer), **codec_shapes(layer), **affine}
 
     def buffers(self, layer: Layer) -> dict[str, Shape]:
         return {"mean": (layer.out_shape[0],), "var": (layer.out_shape[0],)}
@@ -52,43 +67,39 @@ class Conv(Primitive):
 
         if name == "weight":  # He et al. 2015, over the fan-in
             return torch.randn(shape, generator=generator) * (2.0 / elements(shape[1:])) ** 0.5
-        return torch.ones(shape) if name in ("gamma", "var") else torch.zeros(shape)
+        return torch.full(shape, 1.0 if name in ("gamma", "var") else start_of(layer, name))
 
     def macs(self, layer: Layer) -> int:
         return convolution_macs(layer)
 
     def weight_bytes(self, layer: Layer) -> int:
-        weights, channels = elements(weight_shape(layer)), layer.out_shape[0]
-        return weights + 8 * channels if layer.precision == "int8" else 4 * (weights + channels)
+        return weight_codec(layer).stored_bytes(weight_shape(layer)) + 4 * layer.out_shape[0]
 
     def forward(
         self, layer: Layer, inputs: Sequence[torch.Tensor], params: Mapping[str, torch.Tensor], training: bool
     ) -> torch.Tensor:
         import torch.nn.functional as F
 
-        from hwnas.ops.numeric.fake_quantise import fake_quantise, fake_quantise_weight
         from hwnas.ops.numeric.normalise import batch_norm
 
-        integer = layer.precision == "int8"
-        weight = fake_quantise_weight(params["weight"]) if integer else params["weight"]
+        weight = weight_codec(layer).train(params["weight"], params)
         y = F.conv2d(inputs[0], weight, None, layer.stride, layer.kernel // 2, 1, layer.groups)
-        y = relu(layer, batch_norm(y, params, training))
-        return fake_quantise(y) if integer else y
+        return coded(layer, relu(layer, batch_norm(y, params, training)))
 
     def fold(self, layer: Layer, params: Arrays) -> dict[str, np.ndarray]:
         scale, shift = normalisation(layer, params)
-        return {"weight": (params["weight"] * scale[:, None, None, None]).astype(np.float32), "bias": shift}
+        weight = (params["weight"] * scale[:, None, None, None]).astype(np.float32)
+        return {**stored(layer, weight, params), "bias": shift}
 
     def random(self, layer: Layer, rng: np.random.Generator) -> dict[str, np.ndarray]:
         shape = weight_shape(layer)
         weight = rng.standard_normal(shape, dtype=np.float32) * np.float32(elements(shape[1:]) ** -0.5)
-        return {"weight": weight, "bias": rng.standard_normal(shape[0], dtype=np.float32) * np.float32(0.1)}
+        bias = rng.standard_normal(shape[0], dtype=np.float32) * np.float32(0.1)
+        return {**stored(layer, weight, {}), "bias": bias}
 
     def quantise(self, layer: Layer, tensors: Arrays, codes: Codes, weight_bits: int) -> dict[str, np.ndarray]:
-        scales = weight_scales(tensors["weight"], weight_bits)
-        limit = 2 ** (weight_bits - 1) - 1
-        weight = np.clip(np.rint(tensors["weight"] / scales[:, None, None, None]), -limit, limit).astype(np.int8)
-        return {"weight": weight, "bias": integer_bias(tensors["bias"], codes, scales), "weight_scale": scales}
+        weight = weight_codec(layer).encode(tensors["weight"], tensors, weight_bits)
+        return {**weight, "bias": integer_bias(tensors["bias"], codes, weight["weight_scale"])}
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
         y = convolve(inputs[0], tensors["weight"], layer.stride, layer.groups)

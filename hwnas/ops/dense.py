@@ -10,13 +10,27 @@ import numpy as np
 from hwnas.network import Layer, Shape
 from hwnas.ops.conv import factors, integer_bias
 from hwnas.ops.numeric.convolve import multiply_exact
-from hwnas.ops.numeric.scales import requantise, weight_scales
-from hwnas.ops.primitive import Arrays, Codes, Primitive, relu
+from hwnas.ops.numeric.scales import requantise
+from hwnas.ops.primitive import (
+    Arrays,
+    Codes,
+    Graph,
+    Primitive,
+    codec_shapes,
+    coded,
+    relu,
+    start_of,
+    stored,
+    weight_codec,
+)
 
 if TYPE_CHECKING:
     import torch
 
-    from hwnas.export.onnx_graph import Graph
+
+def weight_shape(layer: Layer) -> Shape:
+    """(O, C)."""
+    return (layer.out_shape[0], layer.in_shape[0])
 
 
 @final
@@ -24,51 +38,46 @@ class Dense(Primitive):
     """Weight (O, C), bias (O,). An output shape (O, 1, 1) keeps the image axes; (O,) drops them."""
 
     def parameters(self, layer: Layer) -> dict[str, Shape]:
-        return {"weight": (layer.out_shape[0], layer.in_shape[0]), "bias": (layer.out_shape[0],)}
+        return {"weight": weight_shape(layer), **codec_shapes(layer), "bias": (layer.out_shape[0],)}
 
     def initial(self, layer: Layer, name: str, shape: Shape, generator: torch.Generator) -> torch.Tensor:
         import torch
 
         if name == "weight":
             return torch.randn(shape, generator=generator) * shape[1] ** -0.5
-        return torch.zeros(shape)
+        return torch.full(shape, start_of(layer, name))
 
     def macs(self, layer: Layer) -> int:
         return layer.out_shape[0] * layer.in_shape[0]
 
     def weight_bytes(self, layer: Layer) -> int:
-        weights, channels = self.macs(layer), layer.out_shape[0]
-        return weights + 8 * channels if layer.precision == "int8" else 4 * (weights + channels)
+        return weight_codec(layer).stored_bytes(weight_shape(layer)) + 4 * layer.out_shape[0]
 
     def forward(
         self, layer: Layer, inputs: Sequence[torch.Tensor], params: Mapping[str, torch.Tensor], training: bool
     ) -> torch.Tensor:
         import torch.nn.functional as F
 
-        from hwnas.ops.numeric.fake_quantise import fake_quantise, fake_quantise_weight
-
-        integer = layer.precision == "int8"
-        weight = fake_quantise_weight(params["weight"]) if integer else params["weight"]
+        weight = weight_codec(layer).train(params["weight"], params)
         y = relu(layer, F.linear(inputs[0].flatten(1), weight, params["bias"])).reshape(-1, *layer.out_shape)
-        return fake_quantise(y) if integer else y
+        return coded(layer, y)
 
     def fold(self, layer: Layer, params: Arrays) -> dict[str, np.ndarray]:
-        return {name: params[name].astype(np.float32) for name in ("weight", "bias")}
+        return {**stored(layer, params["weight"].astype(np.float32), params), "bias": params["bias"].astype(np.float32)}
 
     def random(self, layer: Layer, rng: np.random.Generator) -> dict[str, np.ndarray]:
         outputs, inputs = layer.out_shape[0], layer.in_shape[0]
         weight = rng.standard_normal((outputs, inputs), dtype=np.float32) * np.float32(inputs**-0.5)
-        return {"weight": weight, "bias": rng.standard_normal(outputs, dtype=np.float32) * np.float32(0.1)}
+        bias = rng.standard_normal(outputs, dtype=np.float32) * np.float32(0.1)
+        return {**stored(layer, weight, {}), "bias": bias}
 
     def quantise(self, layer: Layer, tensors: Arrays, codes: Codes, weight_bits: int) -> dict[str, np.ndarray]:
-        scales = weight_scales(tensors["weight"], weight_bits)
-        limit = 2 ** (weight_bits - 1) - 1
-        weight = np.clip(np.rint(tensors["weight"] / scales[:, None]), -limit, limit).astype(np.int8)
-        return {"weight": weight, "bias": integer_bias(tensors["bias"], codes, scales), "weight_scale": scales}
+        weight = weight_codec(layer).encode(tensors["weight"], tensors, weight_bits)
+        return {**weight, "bias": integer_bias(tensors["bias"], codes, weight["weight_scale"])}
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
         flat = inputs[0].reshape(len(inputs[0]), -1)
-        y: np.ndarray = relu(layer, flat @ tensors["weight"].T + tensors["bias"])
+        y: np.ndarray = relu(layer, flat @ tensors["weight"].astype(np.float32, copy=False).T + tensors["bias"])
         return y.reshape(-1, *layer.out_shape)
 
     def reference_int8(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays, codes: Codes) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""dequantize: uint8 codes to float32, where an int8 block ends."""
+"""dequantize: uint8 codes to float32, where an integer block ends."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from hwnas.network import Layer
-from hwnas.ops.primitive import Arrays, Codes, Primitive
+from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 
 @final

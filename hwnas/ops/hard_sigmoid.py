@@ -9,12 +9,10 @@ import numpy as np
 
 from hwnas.network import Layer
 from hwnas.ops.numeric.scales import table
-from hwnas.ops.primitive import Arrays, Codes, Primitive
+from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive, coded
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 ALPHA = np.float32(1.0 / 6.0)
 
@@ -34,10 +32,8 @@ class HardSigmoid(Primitive):
     ) -> torch.Tensor:
         import torch.nn.functional as F
 
-        from hwnas.ops.numeric.fake_quantise import fake_quantise
-
         y = F.hardsigmoid(inputs[0])
-        return fake_quantise(y) if layer.precision == "int8" else y
+        return coded(layer, y)
 
     def output_range(self, layer: Layer) -> tuple[float, float]:
         return (0.0, 1.0)

@@ -10,12 +10,10 @@ import numpy as np
 from hwnas.network import Layer
 from hwnas.ops.hard_sigmoid import hard_sigmoid
 from hwnas.ops.numeric.scales import table
-from hwnas.ops.primitive import Arrays, Codes, Primitive
+from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive, coded
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 
 def hswish(x: np.ndarray) -> np.ndarray:
@@ -32,10 +30,8 @@ class HardSwish(Primitive):
     ) -> torch.Tensor:
         import torch.nn.functional as F
 
-        from hwnas.ops.numeric.fake_quantise import fake_quantise
-
         y = F.hardswish(inputs[0])
-        return fake_quantise(y) if layer.precision == "int8" else y
+        return coded(layer, y)
 
     def output_range(self, layer: Layer) -> tuple[float, float]:
         return (-0.375, 4.0)

@@ -10,12 +10,10 @@ import numpy as np
 from hwnas.network import Layer
 from hwnas.ops.numeric.convolve import windows
 from hwnas.ops.numeric.scales import Scale
-from hwnas.ops.primitive import Arrays, Codes, Primitive
+from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 
 @final

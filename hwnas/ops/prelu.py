@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from hwnas.network import Layer, Shape
-from hwnas.ops.primitive import Arrays, Codes, Primitive
+from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 START = 0.25  # He et al. 2015, section 2.1
 

@@ -9,12 +9,10 @@ import numpy as np
 
 from hwnas.network import Layer, Shape
 from hwnas.ops.numeric import resample
-from hwnas.ops.primitive import Arrays, Codes, Primitive
+from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 
 def resizes(layer: Layer) -> bool:

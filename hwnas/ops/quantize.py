@@ -1,4 +1,4 @@
-"""quantize: float32 to uint8 codes, where an int8 block begins."""
+"""quantize: float32 to uint8 codes, where an integer block begins."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from hwnas.network import Layer
-from hwnas.ops.numeric.scales import quantise
-from hwnas.ops.primitive import Arrays, Codes, Primitive
+from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive, activation_codec, coded
 
 if TYPE_CHECKING:
     import torch
-
-    from hwnas.export.onnx_graph import Graph
 
 
 @final
@@ -24,15 +21,13 @@ class Quantize(Primitive):
     def forward(
         self, layer: Layer, inputs: Sequence[torch.Tensor], params: Mapping[str, torch.Tensor], training: bool
     ) -> torch.Tensor:
-        from hwnas.ops.numeric.fake_quantise import fake_quantise
-
-        return fake_quantise(inputs[0])
+        return coded(layer, inputs[0])
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
         return inputs[0]
 
     def reference_int8(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays, codes: Codes) -> np.ndarray:
-        return quantise(inputs[0], codes.target)
+        return activation_codec(layer).encode(inputs[0], codes.target.arrays)["codes"]
 
     def lower(self, layer: Layer, name: str, inputs: Sequence[str], tensors: Arrays, codes: Codes, graph: Graph) -> str:
         return graph.quantise(inputs[0], codes.target, name)

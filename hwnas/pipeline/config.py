@@ -8,45 +8,65 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
+from hwnas import find, formats
 from hwnas.errors import HwnasError, nearest_names
-from hwnas.plug import HWNAS_ALONE, Trust
+from hwnas.plug import HWNAS_ALONE, Trust, activate
 from hwnas.samples import STATISTICS
 from hwnas.units import positive
 from hwnas.yaml_text import read_yaml
 
-# limit name -> (cost it bounds, factor to the cost's own unit)
-# `latency_us` is the minimum; the other statistics are named (`latency_p90_ms`), since each has a noise of its own.
-LIMITS: Mapping[str, tuple[str, float]] = {
-    "latency_us": ("latency", 1.0),
-    "latency_ms": ("latency", 1e3),
-    **{
-        f"latency_{statistic}_{unit}": ("latency", factor)
-        for statistic in STATISTICS[1:]
-        for unit, factor in (("us", 1.0), ("ms", 1e3))
-    },
-    "energy_uj": ("energy", 1.0),
-    "energy_mj": ("energy", 1e3),
-    "size_bytes": ("size", 1.0),
-    "size_kb": ("size", 1e3),
-    "size_mb": ("size", 1e6),
-    "peak_memory_bytes": ("peak_memory", 1.0),
-    "peak_memory_kb": ("peak_memory", 1e3),
-    "peak_memory_mb": ("peak_memory", 1e6),
+DEFAULT_RULE = "rule.sandwich:Sandwich"
+DEFAULT_SAMPLER = "search.regularized_evolution:RegularizedEvolution"  # measured best: docs/results/samplers.md
+
+
+# What `use` stands for where a section names none; a method that another asks for (the predictor of a sampler) is this
+# one unless the run file names it.
+DEFAULTS: Mapping[str, str] = {
+    "sampler": DEFAULT_SAMPLER,
+    "scorer": "scorer.validation:Validation",
+    "predictor": "predictor.ridge:Ridge",
+    "decoder": "decoder.argmax:Argmax",
+    "proxy": "proxy.synflow:SynFlow",
 }
 
 
-DEFAULT_SAMPLER = "search.regularized_evolution:RegularizedEvolution"  # measured best: docs/results/samplers.md
+def known_limits() -> dict[str, tuple[str, float]]:
+    """limit name -> (cost it bounds, factor to the cost's own unit), from every file of methods/cost."""
+    found: dict[str, tuple[str, float]] = {}
+    for cost in find.names("methods.cost"):
+        for name, factor in find.value("methods.cost", cost, "LIMITS").items():
+            if name in found:
+                raise HwnasError(f"limit {name!r} is defined by both cost.{found[name][0]} and cost.{cost}")
+            found[name] = cost, float(factor)
+    return found
+
+
+def cost_unit(cost: str) -> str:
+    """The unit of a cost, for example "us"."""
+    return str(find.value("methods.cost", cost, "UNIT"))
 
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+MIXED = "mixed"  # a target whose blocks have a precision each
+
+
 class Target(Strict):
     """A model to ship: every block of this precision (or each block its own, `mixed`), run by this engine."""
 
-    precision: Literal["fp32", "int8", "w1a1", "mixed"]
+    precision: str
     engine: Literal["onnxruntime", "tvm"]
+
+    @field_validator("precision")
+    @classmethod
+    def _known_precision(cls, precision: str) -> str:
+        if precision != MIXED and not find.has("formats", precision):
+            known = (*formats.names(), MIXED)
+            near = nearest_names(precision, known)
+            raise ValueError(f"must be one of {', '.join(known)}" + f"; nearest: {', '.join(near)}" * bool(near))
+        return precision
 
     @property
     def name(self) -> str:
@@ -54,11 +74,12 @@ class Target(Strict):
 
 
 class TrainSettings(Strict):
-    """`rule` names a training rule; `finetune_epochs` trains each winner further (absent: while it pays, no longer than
-    the supernet; 0: not at all); `threads` are torch's, all cores by default; `workers` load batches ahead (absent: as
-    many as pay); the rest is hwnas.train.Schedule."""
+    """`rule` names a training rule, `wrapper` what changes the supernet that it trains; `finetune_epochs` trains each
+    winner further (absent: while it pays, no longer than the supernet; 0: not at all); `threads` are torch's, all cores
+    by default; `workers` load batches ahead (absent: as many as pay); the rest is hwnas.train.Schedule."""
 
-    rule: dict[str, Any] = Field(default_factory=lambda: {"use": "rule.sandwich:Sandwich"})
+    rule: dict[str, Any] = Field(default_factory=lambda: {"use": DEFAULT_RULE})
+    wrapper: dict[str, Any] | None = None
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)
@@ -73,7 +94,14 @@ class TrainSettings(Strict):
 
 
 class SearchSettings(Strict):
+    """`decoder` reads the architecture out of the trained supernet instead of a sampler's search; `scorer`, `predictor`
+    and `proxy` are what these are given where they ask for one (absent: DEFAULTS)."""
+
     sampler: dict[str, Any] = Field(default_factory=lambda: {"use": DEFAULT_SAMPLER})
+    scorer: dict[str, Any] | None = None
+    predictor: dict[str, Any] | None = None
+    decoder: dict[str, Any] | None = None
+    proxy: dict[str, Any] | None = None
     budget: int = Field(default=150, ge=1)
     batch: int = Field(default=4, ge=1)  # told more often, a sampler needs fewer: docs/results/samplers.md
     recalibration_images: int = Field(default=512, ge=2)
@@ -115,12 +143,13 @@ class RunFile(Strict):
     def _known_limits(cls, limits: Any) -> Any:
         if not isinstance(limits, dict) or not limits:
             raise ValueError("give at least one limit, for example latency_ms: 0.5")
+        known = known_limits()
         for name, value in limits.items():
-            if name not in LIMITS:
-                near = nearest_names(str(name), LIMITS)
-                raise ValueError(f"unknown limit {name!r}; nearest: {', '.join(near) or ', '.join(LIMITS)}")
+            if name not in known:
+                near = nearest_names(str(name), known)
+                raise ValueError(f"unknown limit {name!r}; nearest: {', '.join(near) or ', '.join(known)}")
             positive(value, f"limit {name}")
-        costs = [LIMITS[name][0] for name in limits]
+        costs = [known[name][0] for name in limits]
         if len(set(costs)) < len(costs):
             raise ValueError(f"the same quantity is limited twice: {', '.join(limits)}")
         return limits
@@ -145,13 +174,14 @@ class RunFile(Strict):
     @property
     def statistic(self) -> str:
         """Which statistic of the latency is limited, predicted and judged: "min" unless a limit names another."""
-        named = (name.split("_")[1] for name in self.limits if LIMITS[name][0] == "latency")
+        named = (name.split("_")[1] for name in self.limits if known_limits()[name][0] == "latency")
         return next((part for part in named if part in STATISTICS), "min")
 
     @property
     def cost_limits(self) -> dict[str, float]:
         """Limits by cost name, in the cost's own unit (us, uJ, bytes)."""
-        return {LIMITS[name][0]: value * LIMITS[name][1] for name, value in self.limits.items()}
+        known = known_limits()
+        return {known[name][0]: value * known[name][1] for name, value in self.limits.items()}
 
 
 def read_run_file(
@@ -176,14 +206,22 @@ def read_run_file(
         loaded["limits"] = dict(limits)
     if device is not None:
         loaded["device"] = device
+    trusted = Trust(Path(path).resolve().parent, _packages(loaded.get("plugins")), tuple(trust))
     try:
+        activate(trusted)  # before the rest is checked: a package may add what the limits name
         config = RunFile.model_validate(loaded)
     except HwnasError as problem:
         raise HwnasError(f"{path}: {problem.message}", nearest=problem.nearest, hint=problem.hint) from None
     except ValidationError as problem:
         raise _refused(path, problem) from None
-    config._trust = Trust(Path(path).resolve().parent, tuple(config.plugins), tuple(trust))
+    config._trust = trusted
     return config
+
+
+def _packages(plugins: Any) -> tuple[str, ...]:
+    """The names under `plugins:` that are names; what is none is refused with the rest of the run file."""
+    listed = plugins if isinstance(plugins, list) else []
+    return tuple(name for name in listed if isinstance(name, str) and name.isidentifier())
 
 
 def _refused(path: Path, problem: ValidationError) -> HwnasError:

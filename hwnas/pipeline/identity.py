@@ -34,6 +34,7 @@ TRAINING = (
     "hwnas.supernet",
     "hwnas.network",
     "hwnas.space",
+    "hwnas.formats",
     "hwnas.ops",
     "hwnas.blocks",
     "hwnas.data",
@@ -53,7 +54,7 @@ SEARCHING = (
     "hwnas.pipeline.tables",
 )
 # The files: quantisation, ONNX, and what `shipping` writes around them.
-EXPORTING = ("hwnas.export", "hwnas.ops", "hwnas.pipeline.shipping", "hwnas.pipeline.raw_images")
+EXPORTING = ("hwnas.export", "hwnas.formats", "hwnas.ops", "hwnas.pipeline.shipping", "hwnas.pipeline.raw_images")
 NOT_EXPORTING = ("hwnas.export.native", "hwnas.export.verify_runner")  # `verify` sets the tolerance of every file
 # A library besides: its compiler. The kernels and TVM have a digest of their own (`toolchain`).
 COMPILING = ("hwnas.export.native", "hwnas.export.recipe")

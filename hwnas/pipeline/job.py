@@ -11,20 +11,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwnas import formats
 from hwnas.device import DeviceProfile, load_device
 from hwnas.errors import HwnasError
 from hwnas.measure.fill import Renewal
-from hwnas.network import Operator
+from hwnas.network import FULL_PRECISION, Operator
 from hwnas.paths import digest, read_json, unwritable, write_json
-from hwnas.pipeline.config import RunFile, Target
+from hwnas.pipeline.config import MIXED, RunFile, Target
 from hwnas.pipeline.facts import FACTS, check_facts, given_facts
 from hwnas.plug import bind, resolve
-from hwnas.space import Architecture, SearchSpace
+from hwnas.space import Architecture, Choice, SearchSpace
 
 if TYPE_CHECKING:
     from hwnas.data import Data
 
-TWIN = "fp32"  # every winner is shipped beside its fp32 twin, timed in the engine below
+TWIN = FULL_PRECISION  # every winner is shipped beside its fp32 twin, timed in the engine below
 TWIN_ENGINE = "onnxruntime"
 
 
@@ -105,16 +106,16 @@ class Job:
 
     def space_of(self, precision: str) -> SearchSpace:
         """The space of a target: every block of that precision where it can have it; `mixed` is the whole space."""
-        if precision == "mixed":
+        if precision == MIXED:
             return self.space
+        # Stem and head are never 1-bit: there stands the least precise format on offer that ends can have.
+        cheapest = [name for name in reversed(formats.names()) if name in formats.of(name).ends]
         allowed: dict[str, tuple[Any, ...]] = {}
-        for choice in self.space.choices:
-            if choice.name.endswith("precision"):
-                # Stem and head are never 1-bit: beside binary blocks they run in int8 where the space offers it.
-                wanted = next((p for p in (precision, "int8", "fp32") if p in choice.options), None)
-                allowed[choice.name] = (wanted,) if wanted else choice.options
+        for choice in self._precisions:
+            wanted = next((p for p in (precision, *cheapest) if p in choice.options), None)
+            allowed[choice.name] = (wanted,) if wanted else choice.options
         space = self.space.restrict(allowed) if allowed else self.space
-        if not any(precision in c.options for c in space.choices if c.name.endswith("precision")):
+        if not any(precision in space.by_name[choice.name].options for choice in self._precisions):
             raise HwnasError(
                 f"space {space.name} offers no {precision} block", hint=f"add {precision} to space.precisions"
             )
@@ -122,9 +123,11 @@ class Job:
 
     def twin_of(self, architecture: Architecture) -> Architecture:
         """The same architecture with every block in fp32."""
-        return self.space.architecture(
-            {name: TWIN if name.endswith("precision") else value for name, value in architecture.items()}
-        )
+        return self.space.architecture({**architecture, **{choice.name: TWIN for choice in self._precisions}})
+
+    @property
+    def _precisions(self) -> list[Choice]:
+        return [choice for choice in self.space.choices if choice.role == "precision"]
 
     @property
     def lines(self) -> list[tuple[str, str]]:

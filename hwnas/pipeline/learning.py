@@ -44,7 +44,7 @@ from hwnas.units import readable_seconds
 
 
 def schedule(job: Job) -> Schedule:
-    settings = job.config.train.model_dump(exclude={"rule", "finetune_epochs", "threads", "workers"})
+    settings = job.config.train.model_dump(exclude={"rule", "wrapper", "finetune_epochs", "threads", "workers"})
     return Schedule(**settings, seed=job.config.seed)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from hwnas import formats
 from hwnas.card import command_line, versions
 from hwnas.confidence import wilson
 from hwnas.errors import CheckFailed, HwnasError
@@ -17,6 +18,7 @@ from hwnas.fidelity import Fidelity
 from hwnas.measure.backend import why_not_here
 from hwnas.paths import digest, digest_file
 from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
+from hwnas.pipeline.config import MIXED, cost_unit
 from hwnas.pipeline.decision import candidate, decide
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.searching import Found
@@ -29,7 +31,6 @@ from hwnas.report.latest import with_latest
 
 Fidelities = dict[tuple[str, str], Fidelity]
 Say = Callable[[str], object]  # takes one line for a person
-UNITS = {"latency": "us", "energy": "uJ", "size": "bytes", "peak_memory": "bytes"}
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def breaches(job: Job, deliveries: Sequence[Delivery]) -> list[str]:
 
 
 def _limits(job: Job) -> tuple[report.Limit, ...]:
-    return tuple(report.Limit(name, UNITS[name], value) for name, value in job.config.cost_limits.items())
+    return tuple(report.Limit(name, cost_unit(name), value) for name, value in job.config.cost_limits.items())
 
 
 # -- results ----------------------------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ def gather(
         linear_baseline_accuracy=linear_baseline(data),
         seconds={name: round(value, 2) for name, value in job.seconds.items()},
         reachable=tuple(
-            report.Reach(one.target.name, name, UNITS[name], low, high)
+            report.Reach(one.target.name, name, cost_unit(name), low, high)
             for one in found for name, (low, high) in one.reachable.items()
         ),
         versions=versions(),
@@ -255,7 +256,9 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
         )
         return {node.name: float(of(node.operator)) for node in shipped.network}
 
-    winner, twin = listed[0], by_name(listed[1]) if len(listed) > 1 else {}
+    winner = listed[0]
+    twins = [one for one in listed[1:] if (one.precision, one.engine) in fidelities]  # an fp32 winner's has no table
+    twin = by_name(twins[0]) if twins else {}
     mine = by_name(winner)
     return tuple(
         report.Block(node.name, str(node.operator), node.operator.precision, mine[node.name], twin.get(node.name))
@@ -304,7 +307,8 @@ def advice_for(job: Job, found: Sequence[Found]) -> list[str]:
     from hwnas.kernels.target import parse_target
     from hwnas.kernels.throughput import advice
 
-    binary = any(one.target.precision in ("w1a1", "mixed") for one in found)
+    precisions = {one.target.precision for one in found}
+    binary = any(name == MIXED or formats.of(name).arithmetic == "signs" for name in precisions)
     said = advice(parse_target(job.device.target)) if binary else None
     return [said] if said else []
 

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwnas import ops
+from hwnas import formats, ops
 from hwnas.card import versions
 from hwnas.device import probe_local
 from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity
 from hwnas.measure.backend import tile_table
 from hwnas.network import Network
+from hwnas.ops.primitive import is_integer
 from hwnas.paths import digest_file, read_json, write_bytes, write_json
 from hwnas.pipeline import tables
-from hwnas.pipeline.config import Target
+from hwnas.pipeline.config import MIXED, Target
 from hwnas.pipeline.identity import COMPILING, EXPORTING, NOT_EXPORTING, code_of, toolchain
 from hwnas.pipeline.job import TWIN, Job
 from hwnas.pipeline.searching import Found
@@ -32,12 +33,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 PREDICTED = ("latency", "energy")  # what tables tell of a file; its bytes are read from it
-FILE_NAMES = {
-    "fp32": "model.fp32.onnx",
-    "int8": "model.int8.onnx",
-    "w1a1": "model.binary.onnx",
-    "mixed": "model.mixed.onnx",
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,8 @@ class Shipped:
 
     @property
     def model(self) -> Path:
-        return self.folder / FILE_NAMES[self.precision]
+        suffix = MIXED if self.precision == MIXED else formats.of(self.precision).suffix
+        return self.folder / f"model.{suffix}.onnx"
 
     @property
     def artefact(self) -> Path:
@@ -228,7 +224,7 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         "float_accuracy": learning.evaluate(ready, job.data, "test", chosen).accuracy,
         "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels).mean()),
         "size_bytes": shipped.model.stat().st_size,
-        "peak_bytes": max(ops.peak_bytes(o) for o in shipped.network.operators),
+        "peak_bytes": ops.network_peak_bytes(shipped.network),
         "files": {name: digest_file(shipped.folder / name) for name in (shipped.model.name, shipped.samples.name)},
         "versions": versions(),
     }
@@ -276,8 +272,8 @@ def entry_for_target(entry: Mapping[str, Any], folder: Path, target: str) -> dic
 
 
 def _integer_facts(shipped: Shipped, bits: int) -> dict[str, Any] | None:
-    """How wide the weights of int8 layers are, and where ONNX Runtime computes them exactly; None without any."""
-    if not any(layer.precision == "int8" for _, layer in shipped.network.layers()):
+    """How wide integer weights are at most, and where ONNX Runtime computes them exactly; None without any."""
+    if not any(is_integer(layer) for _, layer in shipped.network.layers()):
         return None
     everywhere = "every CPU: two products of u8 x s7 stay within 16 bits"
     where = "ARM, and x86 with VNNI; older x86 saturates sums of two products at 16 bits, and its outputs differ"

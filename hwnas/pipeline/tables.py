@@ -8,19 +8,21 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from hwnas import ops
+from hwnas import find, formats
 from hwnas.card import Calibration
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity, Judged, distinct_networks, whole_nets
 from hwnas.measure.backend import engine_version
 from hwnas.measure.fill import Renewal, Report, measure_missing, rows_to_measure
-from hwnas.network import PRECISIONS, Operator
+from hwnas.network import Operator
 from hwnas.pipeline.job import Job
-from hwnas.table import LatencyTable, energy_cost, latency_cost, open_table
+from hwnas.plug import Given, bind, resolve
+from hwnas.table import LatencyTable, open_table
 from hwnas.units import readable_seconds
 
-COSTS = ("latency", "energy", "size", "peak_memory")
+COSTS = ("latency", "energy", "size", "peak_memory")  # the order they are told in; others come after
+TOLD = ("latency", "size", "peak_memory")  # also where nothing limits them
 # Fewer missing rows than this are measured within a minute, and sooner than anyone has read how long it takes.
 WORTH_TELLING = 60
 WARM_UP, PACE = 4, 8  # rows measured to tell the pace: spread over the list, which runs from stem to head
@@ -157,31 +159,37 @@ def grade(job: Job) -> dict[tuple[str, str], Fidelity]:
 
 def open_tables(job: Job, precision: str, engine: str) -> list[LatencyTable]:
     """The tables an architecture of this policy is priced from."""
-    used = {operator.precision for operator in job.operators_of(precision)}
-    return [open_table(job.config.tables, job.device, engine, p, job.config.threads) for p in PRECISIONS if p in used]
+    used = formats.ordered(operator.precision for operator in job.operators_of(precision))
+    return [open_table(job.config.tables, job.device, engine, p, job.config.threads) for p in used]
 
 
 def priced(job: Job, precision: str, engine: str, fidelity: Fidelity) -> Priced:
-    """Every cost the job limits, and latency always: of the statistic that is limited, by that statistic's own fit."""
-    tables, statistic = open_tables(job, precision, engine), job.config.statistic
-    judged = fidelity.judged(statistic)
-    costs = {"latency": latency_cost(tables, judged.calibration, statistic)}
-    limited = job.config.cost_limits
-    if "energy" in limited:
-        costs["energy"] = energy_cost(tables)
-    costs["size"] = OperatorCost("size", "bytes", lambda o: float(ops.weight_bytes(o)))
-    costs["peak_memory"] = OperatorCost("peak_memory", "bytes", _memory(job, engine), combine="max")
+    """Every cost the job limits, and those that are always told: of the statistic that is limited, by that statistic's
+    own fit."""
+    judged = fidelity.judged(job.config.statistic)
+    names = [name for name in find.names("methods.cost") if name in job.config.cost_limits or name in TOLD]
+    costs = {name: cost(job, name, precision, engine, judged.calibration) for name in names}
     return Priced(costs, safety_margin(judged, fidelity.n_test), fidelity, judged.calibration)
 
 
-def _memory(job: Job, engine: str) -> Callable[[Operator], float]:
-    """A compiled library's arena from below (the search prices it exactly before it scores); elsewhere an estimate."""
-    if engine != "tvm":
-        return lambda operator: float(ops.peak_bytes(operator))
-    from hwnas.export.native.arena import arena_bound
-
-    channels = job.space.in_channels
-    return lambda operator: float(arena_bound(operator, channels))
+def cost(job: Job, name: str, precision: str, engine: str, calibration: Calibration | None = None) -> OperatorCost:
+    """The cost that a file of methods/cost defines, given whatever of this line its function names."""
+    given = Given(
+        {
+            "space": lambda: job.space_of(precision),
+            "engine": lambda: engine,
+            "device": lambda: job.device,
+            "statistic": lambda: job.config.statistic,
+            "tables": lambda: open_tables(job, precision, engine),
+            "calibration": lambda: calibration,
+        }
+    )
+    made: OperatorCost = bind(
+        resolve(f"cost.{name}", "methods", job.config.trust, (OperatorCost,)), {}, given, f"cost.{name}"
+    )
+    if made.name != name:
+        raise HwnasError(f"cost.{name} must give a cost of that name, got {made.name!r}")
+    return made
 
 
 def identity(line: Priced) -> list[object]:
@@ -204,5 +212,7 @@ def safety_margin(judged: Judged, n_test: int) -> float:
 def costings(job: Job, precision: str, line: Priced) -> dict[str, Costing]:
     """The costs of a line over its space, ready for a search; limited ones first, latency before others."""
     limited = job.config.cost_limits
-    names = sorted(line.costs, key=lambda name: (name not in limited, COSTS.index(name)))
+    names = sorted(
+        line.costs, key=lambda name: (name not in limited, name not in COSTS, COSTS.index(name) if name in COSTS else 0)
+    )
     return {name: Costing(job.space_of(precision), line.costs[name]) for name in names}

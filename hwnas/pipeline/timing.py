@@ -36,7 +36,8 @@ class Measured:
     an engine that places its tensors itself it is an estimate from shapes, and `arena_bytes` is None.
 
     Where the device is not this machine `not_timed` says so: then `loads` and `latencies_us` are empty, and a limit on
-    latency or energy is judged on `predicted`, by quantity, from the device's tables.
+    latency or energy is judged on `predicted`, by quantity, from the device's tables. What no device can measure (MACs)
+    is always counted, and in `predicted`.
     """
 
     loads: tuple[Timing, ...]
@@ -58,7 +59,7 @@ class Measured:
             "size": self.weight_bytes,
             "peak_memory": self.memory_bytes,
         }
-        return values[quantity]
+        return values.get(quantity, self.predicted.get(quantity))
 
     @property
     def samples(self) -> int | None:
@@ -85,7 +86,9 @@ def time_again(job: Job, shipped: Sequence[Shipped], manifests: Sequence[Mapping
     """The exported files on the device, interleaved, each loaded afresh `LOADS` times (see docs/measurement.md); where
     the device is not this machine nothing is timed, and each file has its predictions."""
     if why_not_here(job.device) is not None:
-        return [_untimed(job, one, manifest) for one, manifest in zip(shipped, manifests, strict=True)]
+        return [
+            _counted(job, one, _untimed(job, one, manifest)) for one, manifest in zip(shipped, manifests, strict=True)
+        ]
     from hwnas.measure.deployed import deployed_energy, deployed_runner
 
     taken: list[list[Timing]] = [[] for _ in shipped]
@@ -105,7 +108,7 @@ def time_again(job: Job, shipped: Sequence[Shipped], manifests: Sequence[Mapping
                         for s, runner, timings in zip(shipped, loaded, taken, strict=True)
                     ]
     return [
-        _measured(one, manifest, tuple(timings), energy)
+        _counted(job, one, _measured(one, manifest, tuple(timings), energy))
         for one, manifest, timings, energy in zip(shipped, manifests, taken, energies, strict=True)
     ]
 
@@ -131,6 +134,16 @@ def _untimed(job: Job, shipped: Shipped, manifest: Mapping[str, Any]) -> Measure
     known = {quantity: value for quantity, value in found.items() if value is not None}
     reason = f"not timed: {job.device.name} is not this machine"
     return replace(_measured(shipped, manifest, (), None), not_timed=reason, predicted=known)
+
+
+def _counted(job: Job, shipped: Shipped, measured: Measured) -> Measured:
+    """With those limited costs that are counted from the network, not measured."""
+    others = [name for name in job.config.cost_limits if name not in tables.COSTS]
+    if not others:
+        return measured
+    costs = {name: tables.cost(job, name, shipped.precision, shipped.engine) for name in others}
+    counted = {name: float(cost(shipped.network)) for name, cost in costs.items()}
+    return replace(measured, predicted={**measured.predicted, **counted})
 
 
 def contents(shipped: Shipped) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from hwnas.network import FULL_PRECISION
 from hwnas.report.findings import readable
 from hwnas.report.html import number, section, table, text
 from hwnas.report.plots import tone
@@ -35,7 +36,7 @@ def _block_group(target: Target) -> str:
 def _bar(block: Block, longest: float) -> str:
     tip = escape(f"{block.operator}", quote=True)
     bar = f'<div class="bar {tone(block.precision)}" style="width:{100 * block.predicted_us / longest:.1f}%"></div>'
-    if block.twin_us is not None and block.precision != "fp32":
+    if block.twin_us is not None and block.precision != FULL_PRECISION:
         bar += f'<div class="bar thin" style="width:{100 * block.twin_us / longest:.1f}%"></div>'
     value = f'<div class="value">{readable_us(block.predicted_us)}</div>'
     return f'<div>{escape(block.name)}</div><div class="track" title="{tip}">{bar}</div>{value}'

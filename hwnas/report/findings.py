@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hwnas import find, formats
 from hwnas.confidence import wilson
+from hwnas.network import FULL_PRECISION
 from hwnas.report.results import Limit, Results, Row, Target
 from hwnas.units import readable_bytes, readable_us
 
@@ -35,9 +37,14 @@ def fastest_twin(target: Target) -> Row | None:
 def speed_up(target: Target, row: Row) -> float | None:
     """How many times faster than the fastest fp32 twin the row was measured; None for the twin itself."""
     twin = fastest_twin(target)
-    if row.role == "fp32 twin" or row.precision == "fp32" or twin is None or not row.measured_us:
+    if row.role == "fp32 twin" or row.precision == FULL_PRECISION or twin is None or not row.measured_us:
         return None
     return (twin.measured_us or 0.0) / row.measured_us
+
+
+def arithmetic_of(precision: str) -> str:
+    """ "float", "integer" or "signs"; "mixed" for a mixed network, and for a format that is not there any more."""
+    return formats.of(precision).arithmetic if find.has("formats", precision) else "mixed"
 
 
 def named(row: Row) -> str:
@@ -195,19 +202,19 @@ def _about_winner(results: Results, target: Target, row: Row) -> Iterator[Findin
 
 def _about_accuracy(results: Results, target: Target, row: Row) -> Iterator[Finding]:
     twins = [other.accuracy for other in target.rows if other.role == "fp32 twin"]
-    if row.precision == "int8" and twins:
+    if arithmetic_of(row.precision) == "integer" and twins:
         lost = max(twins) - row.accuracy
         said = "within 1 point of" if lost <= QUANTISING_MARGIN else "more than 1 point below"
         yield Finding(
             lost <= QUANTISING_MARGIN, f"{named(row)}: accuracy {row.accuracy:.2%}, {said} fp32's {max(twins):.2%}"
         )
-    if row.precision != "fp32" and row.float_accuracy is not None:
+    if row.precision != FULL_PRECISION and row.float_accuracy is not None:
         lost = row.float_accuracy - row.accuracy
         if lost > QUANTISING_MARGIN:
             text = f"loses {100 * lost:.2f} points against its own float net ({row.float_accuracy:.2%})"
             yield Finding(False, f"{named(row)}: accuracy {row.accuracy:.2%}, {text}")
     linear = results.linear_baseline_accuracy
-    if row.precision == "w1a1" and linear is not None:
+    if arithmetic_of(row.precision) == "signs" and linear is not None:
         said = "above" if row.accuracy > linear else "NOT above"
         yield Finding(
             row.accuracy > linear,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from hwnas.report.findings import interval, named, readable, value_of
+from hwnas.report.findings import arithmetic_of, interval, named, readable, value_of
 from hwnas.report.results import Limit, Results, Row, Target
 
 WIDE, NARROW = (1000, 440), (340, 360)  # drawn for a screen and for a telephone, whose letters would be too small
@@ -244,5 +244,5 @@ def _diamond(x: float, y: float, size: float = 7.5) -> str:
 
 
 def tone(precision: str) -> str:
-    """The CSS class that carries the precision's colour."""
-    return f"p-{precision}" if precision in ("fp32", "int8", "w1a1") else "p-mixed"
+    """The CSS class that carries the precision's colour: one for each arithmetic."""
+    return f"p-{arithmetic_of(precision)}"

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from hwnas.report.findings import (
     PREDICTION_MARGIN,
+    arithmetic_of,
     findings,
     interval,
     kept,
@@ -21,7 +22,7 @@ from hwnas.report.findings import (
 from hwnas.report.results import Results, Row, Target
 from hwnas.units import readable_bytes, readable_us
 
-_COLOURS = {"fp32": "default", "int8": "bright_blue", "w1a1": "bright_yellow"}
+_COLOURS = {"float": "default", "integer": "bright_blue", "signs": "bright_yellow"}
 
 
 def print_results(results: Results, console: Console) -> None:
@@ -152,7 +153,7 @@ def cards_table(results: Results) -> Table:
 def _name(row: Row) -> Text:
     """The precision; a twin is called one."""
     if row.role == "winner":
-        return Text(row.precision, style=f"bold {_COLOURS.get(row.precision, '')}".strip())
+        return Text(row.precision, style=f"bold {_COLOURS.get(arithmetic_of(row.precision), '')}".strip())
     return Text(row.role, style="dim")
 
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from hwnas.errors import HwnasError
-from hwnas.network import PRECISIONS, Operator, Shape
+from hwnas import formats
+from hwnas.errors import HwnasError, nearest_names
+from hwnas.network import FULL_PRECISION, Operator, Shape
 from hwnas.space import Choice, SearchSpace, Slot, Value
 from hwnas.spaces.resolution import ints, sides
 
@@ -53,6 +55,11 @@ class Skeleton:
     precisions: tuple[str, ...]
     image_size: tuple[int, int] | None = None  # (height, width) of the data: the aspect of every resolution
 
+    @cached_property
+    def sizes(self) -> dict[int, list[tuple[int, int]]]:
+        """(height, width) after the stem and after each stage, by resolution."""
+        return {resolution: _sizes(self, resolution) for resolution in self.resolutions}
+
 
 def per_stage(values: Any, name: str, stages: int) -> tuple[tuple[int, ...], ...]:
     """`values` as one tuple of options a stage: a list of lists, or one list of options for every stage."""
@@ -65,10 +72,13 @@ def per_stage(values: Any, name: str, stages: int) -> tuple[tuple[int, ...], ...
 
 def checked_precisions(values: Sequence[str]) -> tuple[str, ...]:
     """The precisions asked for, most precise first; HwnasError on an unknown one."""
+    known = formats.names()
     for value in values:
-        if value not in PRECISIONS:
-            raise HwnasError(f"precisions must be among {', '.join(PRECISIONS)}, got {value!r}")
-    return tuple(p for p in PRECISIONS if p in values)
+        if value not in known:
+            raise HwnasError(
+                f"precisions must be among {', '.join(known)}, got {value!r}", nearest=nearest_names(str(value), known)
+            )
+    return formats.ordered(values)
 
 
 def downsampled(size: int, stride: int) -> int:
@@ -94,18 +104,19 @@ def staged(skeleton: Skeleton) -> SearchSpace:
 
 
 def _ends(skeleton: Skeleton) -> tuple[str, ...]:
-    """Precisions of stem, last convolution and head: never 1-bit (no published binary net binarises these)."""
-    return tuple(p for p in skeleton.precisions if p != "w1a1") or ("fp32", "int8")
+    """Precisions of stem, last convolution and head: the blocks' own, less those that ends cannot have (1-bit)."""
+    own = tuple(p for p in skeleton.precisions if p in formats.of(p).ends)
+    return own or checked_precisions([end for p in skeleton.precisions for end in formats.of(p).ends])
 
 
 def _choices(s: Skeleton) -> list[Choice]:
-    choices = [Choice("resolution", s.resolutions), Choice("stem.precision", _ends(s))]
+    choices = [Choice("resolution", s.resolutions, "resolution"), Choice("stem.precision", _ends(s), "precision")]
     for i, stage in enumerate(s.stages):
         choices += [Choice(f"s{i}.depth", stage.depths), Choice(f"s{i}.width", stage.widths)]
         for j in range(max(stage.depths)):
             choices += [Choice(f"s{i}.b{j}.{suffix}", options) for suffix, options in s.block_choices.items()]
-            choices.append(Choice(f"s{i}.b{j}.precision", s.precisions))
-    return [*choices, Choice("head.precision", _ends(s))]
+            choices.append(Choice(f"s{i}.b{j}.precision", s.precisions, "precision"))
+    return [*choices, Choice("head.precision", _ends(s), "precision")]
 
 
 def _sizes(s: Skeleton, resolution: int) -> list[tuple[int, int]]:
@@ -119,13 +130,13 @@ def _sizes(s: Skeleton, resolution: int) -> list[tuple[int, int]]:
 
 
 def domain(precision: str) -> str:
-    """What a block of this precision exchanges with its neighbours: uint8 for int8, float32 otherwise."""
-    return "int8" if precision == "int8" else "fp32"
+    """The format of what a block gives its neighbours: its own codes, or plain floats."""
+    return precision if formats.of(precision).exchange == "uint8" else FULL_PRECISION
 
 
 def conversion(before: str, after: str, shape: Shape) -> Operator | None:
     """The operator between neighbours of these precisions, or None where they speak the same format."""
-    if domain(before) == domain(after):
+    if formats.of(before).exchange == formats.of(after).exchange:
         return None
     return Operator.of("convert", shape, shape, domain(after))
 
@@ -134,12 +145,12 @@ def _slots(s: Skeleton) -> list[Slot]:
     image = s.in_channels
 
     def enter(v: Values) -> Operator | None:
-        return conversion("fp32", v["stem.precision"], (image, *sides(v["resolution"], s.image_size)))
+        return conversion(FULL_PRECISION, v["stem.precision"], (image, *sides(v["resolution"], s.image_size)))
 
     def stem(v: Values) -> Operator:
         return Operator.of(
             "conv_bn_act", (image, *sides(v["resolution"], s.image_size)),
-            (s.stem_width, *_sizes(s, v["resolution"])[0]), v["stem.precision"],
+            (s.stem_width, *s.sizes[v["resolution"]][0]), v["stem.precision"],
             kernel=3, stride=s.stem_stride, activation=s.stem_activation,
         )  # fmt: skip
 
@@ -191,7 +202,7 @@ def _convert_slot(
     def build(v: Values) -> Operator | None:
         if j >= v[depth]:
             return None
-        size = _sizes(s, v["resolution"])[i if j == 0 else i + 1]
+        size = s.sizes[v["resolution"]][i if j == 0 else i + 1]
         width, given = before(v)
         return conversion(given, v[precision], (width, *size))
 
@@ -204,7 +215,7 @@ def _block_builder(s: Skeleton, i: int, j: int, own: tuple[str, ...]) -> Callabl
     def build(v: Values) -> Operator | None:
         if j >= v[f"s{i}.depth"]:
             return None
-        sizes = _sizes(s, v["resolution"])
+        sizes = s.sizes[v["resolution"]]
         width_in = v[f"s{i}.width"] if j else (v[f"s{i - 1}.width"] if i else s.stem_width)
         choices = {full.rsplit(".", 1)[1]: v[full] for full in own}
         shape_in, shape_out = (width_in, *sizes[i if j == 0 else i + 1]), (v[f"s{i}.width"], *sizes[i + 1])
@@ -221,21 +232,21 @@ def _tail_slots(s: Skeleton) -> list[Slot]:
 
     def convert(v: Values) -> Operator | None:
         channels, given = before(v)
-        return conversion(given, v["head.precision"], (channels, *_sizes(s, v["resolution"])[-1]))
+        return conversion(given, v["head.precision"], (channels, *s.sizes[v["resolution"]][-1]))
 
     def last(v: Values) -> Operator:
-        size = _sizes(s, v["resolution"])[-1]
+        size = s.sizes[v["resolution"]][-1]
         return Operator.of(
             "conv_bn_act", (v[width], *size), (s.last_width, *size), v["head.precision"],
             kernel=1, stride=1, activation=s.stem_activation,
         )  # fmt: skip
 
     def head(v: Values) -> Operator:
-        shape = (s.last_width or v[width], *_sizes(s, v["resolution"])[-1])
+        shape = (s.last_width or v[width], *s.sizes[v["resolution"]][-1])
         return Operator.of("pool_dense", shape, (s.classes,), v["head.precision"], classes=s.classes)
 
     def leave(v: Values) -> Operator | None:
-        return conversion(v["head.precision"], "fp32", (s.classes,))
+        return conversion(v["head.precision"], FULL_PRECISION, (s.classes,))
 
     reads = ("resolution", width, "head.precision")
     slots = [Slot("head.convert", tuple(dict.fromkeys(("resolution", "head.precision", *names))), convert)]

@@ -106,19 +106,13 @@ def test_a_device_shows_every_number_with_its_source() -> None:
     assert shown["cpu"]["cores"]["source"]
 
 
-def run_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> int:
-    """Exit code of a verb whose body is `body`, found in a folder of verbs by its file name."""
-    folder = tmp_path / "hwnas_cli_probe"
-    folder.mkdir()
-    (folder / "probe.py").write_text(f'"""A verb of a test."""\nimport errno\n\ndef probe() -> None:\n    {body}\n')
-    monkeypatch.setattr(frame, "__file__", str(folder / "main.py"))
-    package = sys.modules["hwnas.cli"]
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
-    monkeypatch.delitem(sys.modules, "hwnas.cli.probe", raising=False)
-    try:
-        return frame.main(["probe"])
-    finally:
-        sys.modules.pop("hwnas.cli.probe", None)
+def run_verb(outside: Path, body: str) -> int:
+    """Exit code of a verb whose body is `body`, in a package outside."""
+    (outside / "cli").mkdir()
+    (outside / "cli" / "probe.py").write_text(
+        f'"""A verb of a test."""\nimport errno\n\ndef probe() -> None:\n    {body}\n'
+    )
+    return frame.main(["probe"])
 
 
 @pytest.mark.parametrize(
@@ -136,11 +130,10 @@ def test_what_a_verb_raises_becomes_one_line_and_an_exit_code(
     body: str,
     exit_code: int,
     words: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    outside: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run_verb(tmp_path, monkeypatch, body) == exit_code
+    assert run_verb(outside, body) == exit_code
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == (1 if exit_code else 0)
 

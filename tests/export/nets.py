@@ -33,7 +33,7 @@ def network(precision: str, ends: str = "fp32") -> Network:
         holds = wants
     if holds == "int8":
         nodes.append(Node("output", Operator.of("convert", (10,), (10,), "fp32")))
-    return Network(tuple(nodes), SHAPE, SHAPE[-1])
+    return Network.chain(nodes)
 
 
 def parameters(net: Network, seed: int = 0) -> dict[str, np.ndarray]:

@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 
 from hwnas.export.onnx import block_net, network_model, to_onnx
-from hwnas.export.onnx_graph import FLOAT
 from hwnas.export.quantise import QuantisedNet, calibrate, fold
 from hwnas.network import Network, Node, Operator
 from hwnas.ops.numeric.bits import pack_signs, unpack_signs
@@ -21,8 +20,14 @@ from tests.ops.examples import blocks
 
 
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    session = exact_session(model)
-    return np.concatenate([session.run(None, {"input": part[None]})[0] for part in x])
+    return run_named(model, {"input": x})
+
+
+def run_named(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """One example after another, since the model's batch is 1."""
+    session, count = exact_session(model), len(next(iter(inputs.values())))
+    given = [{name: values[i : i + 1] for name, values in inputs.items()} for i in range(count)]
+    return np.concatenate([session.run(None, one)[0] for one in given])
 
 
 @pytest.mark.parametrize("operator", blocks(), ids=str)
@@ -31,10 +36,12 @@ def test_a_block_model_is_valid_and_runs_as_the_reference(operator: Operator) ->
     model = to_onnx(net)
     onnx.checker.check_model(model, full_check=True)
     rng = np.random.default_rng(0)
-    shape = (2, *operator.input_shape)
-    codes = "input" in net.codes
-    x = rng.integers(0, 256, shape).astype(np.uint8) if codes else rng.standard_normal(shape).astype(np.float32)
-    found, expected = run(model, x), net(x)
+    inputs = {}
+    for name, port in net.network.inputs.items():
+        shape, codes = (2, *port.shape), name in net.codes
+        drawn = rng.integers(0, 256, shape).astype(np.uint8) if codes else rng.standard_normal(shape).astype(np.float32)
+        inputs[name] = drawn
+    found, expected = run_named(model, inputs), net(inputs)
     assert found.dtype == expected.dtype
     if net.is_exact:
         np.testing.assert_array_equal(found, expected)
@@ -54,7 +61,7 @@ def test_a_whole_network_is_valid_at_any_batch(precision: str, ends: str) -> Non
     for model in (one, many):
         onnx.checker.check_model(model, full_check=True)
         assert [model.graph.input[0].name, model.graph.output[0].name] == ["input", "output"]
-        assert model.graph.input[0].type.tensor_type.elem_type == FLOAT
+        assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     session = exact_session(many)
     for found in (run(one, x), session.run(None, {"input": x})[0]):
         if quantised.is_exact:
@@ -80,7 +87,7 @@ def _binary_block(channels: int, outputs: int, groups_free_threshold: np.ndarray
     )
     net = block_net(operator)
     tensors = dict(net.tensors["block.conv"], threshold=groups_free_threshold)
-    return QuantisedNet(Network((Node("block", operator),), (channels, 5, 5)), {"block.conv": tensors}, {})
+    return QuantisedNet(Network.chain([Node("block", operator)]), {"block.conv": tensors}, {})
 
 
 def test_binary_conv_is_exact_at_the_threshold_and_at_the_border() -> None:

@@ -26,7 +26,7 @@ def test_a_folded_network_gives_what_torch_gives(precision: str) -> None:
             for n, v in values.items()
             if n.startswith(f"{node.name}.")
         }
-        y = ops.forward(node.operator, y, own, training=False)
+        y = ops.forward(node.operator, [y], own, training=False)
     np.testing.assert_allclose(fold(net, values)(x), y.numpy(), rtol=1e-3, atol=1e-4)
 
 
@@ -94,12 +94,12 @@ def test_a_parameter_with_nan_is_refused() -> None:
 
 def test_a_missing_conversion_between_precisions_is_refused() -> None:
     net = network("int8", "int8")
-    bare = Network(net.nodes[1:], net.input_shape)
+    bare = Network.chain(net.nodes[1:])
     with pytest.raises(HwnasError, match="stem reads uint8 but is given float32"):
         fold(bare, parameters(bare))
     nodes = (net.nodes[0], *(n for n in network("w1a1").nodes))
     with pytest.raises(HwnasError, match="reads float32 but is given uint8"):
-        fold(Network(nodes, net.input_shape), parameters(net))
+        fold(Network.chain(nodes), parameters(net))
 
 
 def test_calibration_images_of_another_shape_are_refused() -> None:
@@ -111,6 +111,6 @@ def test_calibration_images_of_another_shape_are_refused() -> None:
 
 def test_a_block_of_a_constant_zero_still_has_a_scale() -> None:
     operator = Operator.of("convert", (3, 4, 4), (3, 4, 4), "int8")
-    net = Network((Node("c", operator),), (3, 4, 4))
+    net = Network.chain([Node("c", operator)])
     quantised = calibrate(fold(net, {}), np.zeros((2, 3, 4, 4), np.float32))
     assert (quantised(np.zeros((2, 3, 4, 4), np.float32)) == quantised.codes["c.convert"].zero_point).all()

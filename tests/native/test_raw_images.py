@@ -42,7 +42,7 @@ def raw_net(height: int, width: int, high: int, wide: int, precision: str = "int
     nodes += [Node("stem", stem), Node("head", Operator.of("pool_dense", inner, (10,), precision, classes=10))]
     if precision == "int8":
         nodes.append(Node("output", Operator.of("convert", (10,), (10,), "fp32")))
-    network, rng = Network(tuple(nodes), (height, width, channels)), np.random.default_rng(1)
+    network, rng = Network.chain(nodes), np.random.default_rng(1)
     tensors = {p.name: primitive_of(p.layer.kind).random(p.layer, rng) for p in places(network)}
     # 7-bit weights: ONNX Runtime's sums saturate with 8 where a machine has no VNNI
     return calibrate(FoldedNet(network, tensors), random_pixels(network, 32), weight_bits=7)
@@ -70,7 +70,7 @@ def test_the_weights_of_a_resize_are_torchs(size: int, result: int) -> None:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_a_raw_image_gives_what_training_saw(size: tuple[int, int, int, int]) -> None:
     height, width, high, wide = size
-    network = Network((Node("p", Operator.of("preprocess", (height, width, 3), (3, high, wide))),), (height, width, 3))
+    network = Network.chain([Node("p", Operator.of("preprocess", (height, width, 3), (3, high, wide)))])
     net = random_net(network, 2)
     raw = pixels(net)
     mean, factor = (torch.from_numpy(net.tensors["p.pixels"][key])[:, None, None] for key in ("mean", "factor"))
@@ -225,7 +225,7 @@ def float_net() -> QuantisedNet:
     """A net of normalised images at the recipe's size."""
     inner = Operator.of("conv_bn_act", (3, 12, 10), (8, 6, 5), kernel=3, stride=2, activation="relu")
     nodes = (Node("stem", inner), Node("head", Operator.of("pool_dense", (8, 6, 5), (10,), classes=10)))
-    return random_net(Network(nodes, (3, 12, 10)), 1)
+    return random_net(Network.chain(nodes), 1)
 
 
 def test_outside_example_c_and_python_follow_the_recipe_that_training_did(tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ LAYERS = (
     Layer("add", "add", ("a", "b"), (5, 9, 7), (5, 9, 7), activation="relu"),
     Layer("mul", "mul", ("a", "b"), (5, 6, 6), (5, 6, 6)),
     Layer("avg_pool", "avg_pool", ("input",), (5, 6, 8), (5, 3, 4), kernel=2, stride=2),
+    Layer("bordered", "avg_pool", ("input",), (5, 6, 8), (5, 6, 8), kernel=3, attributes=(("padding", 1),)),
+    Layer("plain_norm", "conv", ("input",), (6, 8, 8), (6, 8, 8), kernel=3, attributes=(("affine", False),)),
+    Layer("relu", "relu", ("input",), (5, 6, 8), (5, 6, 8)),
+    Layer("zero", "zero", ("input",), (5, 6, 8), (5, 6, 8)),
     Layer("max_pool", "max_pool", ("input",), (5, 7, 7), (5, 3, 3), kernel=3, stride=2),
     Layer("global_pool", "global_pool", ("input",), (5, 7, 6), (5, 1, 1)),
     Layer("dense", "dense", ("input",), (17, 1, 1), (10,)),
@@ -52,6 +56,11 @@ def blocks() -> list[Operator]:
             found.append(make("pool_dense", (16, 5, 5), (10,), precision, classes=10))
             found.append(make("convert", (16, 5, 5), (16, 5, 5), precision))
             found.append(make("convert", (10,), (10,), precision))
+            found.append(make("relu_conv_bn", (8, 6, 6), (12, 3, 3), precision, kernel=3, stride=2))
+            found.append(make("relu_conv_bn", (8, 6, 6), (8, 6, 6), precision, kernel=1, stride=1, affine=False))
+            found.append(make("pool", (8, 6, 6), (8, 6, 6), precision, kernel=3, stride=1, mode="average", padding=1))
+            found.append(make("sum", ((8, 6, 6),) * 3, (8, 6, 6), precision))
+            found += [make(kind, (8, 6, 6), (8, 6, 6), precision) for kind in ("relu", "zero")]
             for mode in ("max", "average"):
                 found.append(make("pool", (16, 7, 6), (16, 3, 3), precision, kernel=2, stride=2, mode=mode))
     return found

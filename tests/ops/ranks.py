@@ -23,7 +23,7 @@ def step(operator: Operator, x: torch.Tensor) -> tuple[torch.Tensor, dict[str, t
     values = ops.initial(operator, torch.Generator().manual_seed(3))
     for name in ops.parameters(operator):
         values[name].requires_grad_()
-    y = ops.forward(operator, x, values, True)
+    y = ops.forward(operator, [x], values, True)
     target = torch.linspace(-1, 1, y[0].numel()).reshape(y[0].shape)
     (y - target).square().sum(dim=(1, 2, 3)).mean().backward()
     found = {name: values[name].grad for name in ops.parameters(operator)}

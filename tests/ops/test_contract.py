@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from hwnas import ops
-from hwnas.export.onnx_graph import FLOAT, IR_VERSION, OPSET, UINT8, Graph
+from hwnas.export.onnx_graph import IR_VERSION, OPSET, Graph
 from hwnas.network import Layer
 from hwnas.ops import primitive_of
 from hwnas.ops.numeric.scales import Scale
@@ -29,8 +29,8 @@ by_name = pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
 def session_outputs(graph: Graph, name: str, inputs: list[np.ndarray], shape: tuple[int, ...], kind: int) -> np.ndarray:
     """The output of a one-layer model in ONNX Runtime."""
 
-    kinds = {np.dtype(np.uint8): UINT8, np.dtype(np.float32): FLOAT}
-    ends = [helper.make_tensor_value_info(f"x{i}", kinds[x.dtype], x.shape) for i, x in enumerate(inputs)]
+    kinds = [helper.np_dtype_to_tensor_dtype(x.dtype) for x in inputs]
+    ends = [helper.make_tensor_value_info(f"x{i}", kinds[i], x.shape) for i, x in enumerate(inputs)]
     result = helper.make_tensor_value_info(name, kind, shape)
     binary = any(node.domain == "hwnas" for node in graph.nodes)
     from hwnas.export.onnx_binary import binary_conv_function
@@ -50,7 +50,9 @@ def lowered(layer: Layer, inputs: list[np.ndarray], tensors: Any, codes: Codes, 
     graph = Graph()
     names = [f"x{i}" for i in range(len(inputs))]
     name = primitive_of(layer.kind).lower(layer, "layer", names, tensors, codes, graph)
-    return session_outputs(graph, name, inputs, shape, UINT8 if layer.precision == "int8" else FLOAT)
+    return session_outputs(
+        graph, name, inputs, shape, TensorProto.UINT8 if layer.precision == "int8" else TensorProto.FLOAT
+    )
 
 
 def test_every_file_of_the_folder_has_an_example() -> None:

@@ -128,6 +128,7 @@ def test_this_machine_runs_int8_and_1_bit_through_both_engines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     targets = [
+        {"precision": "fp32", "engine": "onnxruntime"},  # its twin runs in an engine without a table of fp32
         {"precision": "int8", "engine": "onnxruntime"},
         {"precision": "int8", "engine": "tvm"},
         {"precision": "w1a1", "engine": "tvm"},

@@ -10,7 +10,8 @@ from __future__ import annotations
 from hwnas.export.native.compile import plan_model
 from hwnas.export.native.planner import round_up
 from hwnas.export.native.program import SLACK, Program
-from hwnas.network import Layer, Network, Operator, Shape, elements
+from hwnas.network import Layer, Network, Operator, Shape
+from hwnas.ops.primitive import is_integer, output_bytes
 
 
 def planned(network: Network, target: str) -> Program:
@@ -50,22 +51,18 @@ def arena_bound(operator: Operator, image_channels: int) -> int:
 
 def _kernel_bytes(layer: Layer, reads_image: bool) -> int:
     if layer.kind == "conv":
-        return _output_bytes(layer) + (0 if reads_image else _read_bytes(layer))
+        return output_bytes(layer) + (0 if reads_image else _read_bytes(layer))
     if layer.kind == "binary_conv":
         return _bits_bytes(layer.out_shape) + (0 if reads_image else _bits_bytes(_window(layer)))
     if layer.kind == "add":  # in the epilogue of a convolution only one of the two is read from memory
-        return _output_bytes(layer) * (1 if reads_image else 2)
+        return output_bytes(layer) * (1 if reads_image else 2)
     return 0
-
-
-def _output_bytes(layer: Layer) -> int:
-    return elements(layer.out_shape) * (1 if layer.precision == "int8" else 4)
 
 
 def _read_bytes(layer: Layer) -> int:
     """A convolution's input with its halo; dense int8 kernels read channels by fours."""
     channels, height, width = _window(layer)
-    if layer.precision != "int8":
+    if not is_integer(layer):
         return 4 * channels * height * width
     return (round_up(channels, 4) if layer.groups == 1 else channels) * height * width
 

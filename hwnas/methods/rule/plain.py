@@ -1,4 +1,7 @@
-"""Plain: cross-entropy on a stand-alone net, one step a batch (the way any classifier is trained)."""
+"""Plain: cross-entropy on a stand-alone net, one step a batch (the way any classifier is trained).
+
+Baseline: the net as it was before, with the weights that the supernet lends.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 Differs: where precision is a choice, there is a largest and a smallest path for every precision, and the most precise
 largest one teaches all others; in-place distillation uses the teacher's soft labels plus, by `hard`, the true ones.
+Baseline: rule.single_path at equal epochs.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Sandwich:
     ) -> None:
         """`turns` are the precisions the students take, one a step, over and over; all of the space's by default."""
         self.space, self.seed, self.random_paths, self.hard = space, seed, random_paths, hard
-        known = list(dict.fromkeys(str(p) for c in space.choices if c.name.endswith("precision") for p in c.options))
+        known = list(dict.fromkeys(str(p) for c in space.choices if c.role == "precision" for p in c.options))
         for precision in turns or ():
             if precision not in known:
                 raise HwnasError(f"turns must be among the space's precisions {', '.join(known)}, got {precision!r}")
@@ -68,6 +69,6 @@ class Sandwich:
         """`path` with every precision choice that offers `precision` set to it."""
         values: dict[str, Value] = dict(path)
         for choice in self.space.choices:
-            if choice.name.endswith("precision") and precision in choice.options:
+            if choice.role == "precision" and precision in choice.options:
                 values[choice.name] = precision
         return Architecture(values)

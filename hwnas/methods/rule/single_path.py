@@ -1,4 +1,7 @@
-"""Single path: one architecture, uniformly drawn, a step (Guo et al., SPOS, ECCV 2020, arXiv:1904.00420)."""
+"""Single path: one architecture, uniformly drawn, a step (Guo et al., SPOS, ECCV 2020, arXiv:1904.00420).
+
+Baseline: the architecture that was found, trained alone from scratch.
+"""
 
 from __future__ import annotations
 

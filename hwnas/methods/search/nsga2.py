@@ -1,6 +1,7 @@
 """NSGA-II: non-dominated sorting and crowding over several objectives (Deb et al., IEEE TEVC 2002), by pymoo.
 
 Differs: pymoo's integer operators (simulated binary crossover and polynomial mutation, rounded) on option indices.
+Baseline: search.random_search at an equal number of scored architectures.
 """
 
 from __future__ import annotations

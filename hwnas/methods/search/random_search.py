@@ -1,4 +1,7 @@
-"""Random search: uniform draws, the baseline of every sampler (Li and Talwalkar, UAI 2019, arXiv:1902.07638)."""
+"""Random search: uniform draws, the baseline of every sampler (Li and Talwalkar, UAI 2019, arXiv:1902.07638).
+
+Baseline: one architecture that meets the limits, drawn at random.
+"""
 
 from __future__ import annotations
 

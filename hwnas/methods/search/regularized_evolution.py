@@ -4,6 +4,7 @@ Differs: children are asked for in batches; evolution starts from the first batc
 that a budget below the population is not random search (ageing alone waits for a full queue); the mutation redraws one
 random choice (and each further one with probability `extra`, 0 in the paper); with several objectives told, tournaments
 compare them in order. Measured: docs/results/samplers.md.
+Baseline: search.random_search at an equal number of scored architectures.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from torch import Tensor
 from hwnas.ops.numeric.normalise import shared
 
 LEVELS = 255
-WEIGHT_LIMIT = 127
 SMALLEST = 2.0**-100
 
 
@@ -48,11 +47,12 @@ def fake_quantise(x: Tensor) -> Tensor:
     return result
 
 
-def fake_quantise_weight(weight: Tensor) -> Tensor:
-    """A weight (O, ...) as the nearest of 255 symmetric values of its output channel."""
+def fake_quantise_weight(weight: Tensor, bits: int = 8) -> Tensor:
+    """A weight (O, ...) as the nearest of 2^bits - 1 symmetric values of its output channel."""
+    limit = 2 ** (bits - 1) - 1
     with torch.no_grad():
         largest = weight.abs().flatten(1).amax(dim=1)
-        scale = (largest / WEIGHT_LIMIT).clamp(min=SMALLEST).reshape(-1, *[1] * (weight.dim() - 1))
-        quantised = torch.round(weight / scale).clamp_(-WEIGHT_LIMIT, WEIGHT_LIMIT).mul_(scale)
+        scale = (largest / limit).clamp(min=SMALLEST).reshape(-1, *[1] * (weight.dim() - 1))
+        quantised = torch.round(weight / scale).clamp_(-limit, limit).mul_(scale)
     result: Tensor = _StraightThrough.apply(weight, quantised)
     return result

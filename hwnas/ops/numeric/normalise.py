@@ -36,12 +36,13 @@ def shared() -> bool:
 
 
 def batch_norm(x: Tensor, params: Mapping[str, Tensor], training: bool) -> Tensor:
-    """(N, C, H, W) normalised and scaled by params gamma, beta; mean and var are the running statistics.
+    """(N, C, H, W) normalised and, where params has them, scaled by gamma and shifted by beta; mean and var are the
+    running statistics.
 
     Batch statistics when training or where params has no mean/var; running ones are then updated in place (momentum
     0.1, unbiased variance) when training and given.
     """
-    gamma, beta = params["gamma"], params["beta"]
+    gamma, beta = params.get("gamma"), params.get("beta")
     mean, var = params.get("mean"), params.get("var")
     if not training and mean is not None:
         return F.batch_norm(x, mean, var, gamma, beta, False, MOMENTUM, EPSILON)
@@ -55,8 +56,9 @@ def batch_norm(x: Tensor, params: Mapping[str, Tensor], training: bool) -> Tenso
             unbiased = batch_var * (count / (count - 1)) if count > 1 else batch_var
             mean.lerp_(batch_mean.detach(), MOMENTUM)
             var.lerp_(unbiased.detach(), MOMENTUM)
-    scale = gamma * torch.rsqrt(batch_var + EPSILON)
-    return x * scale[:, None, None] + (beta - batch_mean * scale)[:, None, None]
+    scale = torch.rsqrt(batch_var + EPSILON) if gamma is None else gamma * torch.rsqrt(batch_var + EPSILON)
+    shift = -batch_mean * scale if beta is None else beta - batch_mean * scale
+    return x * scale[:, None, None] + shift[:, None, None]
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, float]:

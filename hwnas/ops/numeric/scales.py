@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +25,44 @@ class Scale:
         scale = max(np.float32((high - low) / LEVELS), SMALLEST)
         return cls(float(scale), int(np.clip(np.rint(-low / float(scale)), 0, LEVELS)))
 
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Scale:
+        """What `arrays` gave."""
+        return cls(float(arrays["scale"]), int(arrays["zero_point"]))
+
     @property
     def value(self) -> np.float32:
         return np.float32(self.scale)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """`scale` float32 () and `zero_point` uint8 (), as they ship."""
+        return {"scale": np.asarray(self.value), "zero_point": np.asarray(self.zero_point, np.uint8)}
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """The uint8 codes of a layer's inputs and of its output; None where that tensor is float32."""
+
+    inputs: tuple[Scale | None, ...]
+    output: Scale | None
+
+    @property
+    def source(self) -> Scale:
+        """The first input's code."""
+        return self.input(0)
+
+    @property
+    def target(self) -> Scale:
+        """The output's code."""
+        assert self.output is not None, "an integer layer's output has a code"
+        return self.output
+
+    def input(self, index: int) -> Scale:
+        """The code of one input."""
+        scale = self.inputs[index]
+        assert scale is not None, "an integer layer's input has a code"
+        return scale
 
 
 def saturate(codes: np.ndarray) -> np.ndarray:

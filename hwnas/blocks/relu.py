@@ -1,0 +1,12 @@
+"""relu: max(x, 0) as a block of its own (fp32 or int8)."""
+
+from __future__ import annotations
+
+from hwnas.blocks.shapes import require_output
+from hwnas.network import Layer, Operator
+
+
+def layers(operator: Operator) -> tuple[Layer, ...]:
+    """Any shape to the same shape."""
+    require_output(operator, operator.input_shape)
+    return (Layer("relu", "relu", ("input",), operator.input_shape, operator.output_shape, operator.precision),)

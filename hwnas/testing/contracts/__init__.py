@@ -1,0 +1,1 @@
+"""Contract suites, one kind of thing a file; hwnas/testing/__init__.py says how they are used."""

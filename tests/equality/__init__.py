@@ -1,0 +1,1 @@
+"""What ships is compared between this working tree and a commit: `python -m tests.equality [BASE]`."""

@@ -1,0 +1,158 @@
+"""A format is one file: a package outside hwnas adds one, and a run file measures, trains, searches, ships it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from hwnas import find, formats, ops
+from hwnas.cli.main import main
+from hwnas.errors import HwnasError
+from hwnas.export.onnx import to_onnx
+from hwnas.export.quantise import calibrate, fold
+from hwnas.network import Network, Operator, require_precision
+from hwnas.supernet import Net
+from tests.exact import exact_session
+from tests.pipeline.runs import SETTINGS, run_file
+
+PACKAGE = "outside_with_formats"
+# Ships as int8 codes that keep to 15 levels: a byte a weight, which every engine multiplies as it does int8.
+INT4 = '''"""int4: weights of 15 levels a channel, kept in int8; activations and arithmetic as int8's."""
+
+from dataclasses import replace
+
+from hwnas.formats import int8
+
+format = replace(int8.format, weight=int8.Symmetric(bits=4), bits=4, ends=("int8",), suffix="int4")
+'''
+# Stored as float16, multiplied as float32: another codec under float arithmetic, in a family of its own.
+HALF = '''"""half: weights that float16 can hold."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from hwnas.formats import fp32
+from hwnas.network import elements
+
+
+class Half:
+    def parameters(self, layer):
+        return {}
+
+    def train(self, x, params, progress=1.0):
+        return x + (x.to(torch.float16).to(torch.float32) - x).detach()
+
+    def encode(self, x, params, most_bits=8):
+        return {"weight": x.astype(np.float16)}
+
+    def decode(self, arrays, shape):
+        return arrays["weight"].astype(np.float32)
+
+    def stored_bytes(self, shape):
+        return 2 * elements(shape)
+
+
+format = replace(fp32.format, weight=Half(), bits=16, family="half", ends=("half",), suffix="half")
+'''
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package outside hwnas with the formats int4 and half, known to this process and to those it starts."""
+    top = tmp_path / "packages" / PACKAGE
+    (top / "formats").mkdir(parents=True)
+    (top / "__init__.py").write_text("")
+    (top / "formats" / "int4.py").write_text(INT4)
+    (top / "formats" / "half.py").write_text(HALF)
+    monkeypatch.syspath_prepend(str(top.parent))
+    monkeypatch.setenv(find.ENVIRONMENT, PACKAGE)
+    yield top
+    for cached in (find._folder, find._places, formats.of, require_precision):
+        cached.cache_clear()
+    for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
+        del sys.modules[name]
+
+
+def rows(table: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(table.read_text().splitlines()[1:]))
+
+
+def codes_of(model: onnx.ModelProto, name: str) -> np.ndarray:
+    found = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    return found[f"{name}.weight"]
+
+
+@pytest.mark.slow
+def test_a_run_file_measures_trains_searches_ships_and_verifies_a_format_from_outside(
+    package: Path, tmp_path: Path
+) -> None:
+    space = {**SETTINGS["space"], "precisions": ["fp32", "int8", "int4"]}
+    targets = [{"precision": "int4", "engine": engine} for engine in ("onnxruntime", "tvm")]
+    path = run_file(tmp_path, space=space, targets=targets, card={"fit": 5, "test": 5})
+    assert main(["run", str(path)]) == 0
+    measured = rows(tmp_path / "tables" / "null" / "onnxruntime-int4.csv")
+    assert {row["kind"] for row in measured} == {"bireal"} and all(row["status"] == "ok" for row in measured)
+    out = tmp_path / "runs" / "tiny"
+    results: dict[str, Any] = json.loads((out / "results.json").read_text())
+    for target in results["targets"]:
+        winner = next(row for row in target["rows"] if row["role"] == "winner")
+        assert winner["precision"] == "int4" and winner["verified"], winner
+        folder = out / "export" / f"int4-{target['engine']}"
+        model = onnx.load(folder / "model.int4.onnx")
+        inside, stem = codes_of(model, "s0.b0.conv"), codes_of(model, "stem.conv")
+        assert inside.dtype == stem.dtype == np.int8
+        assert np.abs(inside).max() == 7 and np.abs(stem).max() > 7  # the stem is int8: a network's ends cannot be int4
+        assert (folder / "native-int4").is_dir() == (target["engine"] == "tvm")
+    assert main(["verify", str(path)]) == 0
+    assert main(["report", str(out)]) == 0
+
+
+def test_a_format_of_known_arithmetic_is_charged_as_its_kin_on_the_null_device(package: Path) -> None:
+    from hwnas.device import load_device
+    from hwnas.measure.null import NullBackend
+
+    device = NullBackend(load_device("null"))
+    known, new = (
+        device.block(Operator.of("bireal", (8, 8, 8), (16, 8, 8), precision, kernel=3, stride=1))
+        for precision in ("int8", "int4")
+    )
+    assert new == known
+
+
+def test_a_float_format_ships_in_the_type_that_it_stores(package: Path) -> None:
+    operator = Operator.of("conv_bn_act", (3, 8, 8), (8, 8, 8), "half", kernel=3, stride=1, activation="relu")
+    network = Network.chain([("conv", operator)])
+    ready = calibrate(fold(network, Net(network, seed=3).arrays()), np.zeros((1, 3, 8, 8), np.float32))
+    model = to_onnx(ready)
+    weight, bias = (numpy_helper.to_array(one) for one in model.graph.initializer)
+    assert weight.dtype == np.float16 and weight.nbytes + bias.nbytes == ops.weight_bytes(operator)
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)
+    (found,) = exact_session(model).run(None, {"input": x})
+    np.testing.assert_allclose(found, ready(x), rtol=1e-4, atol=1e-5)  # float32 sums of 27 terms
+    assert formats.names() == ("fp32", "half", "int8", "int4", "w1a1")
+
+
+def test_a_format_that_is_not_there_names_the_nearest_in_a_run_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run_file(tmp_path, targets=[{"precision": "int4", "engine": "onnxruntime"}])
+    assert main(["measure", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "targets.0.precision: must be one of fp32, int8, w1a1, mixed; nearest: int8, got 'int4'" in said
+
+
+def test_a_file_that_defines_no_format_says_so(package: Path) -> None:
+    (package / "formats" / "odd.py").write_text('"""odd: nothing."""\nformat = 3\n')
+    with pytest.raises(HwnasError, match="format must be a Format, got int"):
+        formats.of("odd")
