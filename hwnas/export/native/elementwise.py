@@ -110,7 +110,7 @@ def pair_of(reader: Reader, node: NodeProto) -> Pair | None:
     """
     first, second = reader.tensor(node, 0), reader.tensor(node, 1)
     a, b = reader.values[first.value], reader.values[second.value]
-    if first.shape == second.shape and a.extent == b.extent:
+    if first.shape == second.shape and a.extent == b.extent and a.is_image == b.is_image:
         return (a.name, b.name), first.shape, False
     if a.pixels < b.pixels:
         first, second, a, b = second, first, b, a

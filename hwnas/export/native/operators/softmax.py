@@ -74,7 +74,8 @@ def _axis(reader: Reader, node: NodeProto) -> int:
 def over_channels(reader: Reader, node: NodeProto) -> bool:
     """Whether it is over the numbers that lie together: an image's channels, another tensor's last axis."""
     shape = reader.tensor(node, 0).shape
-    together = 1 if len(shape) in (2, 4) and shape[0] == 1 else len(shape) - 1
+    channels = (len(shape) in (2, 4) and shape[0] == 1) or reader.value(node, 0).layout == "nhwc"
+    together = 1 if channels else len(shape) - 1
     return _axis(reader, node) == together
 
 
