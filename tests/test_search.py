@@ -52,7 +52,7 @@ def made(use: str, space: SearchSpace = SPACE, seed: int = 0) -> Sampler:
     return found
 
 
-test_every_sampler = contract("sampler", *(resolve(f"search.{n}", "methods") for n in available("methods.search")))
+test_every_sampler = contract("sampler", *(resolve(f"search.{n}", "methods") for n in find.names("methods.search")))
 
 
 def test_the_pick_meets_every_limit_and_is_the_best_that_was_scored(sampler: Callable[..., object]) -> None:

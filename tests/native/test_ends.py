@@ -171,7 +171,9 @@ def test_the_example_of_several_inputs_compiles_and_runs(tmp_path: Path, kernel_
     subprocess.run(built, cwd=tmp_path / "out", check=True)
     said = subprocess.run([tmp_path / "example"], capture_output=True, text=True, check=True).stdout.split()
     arrays = [np.arange(90) % 7 / 7, np.arange(28) % 7 / 7]
-    given = [array.astype(np.float32).reshape(shape) for array, shape in zip(arrays, [(1, 3, 6, 5), (1, 4, 7)], strict=True)]
+    given = [
+        array.astype(np.float32).reshape(shape) for array, shape in zip(arrays, [(1, 3, 6, 5), (1, 4, 7)], strict=True)
+    ]
     expected = np.concatenate([one.reshape(-1)[:10] for one in expected_of(two_towers(), given)])
     np.testing.assert_allclose([float(text) for text in said], expected, atol=1e-4)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwnas.export.native.ir import Step
+from hwnas.export.native.ir import Step, Value
 from hwnas.export.native.lower import KernelCall, Lowering
 from hwnas.export.native.operator import Constant, Example, Form, IntegerFusion, StepFusion
-from hwnas.export.native.operators import arithmetic
 from hwnas.export.native.quantisation import NOT_QUANTISED, emit_quantised, target_of
-from hwnas.export.native.reader import Reader, Tensor, broadcast_constant
+from hwnas.export.native.reader import Reader, Tensor, broadcast_constant, refuse
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -22,7 +22,7 @@ FORMS = (
     Form("equal", "two activations of one shape, uint8 on both sides and in the result", "integer"),
     Form("int8", "the same where one of the three is int8"),
     Form("channel", "a constant that numpy's rules broadcast to one number a channel, or to one number"),
-    Form("broadcast", "any other operands that numpy's rules broadcast"),
+    Form("spatial", "a constant or activation that numpy's rules broadcast otherwise, or that enlarges the other"),
 )
 
 
@@ -34,46 +34,50 @@ def examples(operator: str) -> tuple[Example, ...]:
         Example(operator, ((1, "A", "B", "C", "D"), (1, "A", "B", "C", "D"))),
         Example(operator, ((1, "C", "H", "W"), Constant((1, "C", 1, 1)))),
         Example(operator, ((1, "T", "D"), Constant(("D",)))),
+        Example(operator, ((1, "C", "H", "W"), Constant(("H", "W")))),
+        Example(operator, ((1, 1, "W"), Constant((1, "H", "W")))),
+        Example(operator, ((1, "H", "T", "S"), (1, 1, 1, "S"))),
+        Example(operator, ((1, "T", 1), (1, 1, "D"))),
     )
 
 
 def read_pair(reader: Reader, node: NodeProto, kind: str) -> None:
-    """A float step of two activations, or of an activation and a constant a channel; else over dense tensors."""
-    if not _lies_alike(reader, node):
-        arithmetic.read(reader, node)
-        return
+    """A float step of two activations, or of an activation and a constant; a smaller one is broadcast as numpy does."""
     constant = next((i for i in (0, 1) if reader.is_constant(node.input[i])), None)
     names: tuple[str, ...]
+    constants: dict[str, np.ndarray] = {}
+    pair = operands(reader, node) if constant is None else None
     if constant is not None:
-        tensor = reader.tensor(node, 1 - constant)
-        constants = {"vector": broadcast_constant(reader, node, reader.constant(node, constant), tensor)}
-        source, shape, broadcast = reader.real(node, 1 - constant), tensor.shape, False
-        names = (source.name,)
-    else:
-        pair = pair_of(reader, node)
-        assert pair is not None  # they lie alike
+        array = reader.constant(node, constant)
+        source, tensor = _enlarged(reader, node, 1 - constant, array.shape)
+        constants = {"vector": broadcast_constant(reader, node, array, tensor)}
+        shape, broadcast, names = tensor.shape, False, (source.name,)
+    elif pair is not None:
         (larger, _), shape, broadcast = pair
         first, second = reader.real(node, 0), reader.real(node, 1)
         if reader.value(node, 0).name != larger:
             first, second = second, first
-        source, names, constants = first, (first.name, second.name), {}
+        source, names = first, (first.name, second.name)
+    else:
+        source, tensor = _enlarged(reader, node, 0, reader.tensor(node, 1).shape)
+        second, _ = _enlarged(reader, node, 1, reader.tensor(node, 0).shape)
+        shape, broadcast, names = tensor.shape, False, (source.name, second.name)
     value = source.like(node.output[0], "f32")
     reader.emit(kind, node, names, value, {"broadcast": broadcast}, constants)
     reader.define(node, value.name, Tensor(value.name, "real", shape))
 
 
-def _lies_alike(reader: Reader, node: NodeProto) -> bool:
-    """Whether the operands need no broadcasting but that of a constant, or of a vector a channel over an image."""
-    constant = next((i for i in (0, 1) if reader.is_constant(node.input[i])), None)
-    if constant is None:
-        return pair_of(reader, node) is not None
-    tensor = reader.tensor(node, 1 - constant)
-    given = reader.constant(node, constant)
+def _enlarged(reader: Reader, node: NodeProto, index: int, other: tuple[int, ...]) -> tuple[Value, Tensor]:
+    """Input `index` as floats of the shape that numpy gives it beside one of shape `other`."""
+    tensor = reader.tensor(node, index)
     try:
-        fits = np.broadcast_shapes(given.shape, tensor.shape) == tensor.shape
+        shape = tuple(map(int, np.broadcast_shapes(tensor.shape, other)))
     except ValueError:
-        return True  # refused with the shapes
-    return fits and (given.size == 1 or not reader.is_view(tensor))
+        raise refuse(node, f"shapes {list(tensor.shape)} and {list(other)}", ("shapes that broadcast",)) from None
+    if shape == tensor.shape and not (reader.is_view(tensor) and math.prod(other) > 1):
+        return reader.real(node, index), tensor
+    value = reader.expanded(node, index, shape)
+    return value, Tensor(value.name, "real", shape)
 
 
 def pair_as_integers(kind: str, broadcasts: bool) -> IntegerFusion:
@@ -82,9 +86,9 @@ def pair_as_integers(kind: str, broadcasts: bool) -> IntegerFusion:
     def rewrite(reader: Reader, node: NodeProto) -> str | None:
         if not (reader.is_quantised(node, 0) and reader.is_quantised(node, 1)):
             return "one of its operands is not quantised"
-        pair = pair_of(reader, node)
+        pair = operands(reader, node)
         if pair is None:
-            return "its operands are broadcast"
+            return "its operands have other shapes"
         names, shape, broadcast = pair
         first, second = (reader.values[name] for name in names)
         target = target_of(reader, node, first, shape)
@@ -100,23 +104,17 @@ def pair_as_integers(kind: str, broadcasts: bool) -> IntegerFusion:
     return IntegerFusion(rewrite)
 
 
-Pair = tuple[tuple[str, str], tuple[int, ...], bool]
-
-
-def pair_of(reader: Reader, node: NodeProto) -> Pair | None:
-    """(value names of the larger and the smaller operand, the result's shape, whether the smaller is broadcast).
-
-    Only a vector a channel [1, C, 1, 1] is broadcast over an image; None for other shapes.
-    """
+def operands(reader: Reader, node: NodeProto) -> tuple[tuple[str, str], tuple[int, ...], bool] | None:
+    """(value names of the larger and the smaller operand, the result's shape, whether the smaller is broadcast): two of
+    one shape, or an image and a vector a channel [1, C, 1, 1], which the kernels broadcast; None of others."""
     first, second = reader.tensor(node, 0), reader.tensor(node, 1)
     a, b = reader.values[first.value], reader.values[second.value]
     if first.shape == second.shape and a.extent == b.extent and a.is_image == b.is_image:
         return (a.name, b.name), first.shape, False
     if a.pixels < b.pixels:
         first, second, a, b = second, first, b, a
-    if not (len(first.shape) == len(second.shape) == 4 and b.pixels == 1 and a.channels == b.channels):
-        return None
-    return (a.name, b.name), first.shape, True
+    fits = len(first.shape) == len(second.shape) == 4 and b.pixels == 1 and a.channels == b.channels
+    return ((a.name, b.name), first.shape, True) if fits and a.is_image and b.is_image else None
 
 
 def adds_equals(step: Step) -> bool:

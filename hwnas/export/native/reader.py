@@ -198,6 +198,16 @@ class Reader:
             value = self._floats(node, index)
         return self.seen_as(value, tensor.shape)
 
+    def expanded(self, node: NodeProto, index: int, shape: tuple[int, ...]) -> Value:
+        """Input `index` as floats broadcast to `shape`; an image with its channels together."""
+        value = self.plain(node, index)
+        if value.shape != shape:
+            name = f"{value.name}:{'x'.join(map(str, shape))}-expanded"
+            value = self._made(name, "expand", node, value, plain(name, "f32", shape))
+        if not value.is_image:
+            return value
+        return self._made("real", "to_nhwc", node, value, image(f"{value.name}:real", "f32", *value.extent))
+
     def plain_codes(self, node: NodeProto, index: int) -> Value:
         """Input `index`, which is dequantised, as its 8-bit codes, dense in ONNX's order."""
         tensor = self.tensor(node, index)

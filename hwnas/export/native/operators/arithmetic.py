@@ -1,4 +1,4 @@
-"""Sub, Div, Min and Max, and every Add and Mul whose operands numpy's rules broadcast: float32 of any rank."""
+"""Sub, Div, Min and Max of operands that broadcast as numpy has it: float32 of any rank."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 _PAIR = (Form("pair", "two operands that broadcast by numpy's rules, one of them computed"),)
-NAMES = {"Add": "add", "Div": "div", "Max": "max", "Min": "min", "Mul": "mul", "Sub": "sub"}
+NAMES = {"Div": "div", "Max": "max", "Min": "min", "Sub": "sub"}
 _FEW = (*_PAIR, refused("many", "another number of operands"))
 ONNX = {"Div": _PAIR, "Max": _FEW, "Min": _FEW, "Sub": _PAIR}
 KINDS = {"elementwise_f32": Kind()}
