@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from hwnas.cost import Costing, OperatorCost
 from hwnas.device import DeviceProfile, load_device
 from hwnas.network import Operator, elements
-from hwnas.plug import Given, bind, resolve
+from hwnas.plug import bind, resolve
 from hwnas.space import Architecture, Mix, SearchSpace, Selection
 from hwnas.spaces.resnet_binary import resnet_binary
 
@@ -62,59 +64,53 @@ def toy_batch(step: int = 0, count: int = 16) -> Batch:
     return replace(toy_data().batch("train", np.arange(count)), step=step, held_out=replace(held_out, step=step))
 
 
-class Relaxed:
-    """A training rule with architecture parameters: weights that rise with the option, so that the last is largest."""
+@dataclass(frozen=True)
+class ToyRule:
+    """A training rule with architecture parameters that nothing trains: the last option of every choice weighs most."""
 
-    def __init__(self, space: SearchSpace) -> None:
-        self.space = space
+    space: SearchSpace
 
-    def groups(self, net: Supernet) -> Mapping[str, Any]:
+    def groups(self, net: Supernet) -> dict[str, Any]:
         return {"weights": net.parameters()}
 
-    def steps(self, net: Supernet, batch: Batch) -> Iterator[tuple[str, list[Any]]]:
+    def steps(self, net: Supernet, batch: Batch) -> Iterator[Any]:
         return iter(())
 
     def mixture(self) -> Selection:
-        """A `Mix` of all options of every choice."""
-        return {c.name: Mix(c.options, np.arange(len(c.options)) / len(c.options)) for c in self.space.choices}
+        """Weights 1, 2, 3, ... over their sum, a `Mix` a choice."""
+        counts = {choice.name: np.arange(1, len(choice.options) + 1) for choice in self.space.choices}
+        return {c.name: Mix(c.options, counts[c.name] / counts[c.name].sum()) for c in self.space.choices}
+
+    def pick(self) -> Architecture:
+        """The last option of every choice."""
+        return Architecture({choice.name: choice.options[-1] for choice in self.space.choices})
 
 
-def toy_scorer(space: SearchSpace) -> Callable[[Sequence[Architecture]], np.ndarray]:
-    """A Scorer in [0, 1]: the larger the network, the better, so that the best is known."""
-    costing = Costing(space, toy_cost())
-    most = costing.bounds().high
-    return lambda architectures: costing(architectures) / most
-
-
-def asked_for(space: SearchSpace, seed: int = 0) -> Given:
-    """All that a method may name in its constructor, each made when it is asked for."""
-
-    def net() -> Any:
-        from hwnas.supernet import WeightSharing
-
-        return WeightSharing(space, seed)
-
-    costing = Costing(space, toy_cost())
-    makers: dict[str, Callable[[], Any]] = {
-        "space": lambda: space,
-        "seed": lambda: seed,
-        "task": lambda: resolve("classify", "tasks")(),
-        "data": toy_data,
-        "net": net,
-        "rule": lambda: Relaxed(space),
-        "costings": lambda: {costing.cost.name: costing},
-        "limits": lambda: {costing.cost.name: costing.bounds().high},
-        "device": null_device,
-        "scorer": lambda: toy_scorer(space),
-        "predictor": lambda: resolve("predictor.ridge", "methods")(space),
-        "proxy": lambda: resolve("proxy.synflow", "methods")(),
-        "recalibration_images": lambda: 32,
-        "progress": lambda: lambda done, total, note: None,
-    }
-    return Given(makers)
+def toy_rule(space: SearchSpace) -> ToyRule:
+    """The rule that a decoder of the toy space reads."""
+    return ToyRule(space)
 
 
 def made(make: Callable[..., Any], space: SearchSpace, seed: int = 0, settings: Mapping[str, Any] | None = None) -> Any:
-    """What a method's constructor gives when a run calls it with `settings`: of `asked_for` it is given what it names.
-    HwnasError where it needs something else."""
-    return bind(make, settings or {}, asked_for(space, seed), getattr(make, "__name__", "method"))
+    """What a method's constructor gives when a run calls it with `settings`: of all that a run gives to methods
+    (docs/methods.md) it is given what it names. HwnasError where it needs something else."""
+    names = inspect.signature(make).parameters
+    latency = Costing(space, toy_cost())
+    context: dict[str, Any] = {"space": space, "seed": seed, "costings": {"latency": latency}, "scorer": latency}
+    context |= {"limits": {"latency": latency.bounds().high}, "device": null_device()}
+    if "task" in names:
+        context["task"] = resolve("classify", "tasks")()
+    if "predictor" in names:
+        context["predictor"] = resolve("predictor.ridge", "methods")(space)
+    if "proxy" in names:
+        context["proxy"] = resolve("proxy.synflow", "methods")()
+    if "rule" in names:
+        context["rule"] = toy_rule(space)
+    context |= {"recalibration_images": IMAGES, "progress": lambda done, total, note: None}
+    if "data" in names:
+        context["data"] = toy_data()
+    if "net" in names:
+        from hwnas.supernet import WeightSharing
+
+        context["net"] = WeightSharing(space, seed)
+    return bind(make, settings or {}, context, getattr(make, "__name__", "method"))

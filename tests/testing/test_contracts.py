@@ -26,6 +26,8 @@ from hwnas.testing import LawBroken, check, contract, kinds, laws
 from hwnas.testing.toy import toy_data, toy_space
 from tests.testing import softer
 
+SOFTER = Layer("softer", softer.__name__, ("input",), (5, 4, 4), (5, 4, 4))
+
 
 class AsksForTooMany(RandomSearch):
     def ask(self, n: int) -> list[Architecture]:
@@ -103,36 +105,6 @@ class Restless:
         return replace(found, inputs={name: x + torch.randn(()) for name, x in found.inputs.items()})
 
 
-class RemembersEveryFit:
-    """A predictor that predicts the mean of all scores it was ever told."""
-
-    def __init__(self) -> None:
-        self.told: list[float] = []
-
-    def fit(self, codes: np.ndarray, scores: np.ndarray) -> None:
-        self.told += list(scores)
-
-    def predict(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.full(len(codes), np.mean(self.told)), np.ones(len(codes))
-
-
-class TrainsTheNet:
-    """A proxy that changes what it looks at."""
-
-    def __call__(self, net: Any) -> float:
-        with torch.no_grad():
-            for parameter in net.parameters():
-                parameter.mul_(0.5)
-        return 1.0
-
-
-class DecodesTheWholeSpace:
-    """A decoder that does not see that the space was narrowed."""
-
-    def decode(self, net: Any, rule: Any, space: SearchSpace, evaluate: Any) -> Architecture:
-        return Architecture({choice.name: choice.options[-1] for choice in toy_space().choices})
-
-
 class JudgesByTheSet(Classify):
     """A metric that depends on which examples are judged together."""
 
@@ -161,9 +133,6 @@ class StoresOtherWeights(int8.Symmetric):  # type: ignore[misc]
         ("rule", StepsAnotherGroup, "a step is of one of the groups"),
         ("rule", LosesItself, "a loss is one finite number, got nan"),
         ("space", forgetful(toy_space()), "lists every operator that can stand in a network"),
-        ("predictor", RemembersEveryFit, "a fit forgets the one before"),
-        ("proxy", TrainsTheNet, "parameters and statistics are as before"),
-        ("decoder", DecodesTheWholeSpace, "must be one of"),
         ("task", JudgesByTheSet(), "an example's statistics do not depend on its set"),
         (
             "layer",
