@@ -56,7 +56,8 @@ class Batch:
 
 @runtime_checkable
 class Batches(Protocol):
-    """A data set's examples by split ("train", "validation", "test") and index; see `Data`."""
+    """A data set's examples by split ("train", "validation", "test") and index, what the training loop reads: targets
+    (n, ...) of a split, and batches of its examples. Law: that of `Data`."""
 
     def sizes(self) -> Mapping[str, int]: ...
 
@@ -91,7 +92,8 @@ class Data(Batches, Protocol):
 
 @runtime_checkable
 class Named(Protocol):
-    """Data whose outputs have names: `classes` in the order of a net's outputs."""
+    """Data whose outputs have names, for reports and manifests: `classes` in the order of a net's outputs. Law: there
+    are as many as the net has outputs, and no two are alike."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...
@@ -129,8 +131,9 @@ class Task(Protocol):
 
 @runtime_checkable
 class Supernet(Protocol):
-    """A weight-sharing net. `tensors` are the parameters of the operator at a node of the selection's network, by
-    "<layer>.<parameter>": what `extract` copies. Law: a call leaves no state."""
+    """A weight-sharing net: inputs (N, ...) to outputs (N, ...) of the network that a selection lowers to. `tensors`
+    are the parameters of the operator at a node of that network, by "<layer>.<parameter>": what `extract` copies.
+    Law: a call leaves no state."""
 
     def __call__(self, inputs: Tensor | Mapping[str, Tensor], selection: Selection) -> Tensor: ...
 
@@ -144,11 +147,12 @@ Groups = str | tuple[str, ...]  # one group of parameters, or several that one b
 
 @runtime_checkable
 class TrainingRule(Protocol):
-    """Turns a batch into optimiser steps. `steps` yields (group or groups, losses).
+    """Turns a batch into optimiser steps. `steps` yields (group or groups, losses), each loss a scalar.
 
-    Law: the losses of a step are consumed (each is back-propagated as it comes) and its groups stepped before the next
-    is asked for, so what stands after a `yield` runs after that step. A group that is not yielded is left as it is:
-    that is how one is frozen during a warm-up. What else a rule may have are the protocols below.
+    Law: the losses follow from the net, the batch, the seed and the batch's step alone, so that a resumed run repeats
+    an undisturbed one. Those of a step are consumed (each is back-propagated as it comes) and its groups stepped before
+    the next is asked for, so what stands after a `yield` runs after that step. A group that is not yielded is left as
+    it is: that is how one is frozen during a warm-up. What else a rule may have are the protocols below.
     """
 
     def groups(self, net: Supernet) -> Mapping[str, Iterable[nn.Parameter]]: ...
@@ -161,7 +165,8 @@ class OwnOptimiser(Protocol):
     """A rule that brings optimisers of its own. None: the loop's AdamW with the schedule's rate and decay.
 
     The loop leaves the rates of a rule's own optimiser alone unless the rule is an `OwnRate`. Gradients are clipped to
-    the schedule's norm, or to what a parameter group says under "clip" (math.inf: not at all).
+    the schedule's norm, or to what a parameter group says under "clip" (math.inf: not at all). Law: it holds the
+    parameters it was given, and its state is saved and loaded with the net's.
     """
 
     def optimiser(self, group: str, parameters: list[nn.Parameter]) -> Optimizer | None: ...
@@ -169,14 +174,16 @@ class OwnOptimiser(Protocol):
 
 @runtime_checkable
 class OwnRate(Protocol):
-    """A rule that sets learning rates: that of a group at `progress` in [0, 1), where the schedule says `scheduled`."""
+    """A rule that sets learning rates: that of a group at `progress` in [0, 1), where the schedule says `scheduled`.
+    Law: it is at least 0 and follows from these three alone, so that a resumed run has the same."""
 
     def rate(self, group: str, progress: float, scheduled: float) -> float: ...
 
 
 @runtime_checkable
 class NeedsHeldOut(Protocol):
-    """A rule that may ask for `Batch.held_out`: half of the training examples then train, the others are held out."""
+    """A rule that may ask for `Batch.held_out`: half of the training examples then train, the others are held out. Law:
+    whether it asks is settled when it is made, since it decides what is trained on."""
 
     needs_validation_batch: bool
 
@@ -244,14 +251,16 @@ class Proxy(Protocol):
 
 @runtime_checkable
 class Picks(Protocol):
-    """A training rule that decodes itself: the architecture it would choose now."""
+    """A training rule that decodes itself: the architecture it would choose now. Law: it is of the rule's space, and
+    asking changes nothing, so that a report may ask in the middle of training."""
 
     def pick(self) -> Architecture: ...
 
 
 @runtime_checkable
 class Mixes(Protocol):
-    """A training rule with architecture parameters: the selection it trains, a `Mix` for every relaxed choice."""
+    """A training rule with architecture parameters: the selection it trains, a `Mix` for every relaxed choice. Law: it
+    has a value for every choice of the space, and the space lowers it."""
 
     def mixture(self) -> Selection: ...
 

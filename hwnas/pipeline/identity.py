@@ -62,6 +62,7 @@ EXPORTING = ("hwnas.export", "hwnas.formats", "hwnas.ops", "hwnas.pipeline.shipp
 NOT_EXPORTING = ("hwnas.export.native", "hwnas.export.verify_runner")  # `verify` sets the tolerance of every file
 # A library besides: its compiler. The kernels and TVM have a digest of their own (`toolchain`).
 COMPILING = ("hwnas.export.native", "hwnas.export.recipe")
+COMPILING_AXES = ("export.native.operators", "targets", "engines")  # where packages outside may add to it
 # The verdict: what is compared, and the process that runs the file.
 VERIFYING = ("hwnas.confidence", "hwnas.export.verify", "hwnas.export.verify_runner", "hwnas.pipeline.verifying")
 
@@ -118,6 +119,13 @@ def code_of_plugins(space: SearchSpace) -> dict[str, str]:
         if find.has(axis, name) and find.package_of(axis, name) != find.HOME
     ]
     return code_behind(*(importlib.import_module(path) for path in sorted({*paths, *outside})))
+
+
+def code_outside(*axes: str) -> dict[str, str]:
+    """Digests of everything that packages outside hwnas have on these axes: for a stage that asks the finder for what
+    fits (an operator, a target) and not by a name of the run file."""
+    found = ((axis, name) for axis in axes for name in find.names(axis) if find.package_of(axis, name) != find.HOME)
+    return code_behind(*(find.load(axis, name) for axis, name in found))
 
 
 def toolchain(target: str) -> dict[str, str]:

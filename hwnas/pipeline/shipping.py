@@ -23,7 +23,15 @@ from hwnas.ops.primitive import is_integer
 from hwnas.paths import digest_file, read_json, write_bytes, write_json
 from hwnas.pipeline import tables
 from hwnas.pipeline.config import MIXED, Target
-from hwnas.pipeline.identity import COMPILING, EXPORTING, NOT_EXPORTING, code_of, toolchain
+from hwnas.pipeline.identity import (
+    COMPILING,
+    COMPILING_AXES,
+    EXPORTING,
+    NOT_EXPORTING,
+    code_of,
+    code_outside,
+    toolchain,
+)
 from hwnas.pipeline.job import TWIN, Job
 from hwnas.pipeline.searching import Found
 from hwnas.space import Architecture
@@ -110,7 +118,11 @@ def export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     if shipped.artefact != shipped.model:
         made_from, target = files[shipped.model.name], job.device.target
         engine = engine_class(shipped.engine)(job.device, job.config.threads, job.config.tables)
-        by = code_of(COMPILING) | (toolchain(target) if engine.compiles else dict(engine.sources()))
+        by = (
+            code_of(COMPILING)
+            | code_outside(*COMPILING_AXES)
+            | (toolchain(target) if engine.compiles else dict(engine.sources()))
+        )
         compiled = _kept(
             job, shipped, shipped.artefact.name, [made_from, target], by, lambda: _build(engine, shipped, target),
             lambda kept: "choices" in kept and kept["choices"] == engine.choices(kept["choices"]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from hwnas.supernet import Net
 from tests.exact import exact_session
 from tests.pipeline.runs import SETTINGS, run_file
 
-PACKAGE = "outside_with_formats"
 # Ships as int8 codes that keep to 15 levels: a byte a weight, which every engine multiplies as it does int8.
 INT4 = '''"""int4: weights of 15 levels a channel, kept in int8; activations and arithmetic as int8's."""
 
@@ -68,20 +66,14 @@ format = replace(fp32.format, weight=Half(), bits=16, family="half", ends=("half
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package outside hwnas with the formats int4 and half, known to this process and to those it starts."""
-    top = tmp_path / "packages" / PACKAGE
-    (top / "formats").mkdir(parents=True)
-    (top / "__init__.py").write_text("")
-    (top / "formats" / "int4.py").write_text(INT4)
-    (top / "formats" / "half.py").write_text(HALF)
-    monkeypatch.syspath_prepend(str(top.parent))
-    monkeypatch.setenv(find.ENVIRONMENT, PACKAGE)
-    yield top
-    for cached in (find._folder, find._places, formats.of, require_precision):
-        cached.cache_clear()
-    for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
-        del sys.modules[name]
+def package(outside: Path) -> Iterator[Path]:
+    """A package outside hwnas with the formats int4 and half."""
+    (outside / "formats").mkdir()
+    (outside / "formats" / "int4.py").write_text(INT4)
+    (outside / "formats" / "half.py").write_text(HALF)
+    yield outside
+    for remembered in (formats.of, require_precision):
+        remembered.cache_clear()
 
 
 def rows(table: Path) -> list[dict[str, str]]:
@@ -95,11 +87,12 @@ def codes_of(model: onnx.ModelProto, name: str) -> np.ndarray:
 
 @pytest.mark.slow
 def test_a_run_file_measures_trains_searches_ships_and_verifies_a_format_from_outside(
-    package: Path, tmp_path: Path
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv(find.ENVIRONMENT)  # the run file itself says where the format is
     space = {**SETTINGS["space"], "precisions": ["fp32", "int8", "int4"]}
     targets = [{"precision": "int4", "engine": engine} for engine in ("onnxruntime", "tvm")]
-    path = run_file(tmp_path, space=space, targets=targets, card={"fit": 5, "test": 5})
+    path = run_file(tmp_path, space=space, targets=targets, plugins=[package.name])
     assert main(["run", str(path)]) == 0
     measured = rows(tmp_path / "tables" / "null" / "onnxruntime-int4.csv")
     assert {row["kind"] for row in measured} == {"bireal"} and all(row["status"] == "ok" for row in measured)

@@ -149,6 +149,7 @@ def test_every_module_that_training_loads_decides_the_weights_or_is_exempt_for_a
         "hwnas.ops.numeric.scales": "integer arithmetic, for the export",
         "hwnas.ops.numeric.bits": "packing, for the export",
         "hwnas.ops.numeric.convolve": "the numpy reference",
+        "hwnas.kernels.functions": "numpy's functions, for the export",
         "hwnas.export.onnx_graph": "lowering, for the export",
         "hwnas.fidelity": "space_digest, whose value is in the identity",
         "hwnas.pipeline.job": "passes settings on",

@@ -144,6 +144,20 @@ def test_a_decoder_stands_instead_of_a_sampler(package: Path, tmp_path: Path) ->
     assert found["pick"]["architecture"] == dict(job.space_of("int8").smallest()) and len(found["trials"]) == 1
 
 
+def test_what_darts_learnt_is_decoded_by_argmax_from_the_kept_state_alone(tmp_path: Path) -> None:
+    from hwnas.train import load_state
+
+    train = {"epochs": 2, "batch_size": 256, "rule": {"use": "rule.darts", "relax": ["*.kernel"], "alpha_rate": 0.1}}
+    path = run_file(tmp_path, search={"decoder": {"use": "decoder.argmax"}, "recalibration_images": 64}, train=train)
+    assert main(["search", str(path)]) == 0
+    alpha = load_state(tmp_path / "runs" / "tiny" / "supernet.pt")["rule"]["alpha"]
+    picked = searched(path)["value"]["pick"]["architecture"]
+    space = Job(read_run_file(path)).space
+    assert alpha and {picked[name] for name in picked if name.endswith("precision")} <= {"int8", "fp32"}
+    for name, weights in alpha.items():
+        assert picked[name] == space.by_name[name].options[int(weights.argmax())]
+
+
 @pytest.mark.parametrize(
     ("search", "told"),
     [

@@ -69,7 +69,7 @@ class RuntimeModel:
         self._name, self.input_type = given.name, np.dtype("uint8" if given.type == "tensor(uint8)" else "float32")
 
     def __call__(self, batch: ArrayLike) -> NDArray[Any]:
-        from hwnas.export.native.load import as_samples
+        from hwnas.export.native.ends import as_samples
 
         samples = as_samples(batch, self.input_type)
         return np.concatenate([self._session.run(None, {self._name: sample[None]})[0] for sample in samples])

@@ -1,4 +1,4 @@
-"""Validation: accuracy of the supernet's slice on validation images (Guo et al., SPOS, ECCV 2020, arXiv:1904.00420).
+"""Validation: the supernet's slice on validation examples (Guo et al., SPOS, ECCV 2020, arXiv:1904.00420).
 
 Differs: the batch-norm statistics are recalibrated on images drawn class by class from the seed, the same for every
 architecture; the validation loss is given as well, which tells near ties apart.
