@@ -125,6 +125,20 @@ def test_a_run_uses_a_sampler_scorer_predictor_proxy_and_cost_of_a_listed_packag
     assert {f"{package.name}/{name}" for name in PACKAGE if "cost" not in name and "decoder" not in name} <= set(code)
 
 
+def test_methods_that_ask_for_each_other_are_refused_before_anything_is_measured(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mean = package / "methods" / "predictor" / "mean.py"
+    mean.write_text(mean.read_text().replace("offset=0.0", "scorer, net, offset=0.0"))
+    counted = package / "methods" / "scorer" / "counted.py"
+    counted.write_text(counted.read_text().replace("proxy, device", "proxy, predictor, device"))
+    path = run_file(tmp_path, plugins=[package.name], search=METHODS, limits={"areas": 1000})
+    assert main(["search", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "search.scorer (scorer.counted) asks, by way of predictor, proxy, for a scorer itself" in said
+    assert not (tmp_path / "tables").exists()
+
+
 def test_an_edited_method_of_a_package_searches_again(package: Path, tmp_path: Path) -> None:
     path = run_file(tmp_path, plugins=[package.name], search=METHODS, limits={"areas": 1000})
     first = Parts(job := Job(read_run_file(path)), job.config.targets[0]).code()
