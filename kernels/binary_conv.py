@@ -156,8 +156,9 @@ class _Builder:
                 self._rows(block * vectors, vectors, vectors * self.engine.lanes)
         rest = self.layout.vectors - whole * vectors
         if rest:
-            self._rows(tirx.const(whole * vectors, "int32"), rest,
-                       self.spec.out_channels - whole * vectors * self.engine.lanes)
+            self._rows(
+                tirx.const(whole * vectors, "int32"), rest, self.spec.out_channels - whole * vectors * self.engine.lanes
+            )
         return k.finish()
 
     def _rows(self, vector: Value, vectors: int, channels: int) -> None:

@@ -138,9 +138,7 @@ class KernelBuilder:
         """The next pointer parameter, to `elements` values of `dtype`."""
         parameter = tirx.Var(name, PointerType(PrimType(dtype)))
         self._parameters.append(parameter)
-        buffer = tirx.decl_buffer(
-            (elements,), dtype, name=name, data=parameter, layout=None, data_alignment=alignment
-        )
+        buffer = tirx.decl_buffer((elements,), dtype, name=name, data=parameter, layout=None, data_alignment=alignment)
         self.emit(tirx.DeclBuffer(buffer, data=parameter))
         return Memory(self, buffer, dtype)
 

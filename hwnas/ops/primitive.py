@@ -41,7 +41,7 @@ class Graph(Protocol):
     """What a layer is written into: an ONNX graph, by names of its tensors (hwnas/export/onnx_graph.py)."""
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        """An initializer; the same name always holds the same value."""
+        """An initializer of any shape; the same name always holds the same value."""
         ...
 
     def node(self, kind: str, inputs: Sequence[str], output: str, *, domain: str = "", **attributes: Any) -> str:
@@ -86,6 +86,10 @@ class Primitive(ABC):
     def initial(self, layer: Layer, name: str, shape: Shape, generator: torch.Generator) -> torch.Tensor:
         """The value a parameter starts from."""
         raise AssertionError(f"{layer.kind} has no parameter {name}")
+
+    def below(self, layer: Layer) -> int:
+        """What the layer's first input must be below where it holds whole numbers (tokens, int64); 0 for real ones."""
+        return 0
 
     def macs(self, layer: Layer) -> int:
         """Multiply-accumulates of one image."""

@@ -109,7 +109,7 @@ def operands(reader: Reader, node: NodeProto) -> tuple[tuple[str, str], tuple[in
     one shape, or an image and a vector a channel [1, C, 1, 1], which the kernels broadcast; None of others."""
     first, second = reader.tensor(node, 0), reader.tensor(node, 1)
     a, b = reader.values[first.value], reader.values[second.value]
-    if first.shape == second.shape and a.extent == b.extent:
+    if first.shape == second.shape and a.extent == b.extent and a.is_image == b.is_image:
         return (a.name, b.name), first.shape, False
     if a.pixels < b.pixels:
         first, second, a, b = second, first, b, a

@@ -207,6 +207,8 @@ def _constants(graph: GraphProto, nodes: tuple[NodeProto, ...]) -> dict[str, np.
     """The initializers that live nodes read."""
     used = {name for node in nodes for name in node.input if name}
     made = {name for node in nodes for name in node.output if name}
+    # Resize's region and scales may be given as empty tensors, which say that they are absent
+    may_be_empty = used - {name for node in nodes if node.op_type != "Resize" for name in node.input}
     found: dict[str, np.ndarray] = {}
     for item in graph.initializer:
         if item.name not in used:
@@ -214,7 +216,7 @@ def _constants(graph: GraphProto, nodes: tuple[NodeProto, ...]) -> dict[str, np.
         if item.name in found or item.name in made:
             raise HwnasError(f"the tensor {item.name!r} is given twice")
         found[item.name] = array_of(item)
-        if not found[item.name].size:
+        if not found[item.name].size and item.name not in may_be_empty:
             raise HwnasError(f"tensor {item.name!r} has shape {list(item.dims)}", hint="at least 1 element")
     return found
 

@@ -95,6 +95,9 @@ class Reader:
     def define(self, node: NodeProto, name: str, tensor: Tensor) -> None:
         """Says what the tensor `name`, which `node` makes, stands for; its shape must be the one ONNX infers."""
         known = self.shapes.get(name)
+        if known is not None and len(known) == 3 and len(tensor.shape) == 4 and tensor.shape[2] == 1:
+            # a sequence whose windows were read as those of an image of one row
+            tensor = replace(tensor, shape=(*tensor.shape[:2], tensor.shape[3]))
         fits = known is None or (
             len(known) == len(tensor.shape)
             and all(size in (None, mine) for size, mine in zip(known, tensor.shape, strict=True))
@@ -310,6 +313,8 @@ def broadcast_constant(reader: Reader, node: NodeProto, constant: np.ndarray, te
     """
     value, shape = reader.values[tensor.value], tensor.shape
     aligned = (1,) * (len(shape) - constant.ndim) + constant.shape
+    if value.is_image and len(shape) == len(aligned) == 3:  # a sequence that lies as an image of one row
+        aligned, shape = (*aligned[:2], 1, aligned[2]), value.shape
     fits = len(aligned) == len(shape) and all(a in (1, b) for a, b in zip(aligned, shape, strict=True))
     if not fits or (constant.size > 1 and reader.is_view(tensor)):
         nearest = ("[1, C]" if len(shape) == 2 else "[1, C, 1, 1]", "a scalar")

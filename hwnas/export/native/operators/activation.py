@@ -13,6 +13,7 @@ from hwnas.export.native import activations
 from hwnas.export.native.ir import Step
 from hwnas.export.native.lower import KernelCall, Lowering
 from hwnas.export.native.operator import Constant, Example, Form, IntegerFusion, Kind, refused
+from hwnas.export.native.operators import function
 from hwnas.export.native.quantisation import NOT_QUANTISED, accept, emit_table, target_of
 from hwnas.export.native.reader import Reader, Tensor, attribute, channel_vector, clip_bounds
 
@@ -39,7 +40,7 @@ ONNX = {
     ),
     "Relu": _ANY,
     "Sigmoid": _ANY,
-    "Tanh": (Form("quantised", "of codes", "integer"), refused("float", "of floats")),
+    "Tanh": _ANY,
 }
 KINDS = {"activation_f32": Kind()}
 EXAMPLES = (
@@ -54,6 +55,9 @@ EXAMPLES = (
 
 def read(reader: Reader, node: NodeProto) -> None:
     """The function over floats of any rank."""
+    if node.op_type == "Tanh":
+        function.emit(reader, node, "tanh")
+        return
     tensor = reader.tensor(node, 0)
     attributes: dict[str, object] = {"function": node.op_type.lower()}
     constants: dict[str, np.ndarray] = {}
@@ -117,20 +121,17 @@ def bind(lowering: Lowering, step: Step) -> KernelCall:
     """An activation that no kernel before it could take in."""
     from hwnas.kernels import fp32_activation
 
-    function = step.text("function")
-    if function == "clip" and (step.attributes["low"], step.attributes["high"]) == (0.0, 6.0):
-        function = "relu6"
-    if function == "hardsigmoid":
+    name = step.text("function")
+    if name == "clip" and (step.attributes["low"], step.attributes["high"]) == (0.0, 6.0):
+        name = "relu6"
+    if name == "hardsigmoid":
         alpha, beta = step.attributes["alpha"], step.attributes["beta"]
         if not (isinstance(alpha, float) and abs(alpha - 1 / 6) < 1e-6 and beta == 0.5):
             raise HwnasError(
                 f"node {step.node!r} (HardSigmoid): alpha={alpha} beta={beta}", nearest=("alpha=1/6 beta=0.5",)
             )
-    if function in ("clip", "tanh"):
-        raise HwnasError(
-            f"node {step.node!r}: no float kernel covers {function}",
-            nearest=("Clip(0, 6)",) if function == "clip" else ("Sigmoid",),
-        )
-    spec = fp32_activation.Fp32Activation(lowering.image(step.inputs[0]), lowering.image(step.outputs[0]), function)
+    if name == "clip":
+        raise HwnasError(f"node {step.node!r}: no float kernel covers {name}", nearest=("Clip(0, 6)",))
+    spec = fp32_activation.Fp32Activation(lowering.image(step.inputs[0]), lowering.image(step.outputs[0]), name)
     packed = fp32_activation.pack(spec, lowering.target, step.constants.get("slope"))
     return lowering.call(step, fp32_activation, spec, packed)

@@ -10,6 +10,7 @@ from hwnas.export.native.lower import KernelCall, Lowering
 from hwnas.export.native.operator import Example, Form, IntegerFusion, Kind
 from hwnas.export.native.quantisation import NOT_QUANTISED, emit_quantised, target_of
 from hwnas.export.native.reader import Reader
+from hwnas.export.native.sequences import as_image
 from hwnas.export.native.windows import FORMS, pool_window
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ EXAMPLES = (
 
 def read(reader: Reader, node: NodeProto) -> None:
     """The float mean."""
+    node = as_image(reader, node)
     given = reader.image(node, 0)
     attributes, height, width = pool_window(node, given)
     source, value = reader.real(node, 0), image(node.output[0], "f32", height, width, given.channels)
@@ -39,6 +41,7 @@ def read(reader: Reader, node: NodeProto) -> None:
 
 def as_integers(reader: Reader, node: NodeProto) -> str | None:
     """QLinearAveragePool."""
+    node = as_image(reader, node)
     source = reader.image(node, 0)
     attributes, height, width = pool_window(node, source)
     target = target_of(reader, node, image("", "u8", height, width, source.channels))

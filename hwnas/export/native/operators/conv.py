@@ -1,4 +1,4 @@
-"""Conv: two-dimensional convolution with constant weights, grouped and depthwise, float32 and 8-bit."""
+"""Conv: one- or two-dimensional convolution with constant weights, grouped and depthwise, float32 and 8-bit."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from hwnas.export.native.quantisation import (
     target_of,
 )
 from hwnas.export.native.reader import Reader, refuse
+from hwnas.export.native.sequences import as_image
 from hwnas.export.native.windows import FORMS, groups_of, window
 
 if TYPE_CHECKING:
@@ -30,19 +31,23 @@ ONNX = {
         Form("window", FORMS[0].text + "; group", "integer"),
         Form("bias", "an int32 bias with the scale s_x * s_w, with one of its own, or a float one", "integer"),
         Form("weights", "float weights; uint8 ones; zero points that are not 0"),
-        refused("dimensions", "one or three spatial dimensions"),
+        Form("sequence", "over [1, C, L]: as over an image of one row", "integer"),
+        refused("dimensions", "three spatial dimensions"),
     )
 }
 KINDS = {"conv_f32": Kind(), "conv_int": Kind(exact=True)}
 EXAMPLES = (
     Example("Conv", ((1, "C", "H", "W"), Constant(("O", "C", 3, 3)), Constant(("O",))), {"pads": [1, 1, 1, 1]}, True),
     Example("Conv", ((1, "C", "H", "W"), Constant(("O", "C", 1, 1))), {"strides": [2, 2]}, True),
+    Example("Conv", ((1, "C", "L"), Constant(("O", "C", 3)), Constant(("O",))), {"pads": [1, 2], "strides": [2]}, True),
+    Example("Conv", ((1, 6, "L"), Constant((6, 1, 2))), {"group": 6, "pads": [1, 0], "dilations": [1]}, True),
     Example("Conv", ((1, 8, "H", "W"), Constant((8, 1, 3, 3))), {"group": 8, "pads": [1, 1, 1, 1]}, True),
 )
 
 
 def read(reader: Reader, node: NodeProto) -> None:
     """Conv with float weights (or integer weights whose result nobody quantises)."""
+    node = as_image(reader, node)
     source, weight = reader.image(node, 0), reader.constant(node, 1)
     bias = reader.optional_constant(node, 2)
     out, kh, kw = conv_shape(node, weight, source)
@@ -70,6 +75,7 @@ def conv_shape(node: NodeProto, weight: np.ndarray, source: Value) -> tuple[int,
 
 def as_integers(reader: Reader, node: NodeProto) -> str | None:
     """QLinearConv."""
+    node = as_image(reader, node)
     weight = integer_weights(reader, node, 0)
     if isinstance(weight, str):
         return weight

@@ -9,6 +9,7 @@ from hwnas.export.native.lower import KernelCall, Lowering
 from hwnas.export.native.operator import Example, Form, IntegerFusion, Kind
 from hwnas.export.native.quantisation import NOT_QUANTISED, emit_quantised, target_of
 from hwnas.export.native.reader import Reader
+from hwnas.export.native.sequences import as_image
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -33,6 +34,7 @@ def read(reader: Reader, node: NodeProto) -> None:
 
 def as_integers(reader: Reader, node: NodeProto) -> str | None:
     """QLinearGlobalAveragePool."""
+    node = as_image(reader, node)
     source = reader.image(node, 0)
     target = target_of(reader, node, image("", "u8", 1, 1, source.channels))
     if target is None:
