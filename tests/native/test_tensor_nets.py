@@ -11,11 +11,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hwnas.export.native.graph import read_graph
 from hwnas.export.onnx import block_model
+from hwnas.export.onnx_graph import End, Graph
 from hwnas.measure.float_ends import with_float_ends
-from hwnas.network import Operator
+from hwnas.network import Layer, Operator, Port
+from hwnas.ops import primitive_of
+from hwnas.ops.primitive import Codes
 from tests.exact import exact_session
 from tests.native import encoder
 from tests.native.differential import run_ends
+from tests.ops.examples import LAYERS
 
 SEED = 7
 
@@ -130,3 +134,23 @@ def test_tokens_become_rows_with_a_mean() -> None:
     x = net.add("LayerNormalization", x, net.weight(16), net.weight(16), axis=-1)
     net.add("ReduceMean", x, net.constant(np.array([1], np.int64)), keepdims=0)
     _compared(net.model((1, 9), TensorProto.INT64), net.rng.integers(0, 50, (1, 9)), 2e-5)
+
+
+KINDS = ("dense", "embedding", "gelu", "heads", "layer_norm", "log_mel", "matmul", "resize", "softmax")
+
+
+@pytest.mark.parametrize("layer", [e for e in LAYERS if e.kind in KINDS], ids=lambda layer: layer.name)
+def test_a_layer_of_every_kind_is_a_native_library_of_its_own(layer: Layer) -> None:
+    """The ONNX that a layer exports, alone, from its own inputs to its output."""
+    rng, primitive, graph = np.random.default_rng(2), primitive_of(layer.kind), Graph()
+    arrays = [rng.standard_normal((1, *shape)).astype(np.float32) for shape in layer.in_shapes]
+    if below := primitive.below(layer):
+        arrays[0] = rng.integers(0, below, arrays[0].shape)
+    names = [f"x{i}" for i in range(len(arrays))]
+    codes = Codes((None,) * len(arrays), None)
+    made = primitive.lower(layer, "layer", names, primitive.random(layer, rng), codes, graph)
+    given = [End(n, n, x.dtype.name, Port(x.shape[1:], x.dtype.name)) for n, x in zip(names, arrays, strict=True)]
+    model = graph.model(given, [End(made, "y", "float32", Port(layer.out_shape))], 1)
+    (expected,) = exact_session(model).run(None, dict(zip(names, arrays, strict=True)))
+    (found,) = run_ends(model, *arrays)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
