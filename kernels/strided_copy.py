@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Value
-from hwnas.kernels.image import symbol
+from hwnas.kernels.builder import KernelBuilder, Value, kernel_name
 from hwnas.kernels.sweep import lanes_for, pieces
 from hwnas.kernels.target import Target
 
@@ -84,7 +83,7 @@ def tiles(spec: StridedCopy, target: Target) -> list[None]:
 
 def build(spec: StridedCopy, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, y)."""
-    b = KernelBuilder(symbol("strided_copy", "", spec))
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", spec.dtype, spec.x_size or spec.least_x)
     y = b.pointer("y", spec.dtype, spec.y_size or spec.least_y)
     axes = list(_merged(spec))

@@ -63,8 +63,10 @@ class Target(Strict):
     @classmethod
     def _known_engine(cls, engine: str) -> str:
         if not find.has("engines", engine):
-            near = nearest_names(engine, find.names("engines"), 3)
-            raise ValueError(f"unknown engine; nearest: {', '.join(near)}; known: {', '.join(find.names('engines'))}")
+            known = find.names("engines")
+            near = nearest_names(engine, known)
+            nearest = f"; nearest: {', '.join(near)}" if near else ""
+            raise ValueError(f"unknown engine{nearest}; known: {', '.join(known)}")
         return engine
 
     @field_validator("precision")
@@ -137,6 +139,7 @@ class RunFile(Strict):
     keep_stale: bool = False  # rows of another engine version stay instead of being measured again
     data: dict[str, Any] = Field(default_factory=dict)
     space: dict[str, Any]
+    task: dict[str, Any] = Field(default_factory=lambda: {"use": "classify"})
     preprocess: Literal["inside", "outside"] = "outside"
     train: TrainSettings = TrainSettings()
     search: SearchSettings = SearchSettings()

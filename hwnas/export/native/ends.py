@@ -101,6 +101,15 @@ def batches(ends: Sequence[End], given: Any) -> tuple[NDArray[Any], ...]:
 
     `given` is the array of the only input, a tuple or list of one array an input in order, or a dict by name.
     """
+    arrays = ordered(ends, given)
+    found = tuple(_checked(end, array) for end, array in zip(ends, arrays, strict=True))
+    if len({len(array) for array in found}) > 1:
+        raise HwnasError(f"all inputs must have one batch size, got {[len(array) for array in found]}")
+    return found
+
+
+def ordered(ends: Sequence[End], given: Any) -> list[Any]:
+    """What was given for each input, in their order."""
     if isinstance(given, Mapping):
         names = [end.name for end in ends]
         if sorted(given) != sorted(names):
@@ -111,10 +120,7 @@ def batches(ends: Sequence[End], given: Any) -> tuple[NDArray[Any], ...]:
         arrays = list(given) if each else [given]
     if len(arrays) != len(ends):
         raise HwnasError(f"the model has {len(ends)} inputs, got {len(arrays)}", hint="a tuple in order, or a dict")
-    found = tuple(_checked(end, array) for end, array in zip(ends, arrays, strict=True))
-    if len({len(array) for array in found}) > 1:
-        raise HwnasError(f"all inputs must have one batch size, got {[len(array) for array in found]}")
-    return found
+    return arrays
 
 
 def _checked(end: End, given: Any) -> NDArray[Any]:

@@ -27,13 +27,12 @@ def _applied(steps: Sequence[Step], fusion: StepFusion, graph: Graph) -> list[St
     """One pass in running order. A joined step is met again where it stands, if that is later."""
     places: list[Step | None] = list(steps)
     readers: dict[str, set[int]] = {}
-    for index, step in enumerate(steps):
-        for name in step.inputs:
+    for index, each in enumerate(steps):
+        for name in each.inputs:
             readers.setdefault(name, set()).add(index)
             readers.setdefault(graph.root(name), set()).add(index)
     first, second = fusion.pattern
-    for index in range(len(places)):
-        step = places[index]
+    for index, step in enumerate(places):  # a joined step is seen where it was put
         if step is None or step.kind != first:
             continue
         using = sorted(i for i in readers.get(step.outputs[0], ()) if places[i] is not None)

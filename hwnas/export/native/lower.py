@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -89,13 +88,17 @@ class Lowering:
         of every value and constant. A kernel that `reads_bytes` takes int8 values as bytes. `macs` are the
         multiply-accumulates of one run.
         """
+        from hwnas.kernels.builder import kernel_name
+
         target = self.target
         tiles = tuple(dict.fromkeys(module.tiles(spec, target))) or (None,)
         packed = tuple(np.ascontiguousarray(c) for c in constants)
         early, last = step.inputs[: len(step.inputs) - late], step.inputs[len(step.inputs) - late :]
         sizes = (*map(self.size, early), *(c.nbytes for c in packed), *map(self.size, (*last, *step.outputs)))
         candidate = Candidate(
-            tuple(_symbol(spec, tile) for tile in tiles), lambda index: module.build(spec, target, tiles[index]), sizes
+            tuple(kernel_name(spec, tile) for tile in tiles),
+            lambda index: module.build(spec, target, tiles[index]),
+            sizes,
         )
         chosen = self.choose_tile(candidate) if len(tiles) > 1 else 0
         chosen = chosen if 0 <= chosen < len(tiles) else 0
@@ -160,12 +163,6 @@ def _fits(wanted: tuple[str, int], given: tuple[str, int]) -> bool:
         return True
     (mine, count), (theirs, held) = wanted, given
     return theirs == "uint32" and mine in ("uint8", "uint16", "uint64") and int(mine[4:]) * count == 32 * held
-
-
-def _symbol(spec: Any, tile: Any) -> str:
-    """A C identifier that is different for every specification and tile."""
-    digest = hashlib.sha1(f"{spec!r}|{tile!r}".encode()).hexdigest()[:16]
-    return f"{type(spec).__name__.lower()}_{digest}"
 
 
 def lower(

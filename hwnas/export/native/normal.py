@@ -1,9 +1,7 @@
 """Brings an ONNX model into the one form that is read: checked, live nodes only, one opset, every shape inferred.
 
-Checking, conversion and inference run on a skeleton: large constants stand in it as inputs of their shape, each
-hwnas::BinaryConv as a Conv of the same window, whose output has the same shape, and what reads raw pixels as the float
-image that it makes of them. So nothing large is copied, and what a model's own functions hold never reaches ONNX's
-C++ code.
+Checking, conversion and inference run on a skeleton (`skeleton.py`): nothing large is copied, and what a model's own
+functions hold never reaches ONNX's C++ code.
 """
 
 from __future__ import annotations
@@ -15,8 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.export.native import pixels as raw
 from hwnas.export.native.model_file import MOST_ELEMENTS, array_of
+from hwnas.export.native.operator import operators as native_operators
+from hwnas.export.native.operator import qualified
+from hwnas.export.native.skeleton import skeleton_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 OPSET = 25
 #: the oldest opset that is taken: broadcasting was an attribute before it
 OLDEST_OPSET = 7
-#: constants of at most this many elements keep their numbers in the skeleton: shapes, axes and bounds
-SMALL = 64
-
 Shape = tuple[int | None, ...]
 
 
@@ -70,7 +67,7 @@ def normal_form(
             raise unsupported(node)
     inputs = tuple(_given(item, nodes) for item in given)
     constants = _constants(graph, nodes)
-    skeleton, own = _skeleton(graph, nodes, constants, given)
+    skeleton, own = skeleton_of(graph, nodes, constants, given)
     inferred = _converted(skeleton, version)
     shapes = _shapes(inferred.graph)
     _check_sizes(shapes)
@@ -87,11 +84,16 @@ def _given(item: ValueInfoProto, nodes: tuple[NodeProto, ...]) -> Given:
     shape = input_shape(item)
     kind = item.type.tensor_type.elem_type
     if kind == TensorProto.UINT8:
-        readers = [node.op_type for node in nodes if item.name in node.input]
-        if any(name in raw.CONSTANTS for name in readers):
+        readers = [node for node in nodes if item.name in node.input]
+        known = native_operators().of_node
+        if any("READS_PIXELS" in vars(known[qualified(node)]) for node in readers if qualified(node) in known):
             return Given(item.name, shape, "uint8", pixels=True)
-        if set(readers) != {"DequantizeLinear"}:
-            raise raw.unread(item.name)
+        if any(node.op_type != "DequantizeLinear" for node in readers):
+            raise HwnasError(
+                f"input {item.name!r} is uint8 and not read by one hwnas::Preprocess",
+                nearest=("float32 [1, C, H, W]",),
+                hint="raw pixels [1, H, W, C] enter a model through hwnas::Preprocess or hwnas::Normalize alone",
+            )
     return Given(item.name, shape, _INPUT_TYPES[kind])
 
 
@@ -217,89 +219,6 @@ def _constants(graph: GraphProto, nodes: tuple[NodeProto, ...]) -> dict[str, np.
         if not found[item.name].size and item.name not in may_be_empty:
             raise HwnasError(f"tensor {item.name!r} has shape {list(item.dims)}", hint="at least 1 element")
     return found
-
-
-def _skeleton(
-    graph: GraphProto,
-    nodes: tuple[NodeProto, ...],
-    constants: Mapping[str, np.ndarray],
-    given: Sequence[ValueInfoProto],
-) -> tuple[GraphProto, dict[str, NodeProto]]:
-    """(the graph with stand-ins, the nodes that they stand for by their output)."""
-    from onnx import GraphProto, helper, numpy_helper
-
-    skeleton = GraphProto(name=graph.name or "graph")
-    own: dict[str, NodeProto] = {}
-    inputs, used = {item.name: item for item in given}, set[str]()
-    for node in nodes:
-        if node.op_type == "BinaryConv":
-            own[node.output[0]] = node
-            node, weight = _as_conv(node, nodes, constants, len(own))
-            inputs[weight.name] = weight
-        elif node.op_type in raw.CONSTANTS:
-            own[node.output[0]] = node
-            pixels = next((item for item in given if item.name == node.input[0]), None)
-            node, image = _as_image(node, pixels, nodes, constants)
-            inputs.pop(pixels.name if pixels else "", None)
-            inputs[image.name] = image
-        used.update(node.input)
-        skeleton.node.append(node)
-    for name in used & constants.keys():
-        array = constants[name]
-        if array.size <= SMALL:
-            skeleton.initializer.append(numpy_helper.from_array(array, name))
-        else:
-            inputs[name] = helper.make_tensor_value_info(name, _element_type(array), array.shape)
-    skeleton.input.extend(inputs.values())
-    skeleton.output.extend(graph.output)
-    ends = {item.name for item in graph.output}
-    made = {name for node in nodes for name in node.output}
-    skeleton.value_info.extend(item for item in graph.value_info if item.name in made - ends)
-    return skeleton, own
-
-
-def _element_type(array: np.ndarray) -> int:
-    from onnx import helper
-
-    return int(helper.np_dtype_to_tensor_dtype(array.dtype))
-
-
-def _as_conv(
-    node: NodeProto, nodes: tuple[NodeProto, ...], constants: Mapping[str, np.ndarray], index: int
-) -> tuple[NodeProto, ValueInfoProto]:
-    """A Conv of the same window, and its weight as an input."""
-    from onnx import NodeProto, TensorProto, helper
-
-    packed = constants.get(node.input[2]) if len(node.input) == 5 else None
-    for maker in nodes if packed is None and len(node.input) == 5 else ():
-        if maker.op_type == "Constant" and maker.output[0] == node.input[2]:
-            packed = next((array_of(item.t) for item in maker.attribute if item.name == "value"), None)
-    if packed is None or packed.ndim != 4:
-        raise HwnasError(
-            f"node {node.name or node.output[0]!r} (BinaryConv): its weight must be a constant of 4 dimensions",
-            nearest=("uint8 [O, KH, KW, ceil(C / groups / 8)]",),
-        )
-    channels = next((int(item.i) for item in node.attribute if item.name == "in_channels"), 0)
-    out, height, width, _ = packed.shape
-    weight = f"hwnas:weight{index}"
-    stand_in = NodeProto(op_type="Conv", name=node.name, input=[node.input[0], weight], output=node.output)
-    stand_in.attribute.extend(item for item in node.attribute if item.name != "in_channels")
-    return stand_in, helper.make_tensor_value_info(weight, TensorProto.FLOAT, (out, channels, height, width))
-
-
-def _as_image(
-    node: NodeProto, given: ValueInfoProto | None, nodes: tuple[NodeProto, ...], constants: Mapping[str, np.ndarray]
-) -> tuple[NodeProto, ValueInfoProto]:
-    """An Identity of the image that the node makes of the pixels, and that image as the input."""
-    from onnx import NodeProto, TensorProto, helper
-
-    if given is None or given.type.tensor_type.elem_type != TensorProto.UINT8:
-        name = given.name if given else node.input[0]
-        raise HwnasError(f"input {name!r} must be uint8 pixels [1, H, W, C]: {node.op_type} reads it")
-    shape = raw.result_shape(node, given.name, input_shape(given), nodes, constants)
-    image = f"hwnas:{given.name}"
-    stand_in = NodeProto(op_type="Identity", name=node.name, input=[image], output=node.output)
-    return stand_in, helper.make_tensor_value_info(image, TensorProto.FLOAT, shape)
 
 
 def _converted(graph: GraphProto, version: int) -> ModelProto:

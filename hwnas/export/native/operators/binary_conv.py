@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwnas.errors import HwnasError
 from hwnas.export.native.elementwise import adds_equals
 from hwnas.export.native.ir import Step, Value, image
 from hwnas.export.native.layout import window_of
 from hwnas.export.native.lower import KernelCall, Lowering
 from hwnas.export.native.operator import Example, Form, Kind, Needs, StepFusion
 from hwnas.export.native.reader import Reader, attribute, refuse
+from hwnas.export.native.skeleton import Skeleton
 from hwnas.export.native.windows import groups_of, window
 
 if TYPE_CHECKING:
@@ -54,6 +56,24 @@ def read(reader: Reader, node: NodeProto) -> None:
     value = image(node.output[0], "f32", height, width, out)
     reader.emit("binary_conv", node, (bits.name,), value, attributes, {"weight": packed, **vectors})
     reader.set_real(node, value, 4)
+
+
+def stand_in(node: NodeProto, skeleton: Skeleton) -> NodeProto:
+    """A Conv of the same window, whose output has the same shape."""
+    from onnx import helper
+
+    packed = skeleton.constant(node.input[2]) if len(node.input) == 5 else None
+    if packed is None or packed.ndim != 4:
+        raise HwnasError(
+            f"node {node.name or node.output[0]!r} (BinaryConv): its weight must be a constant of 4 dimensions",
+            nearest=("uint8 [O, KH, KW, ceil(C / groups / 8)]",),
+        )
+    channels = next((int(item.i) for item in node.attribute if item.name == "in_channels"), 0)
+    out, height, width, _ = packed.shape
+    weight = skeleton.float_input("weight", (out, channels, height, width))
+    conv = helper.make_node("Conv", [node.input[0], weight], node.output, node.name)
+    conv.attribute.extend(item for item in node.attribute if item.name != "in_channels")
+    return conv
 
 
 def with_prelu(step: Step, user: Step, alone: bool) -> Step | str:

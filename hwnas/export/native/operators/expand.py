@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +43,6 @@ def bind(lowering: Lowering, step: Step) -> KernelCall:
 
     x, y = lowering.value(step.inputs[0]), lowering.value(step.outputs[0])
     aligned = (1,) * (len(y.shape) - len(x.shape)) + x.shape
-    strides = tuple(0 if size == 1 else stride for size, stride in zip(aligned, kernel.dense_strides(aligned), strict=True))
-    spec = kernel.StridedCopy(ELEMENT_TYPES[x.kind], y.shape, strides, kernel.dense_strides(y.shape))
+    strides = [0 if size == 1 else math.prod(aligned[axis + 1 :]) for axis, size in enumerate(aligned)]
+    spec = kernel.StridedCopy(ELEMENT_TYPES[x.kind], y.shape, tuple(strides), kernel.dense_strides(y.shape))
     return lowering.call(step, kernel, spec, ())

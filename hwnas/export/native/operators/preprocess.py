@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwnas.errors import HwnasError
 from hwnas.export.native.ir import Step, image
 from hwnas.export.native.lower import KernelCall, Lowering
 from hwnas.export.native.operator import Example, Form, Fusion, Kind
-from hwnas.export.native.pixels import CONSTANTS, TAPS
 from hwnas.export.native.reader import Reader, label, refuse
+from hwnas.export.native.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 ONNX: dict[str, tuple[Form, ...]] = {"hwnas::Preprocess": (), "hwnas::Normalize": ()}
 KINDS = {"preprocess": Kind()}
 FUSIONS: tuple[Fusion, ...] = ()
+#: a uint8 input that one of them reads is [1, H, W, C] pixels, no codes
+READS_PIXELS = True
+#: operator -> how many constants it takes after the pixels
+CONSTANTS = {"Preprocess": 6, "Normalize": 2}
+TAPS = ("rows_first", "rows_weights", "columns_first", "columns_weights")
 EXAMPLES: tuple[Example, ...] = ()  # no runtime knows them but by their functions: tests/native/test_raw_images.py
 
 
@@ -42,6 +48,29 @@ def read(reader: Reader, node: NodeProto) -> None:
     value = reader.add_value(image(node.output[0], "f32", height, width, source.channels))
     reader.steps.append(Step("preprocess", label(node), (source.name,), tuple(outputs), {}, constants))
     reader.set_real(node, value, 4)
+
+
+def stand_in(node: NodeProto, skeleton: Skeleton) -> NodeProto:
+    """An Identity of the image [1, C, h, w] that the node makes; HwnasError unless it alone reads the pixels."""
+    from onnx import TensorProto, helper
+
+    name = node.input[0] if node.input else ""
+    given = skeleton.inputs.pop(name, None)
+    if given is None or given.type.tensor_type.elem_type != TensorProto.UINT8:
+        raise HwnasError(f"input {name!r} must be uint8 pixels [1, H, W, C]: {node.op_type} reads it")
+    shape = [dim.dim_value for dim in given.type.tensor_type.shape.dim]
+    if [other for other in skeleton.nodes if name in other.input] != [node] or list(node.input).count(name) != 1:
+        raise refuse(node, f"the pixels {name!r} must be its first input, and nothing else may read them")
+    if len(node.input) != 1 + CONSTANTS[node.op_type] or len(shape) != 4:
+        raise refuse(node, f"it has {len(node.input) - 1} constants", (str(CONSTANTS[node.op_type]),))
+    size = shape[1:3]
+    if node.op_type == "Preprocess":
+        firsts = [skeleton.constants.get(node.input[index]) for index in (1, 3)]
+        if any(first is None or first.ndim != 1 for first in firsts):
+            raise refuse(node, "the places of its taps must be constants", ("int64 [n]",))
+        size = [len(first) for first in firsts if first is not None]
+    image_name = skeleton.float_input(name, (1, shape[3], *size))
+    return helper.make_node("Identity", [image_name], node.output, node.name)
 
 
 def bind(lowering: Lowering, step: Step) -> KernelCall:
