@@ -41,6 +41,7 @@ LAYERS = (
         attributes=(("transpose", True),),
         more_shapes=((3, 5, 4),),
     ),
+    Layer("sound", "log_mel", ("input",), (400,), (1, 11, 8), attributes=(("frame", 64), ("hop", 32), ("rate", 8000))),
     Layer("grown", "resize", ("input",), (5, 4, 6), (5, 9, 7), attributes=(("mode", "nearest"),)),
     Layer("smooth", "resize", ("input",), (5, 4, 6), (5, 8, 9), attributes=(("mode", "linear"),)),
     Layer("quantize", "quantize", ("input",), (3, 5, 5), (3, 5, 5), "int8"),
@@ -48,7 +49,7 @@ LAYERS = (
 )
 # reads raw pixels (H, W, C): tests/native/test_raw_images.py holds it to torch, ONNX Runtime and the kernel
 PIXELS = Layer("pixels", "preprocess", ("input",), (9, 7, 3), (3, 6, 8))
-FLOAT_ONLY = ("binary_conv", "prelu", "quantize", "dequantize", "embedding", "layer_norm")
+FLOAT_ONLY = ("binary_conv", "prelu", "quantize", "dequantize", "embedding", "layer_norm", "log_mel")
 
 
 def blocks() -> list[Operator]:
