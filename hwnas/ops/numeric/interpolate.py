@@ -1,0 +1,32 @@
+"""Bilinear interpolation in float32, operation by operation as ONNX Runtime does it: its integer nets round the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+HALF = np.float32(0.5)
+
+
+def neighbours(size: int, result: int) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 (2, result), float32 (2, result)): the two pixels that each of `result` centres lies between, and their
+    weights. Where both are one pixel, beyond the outermost centres, each weighs a half."""
+    factor = np.float32(np.float32(result) / np.float32(size))
+    centre = np.clip((np.arange(result, dtype=np.float32) + HALF) / factor - HALF, 0, size - 1)
+    low = np.floor(centre).astype(np.int64)
+    places = np.stack([low, np.minimum(low + 1, size - 1)])
+    weights = np.abs(centre - places[::-1].astype(np.float32)).astype(np.float32)
+    weights[:, places[0] == places[1]] = HALF
+    return places, weights
+
+
+def bilinear(x: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """float32 (N, C, H, W) -> (N, C, *shape): four products a pixel, added in rows."""
+    (rows, high), (columns, wide) = (neighbours(x.shape[2 + axis], shape[axis]) for axis in (0, 1))
+    total = np.zeros((*x.shape[:2], *shape), np.float32)
+    for i in range(2):
+        lines = x[:, :, rows[i]]
+        for j in range(2):
+            total += (high[i][:, None] * wide[j][None, :]) * lines[:, :, :, columns[j]]
+    return total
