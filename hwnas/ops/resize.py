@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from hwnas.network import Layer, elements
-from hwnas.ops.numeric.interpolate import bilinear
+from hwnas.ops.numeric.interpolate import bilinear, factor
 from hwnas.ops.numeric.scales import dequantise, quantise
 from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive, coded
 
@@ -38,10 +38,12 @@ class Resize(Primitive):
         return quantise(bilinear(dequantise(inputs[0], codes.source), layer.out_shape[1:]), codes.target)
 
     def emit(self, layer: Layer, name: str, inputs: Sequence[str], tensors: Arrays, codes: Codes, graph: Graph) -> str:
-        # Sizes, which cannot round to another shape as factors can; of two axes, so that the batch stays open.
-        sizes = graph.constant(f"{name}.sizes", np.array(layer.out_shape[1:], np.int64))
+        # Factors of all four axes: what ONNX Runtime does with sizes of two (attribute axes), or with sizes that would
+        # settle the batch, fails once it turns the layout of an integer net around.
+        ratios = [factor(a, b) for a, b in zip(layer.in_shape[1:], layer.out_shape[1:], strict=True)]
+        scales = graph.constant(f"{name}.scales", np.array([1, 1, *ratios], np.float32))
         return graph.node(
-            "Resize", [inputs[0], "", "", sizes], f"{name}.resize", mode="linear", axes=[2, 3],
+            "Resize", [inputs[0], "", scales], f"{name}.resize", mode="linear",
             coordinate_transformation_mode="half_pixel",
         )  # fmt: skip
 

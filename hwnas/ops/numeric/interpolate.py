@@ -9,11 +9,17 @@ import numpy as np
 HALF = np.float32(0.5)
 
 
+def factor(size: int, result: int) -> np.float32:
+    """What `size` is multiplied by to give `result`, rounded down as ONNX does: their ratio in float32, or the next
+    number where the product, in float64 as ONNX's checker has it or in float32, would fall short."""
+    ratio = np.float32(result) / np.float32(size)
+    return ratio if size * float(ratio) >= result else np.nextafter(ratio, np.float32(np.inf))
+
+
 def neighbours(size: int, result: int) -> tuple[np.ndarray, np.ndarray]:
     """(int64 (2, result), float32 (2, result)): the two pixels that each of `result` centres lies between, and their
     weights. Where both are one pixel, beyond the outermost centres, each weighs a half."""
-    factor = np.float32(np.float32(result) / np.float32(size))
-    centre = np.clip((np.arange(result, dtype=np.float32) + HALF) / factor - HALF, 0, size - 1)
+    centre = np.clip((np.arange(result, dtype=np.float32) + HALF) / factor(size, result) - HALF, 0, size - 1)
     low = np.floor(centre).astype(np.int64)
     places = np.stack([low, np.minimum(low + 1, size - 1)])
     weights = np.abs(centre - places[::-1].astype(np.float32)).astype(np.float32)
