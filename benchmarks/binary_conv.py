@@ -37,8 +37,9 @@ from hwnas.kernels.binary_conv import BinaryConv, BinaryParameters, build, pack,
 from hwnas.kernels.binary_layout import computed_macs
 from hwnas.kernels.binary_nibble import PSHUFB
 from hwnas.kernels.builder import KernelBuilder, Value, intrinsic, reinterpret
-from hwnas.kernels.host_library import HostLibrary, aligned
+from hwnas.kernels.host_library import HostLibrary
 from hwnas.kernels.image import Image, Window
+from hwnas.kernels.memory import aligned_copy
 from hwnas.kernels.packed_bits import word_count
 from hwnas.kernels.target import Target, parse_target
 
@@ -91,11 +92,11 @@ class Layers:
     def __post_init__(self) -> None:
         spec, rng = self.spec, self.rng
         self.parameters = [parameters_of(spec, rng) for _ in range(self.length)]
-        self.constants = [[aligned(c) for c in pack(spec, self.target, p)] for p in self.parameters]
+        self.constants = [[aligned_copy(c) for c in pack(spec, self.target, p)] for p in self.parameters]
         words = rng.integers(0, 2**32, spec.x.shape, dtype=np.uint32)
-        self.packed = [aligned(spec.x.embed(words, 0)), aligned(np.zeros(spec.x.size, np.uint32))]
+        self.packed = [aligned_copy(spec.x.embed(words, 0)), aligned_copy(np.zeros(spec.x.size, np.uint32))]
         size = 1 if spec.y is None else spec.y.size
-        self.floats = [aligned(rng.normal(size=size).astype(np.float32)) for _ in range(2)]
+        self.floats = [aligned_copy(rng.normal(size=size).astype(np.float32)) for _ in range(2)]
 
     def arguments(self, index: int) -> list[np.ndarray]:
         spec, here, there = self.spec, index % 2, (index + 1) % 2
@@ -177,8 +178,8 @@ def limit_runs(target: Target) -> list[tuple[Run, float]]:
     macs = target.vector_bits if target.has_vpopcntdq else target.vector_bits // 8 * 4
     found = []
     for size, function in zip(sizes, functions, strict=True):
-        x = aligned(np.random.default_rng(0).integers(0, 2**32, size * 16, dtype=np.uint32))
-        run = library.bound(str(function.attrs["global_symbol"]), x, aligned(np.zeros_like(x)))
+        x = aligned_copy(np.random.default_rng(0).integers(0, 2**32, size * 16, dtype=np.uint32))
+        run = library.bound(str(function.attrs["global_symbol"]), x, aligned_copy(np.zeros_like(x)))
         found.append((run, float(LIMIT_STEPS * size * macs)))
     return found
 

@@ -30,10 +30,11 @@ from onnx import TensorProto, helper, numpy_helper
 from hwnas.kernels import fp32_conv, fp32_depthwise, int8_conv, int8_depthwise
 from hwnas.kernels.fp32_conv import Fp32Conv
 from hwnas.kernels.fp32_depthwise import Fp32Depthwise
-from hwnas.kernels.host_library import HostLibrary, aligned
+from hwnas.kernels.host_library import HostLibrary
 from hwnas.kernels.image import Image, Window
 from hwnas.kernels.int8_conv import Int8Conv
 from hwnas.kernels.int8_depthwise import Int8Depthwise
+from hwnas.kernels.memory import aligned_copy
 from hwnas.kernels.target import parse_target
 
 ROUNDS = 150
@@ -197,9 +198,9 @@ def kernel(layer: Layer, data: Data) -> tuple[Callable[[], Any], Callable[[], np
         packed = module.pack(spec, target, data.weight, data.bias, data.scale, X_ZERO)
     tiles = module.tiles(spec, target)
     library = HostLibrary([module.build(spec, target, tile) for tile in tiles], target)
-    output = aligned(np.zeros(y.size, data.pixels.dtype))
+    output = aligned_copy(np.zeros(y.size, data.pixels.dtype))
     source = x.embed(data.pixels, 0 if layer.fp32 else X_ZERO)
-    arguments = [aligned(array) for array in (source, *packed)]
+    arguments = [aligned_copy(array) for array in (source, *packed)]
     calls = [library.bound(spec.symbol(tile), *arguments, output) for tile in tiles]
     fastest = min(calls, key=lambda call: min(timed(call, 4) for _ in range(8)))
 

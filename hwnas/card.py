@@ -11,9 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
 from hwnas.paths import read_json, unwritable, write_json
+from hwnas.profile import DeviceProfile
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -85,28 +85,38 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def device_clock(tables_dir: Path, device: DeviceProfile) -> Iterator[None]:
+def device_clock(tables_dir: Path, device: DeviceProfile, timeout_s: float | None = None) -> Iterator[None]:
     """The right to time something on a device: rows, whole networks, tiles and exported files take turns at it.
 
     Side by side two processes would time each other. Grading a table can hold it for minutes, so a second process
     waits as long as that takes and says so; the system takes the lock from a process that died. A process may take it
-    again inside the block.
+    again inside the block. HwnasError where others hold it for longer than `timeout_s`.
     """
-    with turn(Path(tables_dir) / device.folder / CLOCK, device.name):
+    with turn(Path(tables_dir) / device.folder / CLOCK, device.name, timeout_s):
         yield
 
 
 @contextmanager
-def turn(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file beside `path` for as long as something is timed on `what`, however long others hold it."""
+def turn(path: Path, what: str, timeout_s: float | None = None) -> Iterator[None]:
+    """Hold the lock file beside `path` for as long as something is timed on `what`, however long others hold it, or
+    HwnasError after `timeout_s`."""
     import filelock
 
     lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), is_singleton=True)
+    patience = SAY_SECONDS if timeout_s is None else min(SAY_SECONDS, timeout_s)
+    left = None if timeout_s is None else timeout_s - patience
     try:
-        _acquire(lock, path, SAY_SECONDS)
+        _acquire(lock, path, patience)
     except filelock.Timeout:
-        print(f"waiting: another process is timing on {what} ({lock.lock_file})", file=sys.stderr, flush=True)
-        _acquire(lock, path, None)
+        if left is None or left > 0:
+            print(f"waiting: another process is timing on {what} ({lock.lock_file})", file=sys.stderr, flush=True)
+        try:
+            _acquire(lock, path, left)
+        except filelock.Timeout:
+            raise HwnasError(
+                f"another process has been timing on {what} for {timeout_s:g} s ({lock.lock_file})",
+                hint="wait for it, or end it",
+            ) from None
     try:
         yield
     finally:

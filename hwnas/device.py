@@ -1,101 +1,29 @@
-"""DeviceProfile: what is known of a device, from a YAML file in which every number names its source, or probed."""
+"""Devices by name: the profiles that ship with hwnas or lie in ./devices, and `local`, the machine this runs on."""
 
 from __future__ import annotations
 
 import re
-from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from hwnas.errors import HwnasError, unknown
+from hwnas.probe import probe_local
+from hwnas.profile import NAME, Cpu, DeviceProfile, Fact, MadeUpCosts, Rates, profile_text, read_profile
 
-from hwnas import find
-from hwnas.errors import HwnasError, nearest_names, unknown
-from hwnas.paths import digest
-from hwnas.yaml_text import read_yaml
-
-T = TypeVar("T")
-NAME = r"[a-z0-9][a-z0-9._-]*"
-# What `hwnas devices --json` prints besides the profile: it follows from the rest, so a file may carry it or not.
-DERIVED = ("digest", "folder", "advice")
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Fact(_Strict, Generic[T]):
-    """A value and the document, file or command it comes from."""
-
-    value: T
-    source: str = Field(min_length=4)
-
-
-class Cpu(_Strict):
-    """The processor. Frequencies are the rated maximum; caches are of one core (L1, L2) or shared (L3)."""
-
-    model: Fact[str]
-    isa: Fact[list[str]]
-    cores: Fact[PositiveInt] | None = None
-    freq_mhz: Fact[PositiveFloat] | None = None
-    l1d_bytes: Fact[PositiveInt] | None = None
-    l2_bytes: Fact[PositiveInt] | None = None
-    l3_bytes: Fact[PositiveInt] | None = None
-    governor: Fact[str] | None = None
-
-
-def _formats(rates: dict[str, float]) -> dict[str, float]:
-    for name in rates:
-        if not find.has("formats", name):
-            known = find.names("formats")
-            raise ValueError(f"there is no format {name!r}; nearest: {', '.join(nearest_names(name, known) or known)}")
-    return rates
-
-
-# A quantity for each of some formats: another of the same arithmetic is charged like the most precise of them.
-Rates = Annotated[dict[str, PositiveFloat], Field(min_length=1), AfterValidator(_formats)]
-
-
-class MadeUpCosts(_Strict):
-    """What the null device charges a block: dispatch + macs / rate + bytes moved / rate; energy per MAC and byte."""
-
-    dispatch_us: Fact[PositiveFloat]
-    macs_per_us: Fact[Rates]
-    bytes_per_us: Fact[PositiveFloat]
-    picojoules_per_mac: Fact[Rates]
-    picojoules_per_byte: Fact[PositiveFloat]
-
-
-class DeviceProfile(_Strict):
-    """One device. `connection`: 'local' runs here, 'none' is measured elsewhere, 'made-up' is the null device."""
-
-    format: Literal[1]
-    name: str = Field(pattern=f"^{NAME}$")
-    description: str
-    connection: Literal["local", "made-up", "none"]
-    target: str
-    engines: list[Literal["onnxruntime", "tvm"]] = Field(min_length=1)
-    cpu: Cpu
-    memory_bytes: Fact[PositiveInt] | None = None
-    flash_bytes: Fact[PositiveInt] | None = None
-    costs: MadeUpCosts | None = None
-
-    @cached_property
-    def digest(self) -> str:
-        """16 hexadecimal digits over what decides a latency; core count, memory, governor and sources are left out."""
-        cpu = {k: v["value"] for k, v in self.cpu.model_dump(exclude={"governor", "cores"}).items() if v is not None}
-        cpu["isa"] = sorted(cpu["isa"])
-        costs = None if self.costs is None else {k: v["value"] for k, v in self.costs.model_dump().items()}
-        return digest({"target": self.target, "cpu": cpu, "costs": costs})
-
-    @cached_property
-    def folder(self) -> str:
-        """The device's folder under latency_tables/; a probed machine's carries its digest: two never mix."""
-        return f"local-{self.digest[:8]}" if self.name == "local" else self.name
-
-    def describe(self) -> dict[str, Any]:
-        """The profile as plain JSON values, without the fields it does not know."""
-        return self.model_dump(mode="json", exclude_none=True) | {"digest": self.digest, "folder": self.folder}
+__all__ = [
+    "Cpu",
+    "DeviceProfile",
+    "Fact",
+    "MadeUpCosts",
+    "Rates",
+    "list_devices",
+    "load_device",
+    "named_probe",
+    "packaged_folder",
+    "probe_local",
+    "profile_folders",
+    "profile_text",
+    "read_profile",
+]
 
 
 def packaged_folder() -> Path:
@@ -120,8 +48,6 @@ def load_device(name_or_path: str | Path) -> DeviceProfile:
     """
     text = str(name_or_path)
     if text == "local":
-        from hwnas.probe import probe_local
-
         return probe_local()
     if text.endswith((".yaml", ".yml", ".json")) or "/" in text or isinstance(name_or_path, Path):
         return read_profile(Path(name_or_path))
@@ -129,13 +55,6 @@ def load_device(name_or_path: str | Path) -> DeviceProfile:
         if (folder / f"{text}.yaml").is_file():
             return read_profile(folder / f"{text}.yaml")
     raise unknown("device", text, list_devices())
-
-
-def probe_local() -> DeviceProfile:
-    """This machine's profile (see hwnas/probe.py)."""
-    from hwnas.probe import probe_local as probe
-
-    return probe()
 
 
 def named_probe(name: str) -> DeviceProfile:
@@ -147,65 +66,3 @@ def named_probe(name: str) -> DeviceProfile:
     found = probe_local()
     described = found.description if name == "local" else f"{found.cpu.model.value}, as probed"
     return found.model_copy(update={"name": name, "description": described})
-
-
-def profile_text(profile: DeviceProfile) -> str:
-    """The profile as the YAML file that `read_profile` reads, each fact with its source on a line."""
-    import yaml
-
-    data = profile.model_dump(mode="json", exclude_none=True)
-    return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=4096, allow_unicode=True)
-
-
-def read_profile(path: Path) -> DeviceProfile:
-    """The profile in one YAML file; HwnasError names the file and the line or key that is wrong."""
-    data = read_yaml(path)
-    if not isinstance(data, dict):
-        raise HwnasError(f"{path} must hold a mapping of keys to values, got {type(data).__name__}")
-    try:
-        profile = DeviceProfile.model_validate({key: value for key, value in data.items() if key not in DERIVED})
-    except ValidationError as problem:
-        raise _profile_error(path, problem) from None
-    if (profile.connection == "made-up") != (profile.costs is not None):
-        raise HwnasError(f"{path}: `costs` must be given if, and only if, connection is made-up")
-    return profile
-
-
-def _profile_error(path: Path, problem: ValidationError) -> HwnasError:
-    """One of pydantic's findings as one line: file, key, what is wrong, and the nearest key.
-
-    An unknown key comes before a missing one: a misspelt key is both, and its spelling is what to correct.
-    """
-    findings = problem.errors(include_url=False)
-    finding = next((found for found in findings if found["type"] == "extra_forbidden"), findings[0])
-    where = [str(part) for part in finding["loc"] if not str(part).startswith("Fact[")]
-    key = ".".join(where)
-    if finding["type"] == "extra_forbidden":
-        known = _keys_at(DeviceProfile, where[:-1])
-        return HwnasError(
-            f"{path}: unknown key {key!r}", nearest=nearest_names(where[-1], known), hint=f"it takes {', '.join(known)}"
-        )
-    if finding["type"] == "missing":
-        return HwnasError(
-            f"{path}: key {key!r} must be given", hint="every number is a mapping of `value` and `source`"
-        )
-    got = finding["input"]
-    shown = type(got).__name__ if isinstance(got, dict | list) else repr(got)
-    hint = "every number is a mapping of `value` and `source`" if finding["type"] == "model_type" else None
-    return HwnasError(f"{path}: {key}: {finding['msg'].lower()}, got {shown}", hint=hint)
-
-
-def _keys_at(model: type[BaseModel], where: list[str]) -> list[str]:
-    """The keys that the model reached by following `where` takes."""
-    for name in where:
-        annotation = model.model_fields[name].annotation if name in model.model_fields else None
-        inner = [part for part in _parts(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
-        if not inner:
-            return []
-        model = inner[0]
-    return list(model.model_fields)
-
-
-def _parts(annotation: Any) -> list[Any]:
-    """A union's members, or the annotation itself."""
-    return list(getattr(annotation, "__args__", ())) or [annotation]

@@ -8,6 +8,7 @@ constant per block and per call. A calibration with those three numbers is fitte
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -19,23 +20,14 @@ import numpy as np
 from pydantic import ConfigDict, with_config
 
 from hwnas import formats
+from hwnas.boards import Timed
 from hwnas.calibrate import Score, fit_calibration, relative_least_squares, score
-from hwnas.card import (
-    Calibration,
-    calibration_of,
-    card_path,
-    command_line,
-    device_clock,
-    read_card,
-    section,
-    update_card,
-    versions,
-)
+from hwnas.card import Calibration, calibration_of, card_path, command_line, read_card, section, update_card, versions
 from hwnas.device import DeviceProfile
 from hwnas.errors import CheckFailed, HwnasError, unknown
 from hwnas.measure.backend import Backend, backend_for, engine_version
 from hwnas.measure.fill import Renewal, Report, measure_missing
-from hwnas.measure.harness import Plan, Timing, measure_together
+from hwnas.measure.harness import Plan, Timing
 from hwnas.measure.statistics import STATISTICS, of_loads
 from hwnas.network import Network, Operator
 from hwnas.paths import digest
@@ -201,7 +193,7 @@ def whole_nets(
     if found is not None and same and not renewal.every and (version is None or found.is_quiet(statistic)):
         return found
     backend = backend_for(engine, device, threads, tables_dir)
-    loads = _loads(networks, backend, seed, device, tables_dir, progress, plan)
+    loads = _loads(networks, backend, seed, device, progress, plan)
     about = (engine, policy, space_digest(space), n_fit, len(networks) - n_fit, seed, threads)
     fidelity = _graded(about, networks, sums, rows, loads, backend.version)
     update_card(card_path(tables_dir, device), device, "networks", _key(space, engine, policy), asdict(fidelity))
@@ -363,28 +355,28 @@ def _row_sums(
 
 
 def _loads(
-    networks: Sequence[Network], backend: Backend, seed: int, device: DeviceProfile, tables_dir: Path, progress: bool,
-    plan: Plan | None,
-) -> list[list[Timing]]:  # fmt: skip
+    networks: Sequence[Network], backend: Backend, seed: int, device: DeviceProfile, progress: bool, plan: Plan | None
+) -> list[list[Timing]]:
     """Every load's timings of all networks; twice as many loads where the machine was too noisy for its minima."""
     loads: list[list[Timing]] = []
-    with bar(f"timing whole networks on {device.name}, {backend.name}", progress) as update:
+    title = f"timing whole networks on {device.name}"
+    with bar(title, progress) as update, tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+        programs = []
+        for done, network in enumerate(networks):
+            update(done, len(networks), "building")
+            programs.append(backend.engine.network(network, seed, Path(folder) / str(done)))
         while len(loads) < LOADS or (len(loads) < 2 * LOADS and _noise(loads, "min") > NOISE_LIMIT):
-            runners = []
-            for done, network in enumerate(networks):
-                update(done, len(networks), f"loading, load {len(loads) + 1}")
-                runners.append(backend.network(network, seed))
             update(len(networks), len(networks), f"timing, load {len(loads) + 1}")
-            with device_clock(tables_dir, device):
-                outcomes = measure_together(runners, plan)
+            with backend.board.lease():
+                outcomes = backend.board.time(programs, plan)
             loads.append([_timing(outcome) for outcome in outcomes])
     return loads
 
 
-def _timing(outcome: Timing | Exception) -> Timing:
+def _timing(outcome: Timed | Exception) -> Timing:
     if isinstance(outcome, Exception):
         raise HwnasError(f"a random network could not be measured: {' '.join(str(outcome).split())[:300]}")
-    return outcome
+    return outcome.timing
 
 
 def _noise(loads: Sequence[Sequence[Timing]], statistic: str) -> float:

@@ -196,6 +196,9 @@ class Given(Mapping[str, Any]):
             self._made[name] = self._makers[name]()
         return self._made[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._makers  # a mapping's own would make the value to see whether it is there
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._makers)
 
@@ -211,6 +214,23 @@ def names_of(function: Callable[..., Any]) -> set[str]:
 def bind(function: Callable[..., Any], settings: Mapping[str, Any], given: Mapping[str, Any], where: str) -> Any:
     """Calls `function` with those of `given` that it names, which alone are made, and with the user's `settings`;
     unknown keys are refused."""
+    takes = check_settings(function, settings, given, where)
+    asked = names_of(function)
+    values = {name: given[name] for name in given if name in asked}
+    try:
+        return function(**values, **settings)
+    except (HwnasError, MemoryError, OSError):
+        raise
+    except Exception as problem:  # settings of any type meet a function that was written for some
+        kind = "" if isinstance(problem, TypeError | ValueError) else f"{type(problem).__name__}: "
+        raise HwnasError(f"{where}: {kind}{problem}", hint=f"it takes {', '.join(takes)}") from problem
+
+
+def check_settings(
+    function: Callable[..., Any], settings: Mapping[str, Any], given: Mapping[str, Any], where: str
+) -> list[str]:
+    """The keys that `function` takes besides what it is given; HwnasError for one it does not take or that is missing.
+    Nothing is called, and nothing of `given` is made."""
     parameters = inspect.signature(function).parameters
     takes = [name for name in parameters if name not in given]
     for name in settings:
@@ -223,11 +243,4 @@ def bind(function: Callable[..., Any], settings: Mapping[str, Any], given: Mappi
     needed = [n for n in takes if parameters[n].default is inspect.Parameter.empty and n not in settings]
     if needed:
         raise HwnasError(f"{where}: {', '.join(needed)} must be given")
-    values = {name: given[name] for name in given if name in parameters}
-    try:
-        return function(**values, **settings)
-    except (HwnasError, MemoryError, OSError):
-        raise
-    except Exception as problem:  # settings of any type meet a function that was written for some
-        kind = "" if isinstance(problem, TypeError | ValueError) else f"{type(problem).__name__}: "
-        raise HwnasError(f"{where}: {kind}{problem}", hint=f"it takes {', '.join(takes)}") from problem
+    return takes

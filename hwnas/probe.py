@@ -8,19 +8,12 @@ import platform
 from collections.abc import Iterable
 from pathlib import Path
 
-from hwnas.device import Cpu, DeviceProfile, Fact
+from hwnas import find
+from hwnas.kernels.target import best_target, runnable_targets
+from hwnas.profile import Cpu, DeviceProfile, Fact
 
 _CPU_FOLDER = Path("/sys/devices/system/cpu/cpu0")
 
-_AVX512 = "avx512f avx512bw avx512cd avx512dq avx512vl"
-
-# Linux's name of a feature -> what each compiler target needs, most capable target first.
-_X86_TARGETS = (
-    ("x86-avx512-vnni", f"{_AVX512} avx512_vnni avx512_vpopcntdq avx512_bitalg avx512_vbmi2 avx512vbmi"),
-    ("x86-avx512", _AVX512),
-    ("x86-avx2", "avx2 fma bmi1 bmi2 f16c movbe"),
-    ("x86-ssse3", "ssse3"),
-)
 _USEFUL = ("sse4", "ssse3", "avx", "fma", "bmi", "popcnt", "f16c", "amx") + (
     "asimd",
     "neon",
@@ -46,7 +39,7 @@ def probe_local() -> DeviceProfile:
         description="the machine this runs on",
         connection="local",
         target=pick_target(platform.machine(), flags),
-        engines=["onnxruntime", "tvm"],
+        engines=_engines(),
         cpu=Cpu(
             model=Fact[str](value=model, source=source),
             isa=Fact[list[str]](value=_shown(flags), source=source),
@@ -59,6 +52,11 @@ def probe_local() -> DeviceProfile:
         ),
         memory_bytes=Fact[int](value=int(psutil.virtual_memory().total), source="operating system, through psutil"),
     )
+
+
+def _engines() -> list[str]:
+    """Every engine but those that belong to a board of their own name, as the null engine does."""
+    return [name for name in find.names("engines") if not find.has("boards", name)]
 
 
 def differences(device: DeviceProfile) -> list[str]:
@@ -83,26 +81,13 @@ def differences(device: DeviceProfile) -> list[str]:
 
 
 def _runnable(target: str) -> set[str]:
-    """The targets whose code a machine of `target` runs: itself, and the less capable ones of its family."""
-    for family in (_X86_TARGETS, _ARM_TARGETS):
-        names = [name for name, _ in family]
-        if target in names:
-            return {"host", *names[names.index(target) :]}
-    return {"host", target, target.partition("-")[0]}
+    """The targets whose code a machine of `target` runs: itself, and the less capable ones of its architecture."""
+    return {"host", target, *runnable_targets(target)}
 
 
 def pick_target(machine: str, flags: Iterable[str]) -> str:
-    """The compiler target (kernels/target.py) for this architecture and these CPU features; `host` where none fits."""
-    machine, have = machine.lower(), set(flags)
-    if machine in ("x86_64", "amd64"):
-        return next((name for name, needed in _X86_TARGETS if set(needed.split()) <= have), "host")
-    if machine in ("aarch64", "arm64"):
-        return next(name for name, needed in _ARM_TARGETS if set(needed.split()) <= have)
-    if machine.startswith("armv7") and "neon" in have:
-        return "armv7-neon"
-    if machine == "riscv64":
-        return "riscv64-v" if "v" in have else "riscv64"
-    return "host"
+    """The compiler target (hwnas/targets) of a machine with these CPU features; `host` where none fits."""
+    return best_target(machine, flags) or "host"
 
 
 def _usable_cores() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from hwnas.cost import Costing
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.feasible import nearest
 from hwnas.network import Network
-from hwnas.protocols import Exact, Sampler, Scorer
+from hwnas.protocols import Exact, Sampler, Scorer, Stateful
 from hwnas.space import Architecture, SearchSpace
 from hwnas.units import positive
 
@@ -94,27 +95,63 @@ def search(
     progress: Callable[[int, int, str], None] | None = None,
     exact: Mapping[str, Exact] | None = None,
     images: int | None = None,
+    memory: Memory | None = None,
 ) -> SearchResult:
     """Scores at most `budget` different networks that meet every limit, and picks the best of them.
 
     The cheapest architecture by each limited cost is scored first, so a search ends with an answer where there is one.
     `objectives` told are accuracy and the negated first cost. A cost named in `exact` is what its entry says; its
-    costing, a lower bound, only prunes. `images`: how many examples an accuracy is of; see `pick_of`.
+    costing, a lower bound, only prunes. `images`: how many examples an accuracy is of; see `pick_of`. `memory` holds
+    the state of a sampler that has one, so that an interrupted search goes on; others are asked again, and their scores
+    are kept.
     """
     check_reachable(costings, limits)
     state = _Search(space, scorer, costings, limits, exact or {})
     queue = state.seeds(batch, seed)
     asked, most = 0, ASKS * max(1, budget // batch)
+    keeps = memory if isinstance(sampler, Stateful) else None
+    rounds: list[list[list[int]]] = []
+    stored = keeps.read() if keeps else None
+    if stored is not None and isinstance(sampler, Stateful):
+        rounds, queue = stored["rounds"], []
+        for codes in rounds:
+            state.told(space.decode(np.asarray(codes)))
+        asked = len(rounds)
+        sampler.load(stored["sampler"])
     while len(state.trials) < budget and asked < most and not state.exhausted(budget):
         proposals = queue[:budget] or sampler.ask(min(batch, budget - len(state.trials)))
         queue, asked = [], asked + 1
         if not proposals:
             break
         sampler.tell(proposals, state.told(proposals))
+        if keeps and isinstance(sampler, Stateful):
+            rounds.append(space.encode(proposals).tolist())
+            keeps.write({"rounds": rounds, "sampler": sampler.state()})
         if progress:
             best = max((t.accuracy for t in state.trials.values()), default=0.0)
             progress(len(state.trials), budget, f"best {best:.2%}, {state.proposed} proposed")
     return state.result(images)
+
+
+class Memory(Protocol):
+    """Where a search keeps how far it is: plain values, None where there is nothing yet."""
+
+    def read(self) -> Any | None: ...
+
+    def write(self, value: Any) -> None: ...
+
+
+def decoded(
+    architecture: Architecture,
+    scorer: Scorer,
+    costings: Mapping[str, Costing],
+    limits: Mapping[str, float],
+    exact: Mapping[str, Exact] | None = None,
+) -> SearchResult:
+    """The result of a search that a decoder made: one trial. CheckFailed where it does not keep a limit."""
+    state = _Search(next(iter(costings.values())).space, scorer, costings, limits, exact or {})
+    state.told([architecture])
+    return state.result(None)
 
 
 class _Search:
@@ -166,7 +203,7 @@ class _Search:
             networks[i]: i for i in range(len(proposals)) if excess[i] == 0 and networks[i] not in self.trials
         }  # fmt: skip
         if new:
-            scores = _scores(self.scorer, [proposals[i] for i in new.values()])
+            scores = scores_of(self.scorer, [proposals[i] for i in new.values()])
             for i, (accuracy, loss) in zip(new.values(), scores, strict=True):
                 known = None if math.isnan(loss) else float(loss)
                 self.trials[networks[i]] = Trial(proposals[i], float(accuracy), costs[i], known)
@@ -223,7 +260,7 @@ class _Search:
         )
 
 
-def _scores(scorer: Scorer, architectures: Sequence[Architecture]) -> np.ndarray:
+def scores_of(scorer: Scorer, architectures: Sequence[Architecture]) -> np.ndarray:
     """Accuracy and loss float64 (n, 2); a loss that is not given is NaN."""
     scores = np.asarray(scorer(architectures), dtype=np.float64)
     if scores.ndim == 1:
@@ -244,9 +281,9 @@ def pick_of(trials: Sequence[Trial], cost: str | None, images: int | None) -> Tr
     best = max(trials, key=lambda t: (t.accuracy, -expense(t)))
     if not images:
         return best
-    near = [t for t in trials if best.accuracy - t.accuracy <= unpaired_error(best.accuracy, t.accuracy, images)]
-    if any(t.loss is None for t in near):
+    if any(t.loss is None for t in trials):  # scores of another kind, of which no standard error is known
         return best
+    near = [t for t in trials if best.accuracy - t.accuracy <= unpaired_error(best.accuracy, t.accuracy, images)]
     return min(near, key=lambda t: (t.loss, -t.accuracy, expense(t)))
 
 

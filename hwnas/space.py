@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError, unknown
-from hwnas.network import INPUT, Network, Node, Operator, Port
+from hwnas.network import FULL_PRECISION, INPUT, Network, Node, Operator, Port
 
 Value = int | float | str | bool
 PREVIOUS = "previous"  # in a slot's inputs: the slot before it, or the network's input for the first
@@ -112,7 +112,7 @@ def entangled(operator: Operator) -> str:
 
 def private(operator: Operator) -> str:
     """A key for each: every operator has tensors of its own, which its precisions of one family share."""
-    return str(replace(operator, precision="fp32"))
+    return str(replace(operator, precision=FULL_PRECISION))
 
 
 @dataclass(frozen=True)

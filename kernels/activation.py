@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from tvm import tirx
 
 from hwnas.errors import unknown
+from hwnas.kernels import functions
 from hwnas.kernels.builder import KernelBuilder, Value, const, lanes_of, reinterpret, rounded, vector_type
 from hwnas.kernels.target import Target
 
-ACTIVATIONS = ("none", "relu", "relu6", "hardswish", "hardsigmoid", "sigmoid")
+_REFERENCES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": functions.identity,
+    "relu": functions.relu,
+    "relu6": partial(np.clip, a_min=0, a_max=6),
+    "hardswish": functions.hard_swish,
+    "hardsigmoid": functions.hard_gate,
+    "sigmoid": functions.sigmoid,
+}
+ACTIVATIONS = tuple(_REFERENCES)
 
 
 def check_activation(name: str) -> None:
@@ -20,16 +32,7 @@ def check_activation(name: str) -> None:
 
 def activated_reference(x: np.ndarray, name: str) -> np.ndarray:
     """The function on float64 or float32 values. Hard-sigmoid is clip(x / 6 + 0.5, 0, 1), hard-swish x times it."""
-    if name == "relu":
-        return np.maximum(x, 0)
-    if name == "relu6":
-        return np.clip(x, 0, 6)
-    if name in ("hardswish", "hardsigmoid"):
-        gate = np.clip(x * np.float32(1 / 6) + np.float32(0.5), 0, 1)
-        return gate if name == "hardsigmoid" else x * gate
-    if name == "sigmoid":
-        return 1 / (1 + np.exp(-np.clip(x, -80, 80)))
-    return x
+    return _REFERENCES[name](x)
 
 
 def activated(b: KernelBuilder, target: Target, value: Value, name: str) -> Value:

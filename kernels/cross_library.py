@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import platform
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,21 +13,11 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
+from hwnas.kernels.c_compiler import ZIG, has_zig
 from hwnas.kernels.codegen import compile_object
-from hwnas.kernels.target import Target
+from hwnas.kernels.target import Target, host_architecture
 
 ALIGNMENT = 64
-
-# arch -> (zig target and options, runner). Thumb kernels are linked into an Arm program: qemu's `max` core runs
-# both instruction sets, Thumb-2 DSP and VFPv4 included.
-_MACHINES: dict[str, tuple[list[str], list[str]]] = {
-    "x86_64": (["-target", "x86_64-linux-musl"], []),
-    "aarch64": (["-target", "aarch64-linux-musl"], ["qemu-aarch64", "-cpu", "max"]),
-    "arm": (["-target", "arm-linux-musleabihf"], ["qemu-arm", "-cpu", "max"]),
-    "thumb": (["-target", "arm-linux-musleabihf"], ["qemu-arm", "-cpu", "max"]),
-    "riscv64": (["-target", "riscv64-linux-musl"], ["qemu-riscv64", "-cpu", "rv64,v=true,zba=true,zbb=true"]),
-    "wasm32": (["-target", "wasm32-wasi", "-msimd128"], ["node", "--no-warnings"]),
-}
 
 _WASI = """
 const { WASI } = require("node:wasi");
@@ -40,10 +29,14 @@ wasi.start(new WebAssembly.Instance(module_, wasi.getImportObject()));
 
 def can_run(target: Target) -> bool:
     """True where this machine has what it takes to link for `target` and run the result."""
-    if importlib.util.find_spec("ziglang") is None or target.arch not in _MACHINES:
-        return False
-    runner = _MACHINES[target.arch][1]
-    return not runner or shutil.which(runner[0]) is not None
+    runner = _runner(target)
+    return has_zig() and bool(target.architecture.kernels_linker) and (not runner or bool(shutil.which(runner[0])))
+
+
+def _runner(target: Target) -> tuple[str, ...]:
+    """What a program of the target is put behind; nothing where its instruction set is this machine's."""
+    here = host_architecture(platform.machine()) == target.arch
+    return () if here else target.architecture.kernels_emulator
 
 
 def run(functions: Sequence[Any], target: Target, calls: Sequence[tuple[str, Sequence[np.ndarray]]]) -> None:
@@ -53,15 +46,14 @@ def run(functions: Sequence[Any], target: Target, calls: Sequence[tuple[str, Seq
         (folder / "kernels.o").write_bytes(compile_object(functions, target))
         blob, places = _lay_out([arrays for _, arrays in calls])
         (folder / "main.c").write_text(_driver(calls, places, len(blob)))
-        options, runner = _MACHINES[target.arch]
         program = folder / "program"
-        command = [sys.executable, "-m", "ziglang", "cc", *options, "-O1", "-static", "-o", str(program)]
+        command = [*ZIG, "cc", *target.architecture.kernels_linker, "-O1", "-static", "-o", str(program)]
         _checked([*command, str(folder / "main.c"), str(folder / "kernels.o"), "-lm"], b"")
         arguments = [str(program)]
-        if target.arch == "wasm32":
+        if target.architecture.module:
             (folder / "run.js").write_text(_WASI)
             arguments = [str(folder / "run.js"), str(program)]
-        result = _checked([*runner, *arguments], bytes(blob))
+        result = _checked([*_runner(target), *arguments], bytes(blob))
     if len(result) != len(blob):
         raise HwnasError(f"kernels for {target.text}: the run gave {len(result)} bytes, expected {len(blob)}")
     for (_, arrays), offsets in zip(calls, places, strict=True):

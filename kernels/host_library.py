@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
-import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,25 +12,11 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
+from hwnas.kernels.c_compiler import ZIG, has_zig, system_compiler
 from hwnas.kernels.codegen import compile_object
 from hwnas.kernels.target import Target
 
 ALIGNMENT = 64
-
-
-def aligned(array: np.ndarray) -> np.ndarray:
-    """A contiguous copy of `array` that starts at a multiple of 64 bytes, as kernels may assume."""
-    copy = aligned_empty(array.shape, array.dtype)
-    copy[...] = array
-    return copy
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An uninitialised array that starts at a multiple of 64 bytes."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 class HostLibrary:
@@ -75,9 +58,9 @@ class HostLibrary:
 
 
 def _linker() -> list[str]:
-    for name in ("cc", "gcc", "clang"):
-        if shutil.which(name):
-            return [name]
-    if importlib.util.find_spec("ziglang") is not None:
-        return [sys.executable, "-m", "ziglang", "cc"]
+    own = system_compiler()
+    if own is not None:
+        return [own]
+    if has_zig():
+        return [*ZIG, "cc"]
     raise HwnasError("no C linker found to load kernels", hint="pip install ziglang, or install gcc")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError, unknown
+from hwnas.kernels import functions
 from hwnas.kernels.builder import KernelBuilder, Value, cast, const, intrinsic, reinterpret
 from hwnas.kernels.image import Image, symbol
 from hwnas.kernels.requantise import reference as requantised
@@ -31,33 +32,12 @@ class Lut256:
         return symbol("lut256", "x".join(map(str, self.y.shape)), self)
 
 
-def _relu(x: np.ndarray) -> np.ndarray:
-    return np.maximum(x, np.float32(0))
-
-
-def _hard_sigmoid(x: np.ndarray) -> np.ndarray:
-    # ONNX HardSwish is x * HardSigmoid(x, alpha = 1/6, beta = 0.5)
-    return np.clip(np.float32(1 / 6) * x + np.float32(0.5), np.float32(0), np.float32(1)).astype(np.float32)
-
-
-def _hard_swish(x: np.ndarray) -> np.ndarray:
-    return x * _hard_sigmoid(x)
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return (1.0 / (1.0 + np.exp(-x.astype(np.float64)))).astype(np.float32)
-
-
-def _identity(x: np.ndarray) -> np.ndarray:
-    return x
-
-
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "identity": _identity,
-    "relu": _relu,
-    "hard_sigmoid": _hard_sigmoid,
-    "hard_swish": _hard_swish,
-    "sigmoid": _sigmoid,
+    "identity": functions.identity,
+    "relu": functions.relu,
+    "hard_sigmoid": functions.hard_gate,
+    "hard_swish": functions.hard_swish,
+    "sigmoid": functions.sigmoid,
 }
 
 

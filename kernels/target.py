@@ -1,82 +1,25 @@
-"""The machine a kernel is compiled for: an alias or an LLVM-style string, parsed once into what kernels ask about."""
+"""The machine a kernel is compiled for: a name or an LLVM-style string, parsed once into what kernels ask about.
+
+Names are the files of `hwnas/targets` (dashes for underscores); what all targets of one instruction set share is in
+`hwnas/architectures`.
+"""
 
 from __future__ import annotations
 
 import functools
 import platform
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from hwnas import find
 from hwnas.errors import HwnasError, nearest_names, unknown
-from hwnas.kernels.instructions import X86, host_flags
+from hwnas.kernels.instructions import host_flags, lacking
+from hwnas.kernels.machine import Architecture, CompilerTarget
 
 if TYPE_CHECKING:
     import tvm
-
-_AVX2_FEATURES = "sse2,sse3,ssse3,sse4.1,sse4.2,popcnt,avx,avx2,fma,f16c,bmi,bmi2,lzcnt,movbe"
-_AVX512_FEATURES = f"{_AVX2_FEATURES},avx512f,avx512bw,avx512cd,avx512dq,avx512vl"
-
-# alias -> the full text it stands for. `-prefer-256-bit`: Intel's tuning would otherwise split every 512-bit
-# vector in two; the feature lists are spelled out so that parsing needs no LLVM.
-# `x86` is what a library for strangers' machines is built for: the level x86-64-v3 (AVX2, FMA, BMI2), which Intel's
-# processors have since 2013 and AMD's since 2015; the library itself says where it is missing.
-ALIASES: dict[str, str] = {
-    "x86": "x86_64-linux-gnu -mcpu=x86-64-v3",
-    "x86-avx512-vnni": "x86_64-linux-gnu -mcpu=icelake-server -mattr=-prefer-256-bit",
-    "x86-avx512": "x86_64-linux-gnu -mcpu=skylake-avx512 -mattr=-prefer-256-bit",
-    "x86-avx2": "x86_64-linux-gnu -mcpu=haswell",
-    "x86-ssse3": "x86_64-linux-gnu -mcpu=core2",
-    "aarch64": "aarch64-linux-gnu -mcpu=cortex-a53",
-    "aarch64-dotprod": "aarch64-linux-gnu -mcpu=cortex-a76",
-    "aarch64-i8mm": "aarch64-linux-gnu -mcpu=cortex-a76 -mattr=+i8mm",
-    "armv7-neon": "armv7a-linux-gnueabihf -mcpu=cortex-a7 -mfloat-abi=hard",
-    "riscv64": "riscv64-linux-gnu -mcpu=generic-rv64 -mattr=+m,+a,+f,+d,+c -mabi=lp64d",
-    "riscv64-v": "riscv64-linux-gnu -mcpu=generic-rv64 -mattr=+m,+a,+f,+d,+c,+zba,+zbb,+v -mabi=lp64d",
-    "wasm32-simd128": "wasm32-unknown-unknown -mcpu=generic -mattr=+simd128,+bulk-memory",
-    "cortex-m4": "thumbv7em-none-eabihf -mcpu=cortex-m4 -mfloat-abi=hard",
-    "cortex-m7": "thumbv7em-none-eabihf -mcpu=cortex-m7 -mfloat-abi=hard",
-}
-
-# What kernels and the library's own check look at, for the CPUs the aliases name; a test holds it to what LLVM says.
-# Any other target's features are asked of LLVM.
-_CPU_FEATURES: dict[str, str] = {
-    "icelake-server": f"{_AVX512_FEATURES},avx512ifma,avx512vbmi,avx512vbmi2,avx512vnni,avx512bitalg,avx512vpopcntdq,"
-    "gfni,vpclmulqdq",
-    "skylake-avx512": _AVX512_FEATURES,
-    "haswell": _AVX2_FEATURES,
-    "x86-64-v3": _AVX2_FEATURES,
-    "core2": "sse2,sse3,ssse3",
-    "cortex-a53": "neon,fp-armv8",
-    "cortex-a76": "neon,fp-armv8,dotprod,fullfp16,rdm",
-    "cortex-a7": "neon,vfp3,vfp4,hwdiv,hwdiv-arm",
-    "generic-rv64": "i",
-    "cortex-m4": "dsp,vfp4d16sp",
-    "cortex-m7": "dsp,fp-armv8d16",
-    "generic": "",
-}
-
-# The triples that something here links for. Other ABIs and object formats would end in a linker's complaint.
-_TRIPLES: dict[str, str] = {
-    "x86_64": r"x86_64(-\w+)?-linux(-gnu|-musl)?",
-    "aarch64": r"(aarch64|arm64)(-\w+)?-linux(-gnu|-musl)?",
-    "arm": r"armv[78][a-z]*(-\w+)?-linux-(gnu|musl)eabihf",
-    "riscv64": r"riscv64(-\w+)?-linux(-gnu|-musl)?",
-    "wasm32": r"wasm32(-\w+)?-(unknown|wasi)",
-    "thumb": r"thumbv(7em|8m\.main|8\.1m\.main)-none-eabihf",
-}
-
-# `arm64` before `arm`; what only resembles one (armeb, aarch64_be, wasm64) fails at the triple
-_PREFIXES = {"arm64": "aarch64", **{arch: arch for arch in _TRIPLES}}
-
-# What the C of a library, its C library and the calling convention need, whatever the kernels do.
-_NEEDED: dict[str, tuple[str, str]] = {
-    "x86_64": ("64bit,sse2", "a 64-bit CPU"),
-    "aarch64": ("neon,fp-armv8", "NEON"),
-    "arm": ("vfp3d16sp", "a VFPv3 unit"),
-    "riscv64": ("m,a,f,d,c", "rv64gc"),
-    "thumb": ("dsp,vfp2sp", "DSP instructions and a float unit (Cortex-M4F, M7, M33F, M55): requantising is float32"),
-}
 
 
 @dataclass(frozen=True)
@@ -95,6 +38,17 @@ class Target:
     features: frozenset[str]
     float_abi: str
     abi: str
+
+    @property
+    def architecture(self) -> Architecture:
+        """What all targets of its instruction set share."""
+        return architecture(self.arch)
+
+    @property
+    def board(self) -> str:
+        """What the architecture's emulator of boards calls one with this CPU; empty where none is known."""
+        alike = (t for t in compiler_targets().values() if (t.architecture, t.cpu) == (self.arch, self.cpu))
+        return next((target.board for target in alike if target.board), "")
 
     def has(self, feature: str) -> bool:
         """True where LLVM's `feature` (without a sign) is on."""
@@ -125,9 +79,8 @@ class Target:
     @property
     def has_fma(self) -> bool:
         """A fused multiply-add instruction exists, so a product and a sum may be contracted by LLVM."""
-        if self.arch == "x86_64":
-            return self.has("fma")
-        return self.arch not in ("wasm32", "thumb", "riscv32") or self.has("vfp4d16sp") or self.has("fp-armv8d16")
+        bringing = self.architecture.fused
+        return bringing is None or any(self.has(feature) for feature in bringing)
 
     @property
     def has_neon(self) -> bool:
@@ -156,19 +109,15 @@ class Target:
             return 512
         if self.has_avx2:
             return 256
-        if self.arch == "x86_64" or self.has_neon or self.has_rvv or self.has_simd128:
-            return 128
-        return 32
+        return 128 if self.has_neon or self.has_rvv or self.has_simd128 else self.architecture.vector_bits
 
     @property
     def max_registers(self) -> int:
-        if self.has_avx512bw or self.arch == "aarch64" or self.arch.startswith("riscv"):
-            return 32
-        return 12 if self.arch == "thumb" else 16
+        return 32 if self.has_avx512bw else self.architecture.vector_registers
 
     @property
     def pointer_bits(self) -> int:
-        return 64 if self.arch in ("x86_64", "aarch64", "riscv64") else 32
+        return self.architecture.pointer_bits
 
     def tvm(self) -> tvm.target.Target:
         """The TVM target that generates code for this machine (imports TVM)."""
@@ -186,50 +135,98 @@ def _tvm_target(target: Target) -> tvm.target.Target:
         config["mfloat-abi"] = target.float_abi
     if target.abi:
         config["mabi"] = target.abi
-    if target.arch in ("wasm32", "thumb"):
-        config["vector-width"] = target.vector_bits  # otherwise TVM guesses, with a warning a build
+    if target.architecture.tells_vector_bits:
+        config["vector-width"] = target.vector_bits
     return tvm.target.Target(config)
+
+
+def architecture(name: str) -> Architecture:
+    """The instruction set of that name: `hwnas/architectures/<name>.py`."""
+    found: Architecture = find.value("architectures", name, "ARCHITECTURE")
+    return found
+
+
+def compiler_targets() -> dict[str, CompilerTarget]:
+    """Every named target, as users spell it ("x86-avx2"): `hwnas/targets/x86_avx2.py`."""
+    return {_spelt(name): find.value("targets", name, "TARGET") for name in find.names("targets")}
+
+
+def known_targets() -> tuple[str, ...]:
+    """The names that `parse_target` accepts, `host` included."""
+    return ("host", *map(_spelt, find.names("targets")))
+
+
+def summary(name: str) -> str:
+    """What a named target is, in a line."""
+    return "the machine this runs on" if name == "host" else find.summary("targets", _file(name))
+
+
+def _spelt(file: str) -> str:
+    return file.replace("_", "-")
+
+
+def _file(name: str) -> str:
+    return name.replace("-", "_")
 
 
 @functools.cache
 def parse_target(text: str) -> Target:
-    """Parse an alias (`x86-avx2`), `host`, or `TRIPLE [-mcpu=CPU] [-mattr=+a,-b] [-mfloat-abi=hard] [-mabi=lp64d]`.
+    """Parse a name (`x86-avx2`), `host`, or `TRIPLE [-mcpu=CPU] [-mattr=+a,-b] [-mfloat-abi=hard] [-mabi=lp64d]`.
 
-    A target that is no alias is tried in a process of its own, once, and the answer is kept: which features LLVM turns
+    A target without a name is tried in a process of its own, once, and the answer is kept: which features LLVM turns
     on (those that others imply too), and whether it compiles kernels for it. HwnasError where the text is malformed,
     names what LLVM does not know, or is a machine that no kernel or linker is for.
     """
-    full = _host_text() if text == "host" else ALIASES.get(text, text)
-    target = _split(text, full)
-    if full in ALIASES.values():
-        return target
+    name = _host_target() if text == "host" else text
+    if find.has("targets", _file(name)):
+        return _named(text, find.value("targets", _file(name), "TARGET"))
+    target = _split(text)
+    for known in compiler_targets().values():
+        same = _named(text, known)
+        if replace(target, features=same.features, float_abi=same.float_abi) == same:
+            return replace(target, features=same.features)
     from hwnas.kernels.target_check import checked_features_of
 
     return replace(target, features=checked_features_of(target))
 
 
+def _named(text: str, known: CompilerTarget) -> Target:
+    shared = architecture(known.architecture)
+    return Target(
+        text=text,
+        arch=known.architecture,
+        triple=known.triple,
+        cpu=known.cpu,
+        attributes=known.attributes,
+        features=frozenset(known.features.split()),
+        float_abi=shared.float_abi,
+        abi=shared.abi,
+    )
+
+
 def refuse_lacking(target: Target) -> None:
     """HwnasError where a target lacks what every library of its architecture needs."""
-    needed, what = _NEEDED.get(target.arch, ("", ""))
-    missing = sorted(set(filter(None, needed.split(","))) - target.features)
+    shared = target.architecture
+    missing = sorted(set(shared.needed) - target.features)
     if missing:
         raise HwnasError(
-            f"it lacks {', '.join(missing)}: {target.arch} libraries need {what}; name the CPU with -mcpu, "
-            f"or take one of {', '.join(ALIASES)}"
+            f"it lacks {', '.join(missing)}: {target.arch} libraries need {shared.needed_in_words}; name the CPU with "
+            f"-mcpu, or take one of {', '.join(known_targets()[1:])}"
         )
 
 
-def _split(text: str, full: str) -> Target:
-    """The parts of a target string, and of its features those that the table here knows."""
-    words = full.split()
-    arch = _arch_of(words[0]) if words and "-" in words[0] else None
+def _split(text: str) -> Target:
+    """The parts of an LLVM-style target string; of its features those that it switches on."""
+    words = text.split()
+    arch = architecture_of(words[0]) if words and "-" in words[0] else None
     if arch is None:
-        raise _unknown_target(text)
-    if not re.fullmatch(_TRIPLES[arch], words[0]):
-        needs = f"; {arch} libraries need {_NEEDED[arch][1]}" if arch in _NEEDED else ""
+        raise unknown("target", text, known_targets())
+    shared = architecture(arch)
+    if not re.fullmatch(shared.triple, words[0]):
+        needs = f"; {arch} libraries need {shared.needed_in_words}" if shared.needed else ""
         raise HwnasError(
             f"target {text!r}: nothing here links for {words[0]}{needs}",
-            nearest=tuple(a for a, known in ALIASES.items() if _arch_of(known) == arch),
+            nearest=tuple(name for name, known in compiler_targets().items() if known.architecture == arch),
             hint="triples end in linux-gnu (x86_64, aarch64, riscv64), linux-gnueabihf (armv7a) or none-eabihf (thumb)",
         )
     options = {"-mcpu": "", "-mattr": "", "-mfloat-abi": "", "-mabi": ""}
@@ -241,74 +238,81 @@ def _split(text: str, full: str) -> Target:
                 nearest=nearest_names(key, options),
             )
         options[key] = value
-    _check_abi(text, arch, options)
+    for key, allowed in {"-mfloat-abi": shared.float_abi, "-mabi": shared.abi}.items():  # what is linked against
+        if options[key] not in ("", allowed):
+            what = f"must be {allowed}" if allowed else "has no meaning"
+            raise HwnasError(f"target {text!r}: {key}={options[key]} {what} on {arch}")
     attributes = tuple(part for part in options["-mattr"].split(",") if part)
     for attribute in attributes:
         if attribute[0] not in "+-" or len(attribute) == 1:
             raise HwnasError(f"target {text!r}: feature {attribute!r} must start with + or -")
-    cpu = options["-mcpu"] or "generic"
     return Target(
         text=text,
         arch=arch,
         triple=words[0],
-        cpu=cpu,
+        cpu=options["-mcpu"] or "generic",
         attributes=attributes,
-        features=_listed_features(cpu, attributes),
+        features=frozenset(attribute[1:] for attribute in attributes if attribute[0] == "+"),
         float_abi=options["-mfloat-abi"],
-        abi=options["-mabi"] or ("lp64d" if arch == "riscv64" else ""),
+        abi=options["-mabi"] or shared.abi,
     )
 
 
-def _check_abi(text: str, arch: str, options: dict[str, str]) -> None:
-    """The calling conventions that what links the libraries uses."""
-    only = {"-mfloat-abi": "hard" if arch in ("arm", "thumb") else "", "-mabi": "lp64d" if arch == "riscv64" else ""}
-    for key, allowed in only.items():
-        if options[key] not in ("", allowed):
-            what = f"must be {allowed}" if allowed else "has no meaning"
-            raise HwnasError(f"target {text!r}: {key}={options[key]} {what} on {arch}")
+def architecture_of(triple: str) -> str | None:
+    """The architecture of a triple; what only resembles one (armeb, aarch64_be, wasm64) fails at the whole triple."""
+    name = triple.partition("-")[0]
+    begins = {prefix: arch for arch in find.names("architectures") for prefix in architecture(arch).prefixes}
+    fitting = [prefix for prefix in begins if name.startswith(prefix)]
+    return begins[max(fitting, key=len)] if fitting else None  # arm64 before arm
 
 
-def known_targets() -> tuple[str, ...]:
-    """The aliases that `parse_target` accepts, `host` included."""
-    return ("host", *ALIASES)
+# -- which target a machine is -------------------------------------------------------------------------------------
 
 
-def _unknown_target(text: str) -> HwnasError:
-    return unknown("target", text, known_targets())
+def host_architecture(machine: str) -> str | None:
+    """The architecture of a machine that calls itself so (`platform.machine()`); None where there is none."""
+    names = find.names("architectures")
+    return next((arch for arch in names if machine.lower() in architecture(arch).hosts), None)
 
 
-def _arch_of(triple: str) -> str | None:
-    name = triple.split()[0].partition("-")[0] if triple.split() else ""
-    return next((arch for prefix, arch in _PREFIXES.items() if name.startswith(prefix)), None)
+def best_target(machine: str, flags: Iterable[str]) -> str | None:
+    """The most capable target of which a machine has every instruction set, by what its `/proc/cpuinfo` lists."""
+    arch, have = host_architecture(machine), frozenset(flags)
+    fitting = [name for name in _family(arch) if not lacking(architecture(arch or ""), _features(name), have)]
+    return max(fitting, key=lambda name: len(_features(name)), default=None)
 
 
-def _listed_features(cpu: str, attributes: tuple[str, ...]) -> frozenset[str]:
-    """An alias's features: its CPU's in the table, and what it adds; `v` implies vectors of 128 bits."""
-    on = {name for name in _CPU_FEATURES.get(cpu, "").split(",") if name}
-    on |= {attribute[1:] for attribute in attributes if attribute[0] == "+"}
-    return frozenset(on | {"zvl128b"} if "v" in on else on)
+def runnable_targets(name: str) -> set[str]:
+    """The named targets whose code a machine of this target runs: those of its architecture with no more features."""
+    if name not in known_targets()[1:]:
+        return set()
+    here = compiler_targets()[name]
+    return {
+        other
+        for other, known in compiler_targets().items()
+        if known.architecture == here.architecture and set(known.features.split()) <= set(here.features.split())
+    }
 
 
-def _host_text() -> str:
-    """The best alias for the machine this runs on, from the features its kernel reports."""
-    machine = platform.machine().lower()
-    flags = host_flags()
-    if machine in ("x86_64", "amd64"):
-        return ALIASES[_host_x86(flags)]
-    if machine in ("aarch64", "arm64"):
-        alias = "aarch64-i8mm" if "i8mm" in flags else "aarch64-dotprod" if "asimddp" in flags else "aarch64"
-        return ALIASES[alias]
-    if machine.startswith("armv7") and "neon" in flags:
-        return ALIASES["armv7-neon"]
-    if machine == "riscv64":
-        return ALIASES["riscv64"]
-    raise HwnasError(f"no kernel target is known for a {machine!r} host", hint=f"name one of: {', '.join(ALIASES)}")
+def portable_target(arch: str) -> str | None:
+    """The target that a library for strangers' machines of an architecture is built for, where there is one."""
+    known = compiler_targets().items()
+    return next((name for name, target in known if target.portable and target.architecture == arch), None)
 
 
-def _host_x86(flags: frozenset[str]) -> str:
-    """The widest alias whose every instruction set this machine lists."""
-    for alias in ("x86-avx512-vnni", "x86-avx512", "x86-avx2"):
-        wanted = _split(alias, ALIASES[alias]).features & X86.keys()
-        if {X86[feature][0] for feature in wanted} <= flags:
-            return alias
-    return "x86-ssse3"
+def _family(arch: str | None) -> list[str]:
+    return [name for name, known in compiler_targets().items() if known.architecture == arch and not known.portable]
+
+
+def _features(name: str) -> list[str]:
+    return compiler_targets()[name].features.split()
+
+
+def _host_target() -> str:
+    """The best target of the machine this runs on; where its flags are not to be had, the least of its architecture."""
+    machine = platform.machine()
+    family = _family(host_architecture(machine))
+    if not family:
+        known = ", ".join(known_targets()[1:])
+        raise HwnasError(f"no kernel target is known for a {machine.lower()!r} host", hint=f"name one of: {known}")
+    return best_target(machine, host_flags()) or min(family, key=lambda name: len(_features(name)))

@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from hwnas import errors
+from hwnas import errors, find
 from hwnas.errors import HwnasError, nearest_names
 from hwnas.kernels.target import Target, refuse_lacking
 
@@ -55,7 +55,8 @@ def checked_features_of(target: Target) -> frozenset[str]:
 
 
 def _question(target: Target) -> str:
-    return json.dumps([target.text, target.arch, target.triple, target.cpu, target.attributes, target.abi])
+    parts = [target.text, target.arch, target.triple, target.cpu, target.attributes, target.abi]
+    return json.dumps([*parts, repr(target.architecture)])
 
 
 def _kept(path: Path) -> dict[str, Any] | None:
@@ -78,8 +79,10 @@ def _keep(path: Path, found: dict[str, Any]) -> None:
 
 
 def _ask(target: Target, question: str) -> dict[str, Any]:
-    # the child finds this package where this process did, and nothing in the working folder
-    environment = os.environ | {"PYTHONPATH": str(Path(errors.__file__).parents[1])}
+    # the child finds hwnas and the packages that add to it where this process did, and nothing in the working folder
+    added = find.packages()[1:]
+    places = [str(Path(errors.__file__).parents[1]), *(path for path in sys.path if path and added)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), find.ENVIRONMENT: ",".join(added)}
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", PROGRAM],
@@ -103,7 +106,7 @@ def _ask(target: Target, question: str) -> dict[str, Any]:
 
 def answer() -> None:
     """Reads a question from standard input and prints one JSON object: features, or an error."""
-    text, arch, triple, cpu, attributes, abi = json.load(sys.stdin)
+    text, arch, triple, cpu, attributes, abi, _ = json.load(sys.stdin)
     target = Target(text, arch, triple, cpu, tuple(attributes), frozenset(), "", abi)
     print(json.dumps(_judged(target)), flush=True)
 

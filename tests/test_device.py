@@ -68,17 +68,29 @@ def test_two_probes_of_one_machine_agree_on_its_digest() -> None:
     assert load_device("local").digest == load_device("local").digest
 
 
+X86 = "pni ssse3 sse4_1 sse4_2 popcnt"  # as Linux names them
+AVX2 = "avx avx2 fma f16c bmi1 bmi2 abm movbe"
+AVX512 = "avx512f avx512bw avx512cd avx512dq avx512vl"
+VNNI = "avx512ifma avx512vbmi avx512_vbmi2 avx512_vnni avx512_bitalg avx512_vpopcntdq gfni vpclmulqdq"
+A76 = "asimddp asimdhp asimdrdm"
+
+
 @pytest.mark.parametrize(
     ("machine", "flags", "target"),
     [
-        ("x86_64", "avx2 fma bmi1 bmi2 f16c movbe ssse3", "x86-avx2"),
-        ("x86_64", "avx512f avx512bw avx512cd avx512dq avx512vl avx2", "x86-avx512"),
-        ("x86_64", "avx512f avx512bw avx512cd avx512dq avx512vl avx512_vnni", "x86-avx512"),
+        ("x86_64", f"{X86} {AVX2}", "x86-avx2"),
+        ("x86_64", f"{X86} {AVX2}".replace("bmi2", ""), "x86-ssse3"),
+        ("x86_64", f"{X86} {AVX2} {AVX512}", "x86-avx512"),
+        ("x86_64", f"{X86} {AVX2} {AVX512} avx512_vnni", "x86-avx512"),
+        ("x86_64", f"{X86} {AVX2} {AVX512} {VNNI}", "x86-avx512-vnni"),
         ("x86_64", "sse2", "host"),
-        ("aarch64", "fp asimd asimddp", "aarch64-dotprod"),
-        ("aarch64", "fp asimd asimddp i8mm", "aarch64-i8mm"),
+        ("aarch64", f"fp asimd {A76}", "aarch64-dotprod"),
+        ("aarch64", f"fp asimd {A76} i8mm", "aarch64-i8mm"),
+        ("aarch64", "fp asimd i8mm", "aarch64"),
         ("aarch64", "fp asimd", "aarch64"),
         ("riscv64", "i m a f d c v", "riscv64-v"),
+        ("riscv64", "i m a f d c", "riscv64"),
+        ("armv7l", "neon vfpv3 vfpv4 idiva idivt", "armv7-neon"),
         ("sparc", "", "host"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The search loop and the contract of every sampler."""
+"""The search loop; every sampler keeps its contract."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from hwnas.protocols import Sampler
 from hwnas.search import Trial, pareto_front, pick_of, search
 from hwnas.space import Architecture, SearchSpace
 from hwnas.spaces.resnet_binary import resnet_binary
+from hwnas.testing import contract
 
 SPACE = resnet_binary(1, 10, (8, 16), 8, 1, ((8, 16), (16, 32)), (1, 2, 3), (1, 2), (3, 5))
 LATENCY = Costing(
@@ -51,21 +52,7 @@ def made(use: str, space: SearchSpace = SPACE, seed: int = 0) -> Sampler:
     return found
 
 
-def test_a_sampler_asks_for_architectures_of_the_space_and_repeats_itself_with_its_seed(
-    sampler: Callable[..., object],
-) -> None:
-    def asked(seed: int) -> list[Architecture]:
-        one, seen = sampler(SPACE, seed=seed), []
-        for _ in range(12):
-            proposals = one.ask(7)  # type: ignore[attr-defined]
-            assert 0 < len(proposals) <= 7
-            one.tell(proposals, np.stack([toy_score(proposals), -LATENCY(proposals)], axis=1))  # type: ignore[attr-defined]
-            seen += proposals
-        return seen
-
-    first = asked(3)
-    assert all(SPACE.architecture(a) == a for a in first)
-    assert first == asked(3) and first != asked(4)
+test_every_sampler = contract("sampler", *(resolve(f"search.{n}", "methods") for n in find.names("methods.search")))
 
 
 def test_the_pick_meets_every_limit_and_is_the_best_that_was_scored(sampler: Callable[..., object]) -> None:

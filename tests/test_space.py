@@ -9,6 +9,7 @@ from hwnas.errors import HwnasError
 from hwnas.space import Architecture, Choice, Mix, SearchSpace
 from hwnas.spaces.mobile import mobile
 from hwnas.spaces.resnet_binary import resnet_binary
+from hwnas.testing import contract
 
 SPACES = {
     "mobile": mobile(3, 10, (32, 64), 16, 2, ((16, 24), (32, 40)), (1, 2), (2, 2), (3, 5), (3, 6)),
@@ -43,22 +44,7 @@ def test_every_architecture_lowers_to_a_chain_whose_shapes_and_formats_meet(spac
         assert shape == (space.classes,) and not integer
 
 
-def test_every_operator_of_a_lowered_network_is_among_the_operators_of_the_space(space: SearchSpace) -> None:
-    known = set(space.operators())
-    assert all(set(space.lower(architecture).operators) <= known for architecture in drawn(space))
-
-
-def test_codes_and_architectures_convert_both_ways(space: SearchSpace) -> None:
-    architectures = drawn(space)
-    assert space.decode(space.encode(architectures)) == architectures
-
-
-def test_restricting_renumbers_nothing(space: SearchSpace) -> None:
-    precision = space.by_name["s0.b0.precision"].options[-1]
-    narrowed = space.restrict({"s?.b?.precision": [precision]})
-    for architecture in drawn(narrowed):
-        assert space.architecture(architecture) == architecture
-        assert space.lower(architecture) == narrowed.lower(architecture)
+test_every_space = contract("space", *SPACES.values())
 
 
 def test_the_joint_space_of_two_has_the_choices_and_slots_of_both() -> None:

@@ -14,9 +14,10 @@ from hwnas import find
 from hwnas.data import Raw, prepare
 from hwnas.errors import HwnasError
 from hwnas.plug import resolve
-from hwnas.protocols import Batch, TrainingRule
+from hwnas.protocols import TrainingRule
 from hwnas.spaces.resnet_binary import resnet_binary
 from hwnas.supernet import WeightSharing
+from hwnas.testing import contract
 from hwnas.train import Schedule, batches, draws, load_state, rate, train
 
 SPACE = resnet_binary(1, 10, (8,), 8, 2, ((8, 16),), (1, 2), (2,), (3,))
@@ -44,20 +45,7 @@ def rule_named(name: str) -> TrainingRule:
     return resolve(f"rule.{name}", "methods")(SPACE, seed=0)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_a_rule_yields_steps_of_its_groups_and_repeats_itself_at_the_same_step(name: str) -> None:
-    net, rule = WeightSharing(SPACE), rule_named(name)
-    groups = rule.groups(net)
-
-    def losses() -> list[float]:
-        found = []
-        for group, values in rule.steps(net, Batch(IMAGES[:16], LABELS[:16], step=3)):
-            assert group in groups
-            found += [value.item() for value in values]
-        return found
-
-    first = losses()
-    assert first and all(np.isfinite(first)) and first == losses()
+test_every_rule = contract("rule", *(resolve(f"rule.{name}", "methods") for name in RULES))
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -194,6 +182,7 @@ from hwnas.data import Raw, prepare
 from hwnas.methods.rule.sandwich import Sandwich
 from hwnas.spaces.resnet_binary import resnet_binary
 from hwnas.supernet import WeightSharing
+from hwnas.testing import contract
 from hwnas.train import Schedule, join_processes, save_state, train, world
 torch.set_num_threads(1)
 join_processes()

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli._output import Json, keeping, print_json, results_console
-from hwnas.errors import HwnasError, unknown
+from hwnas.errors import HwnasError
 from hwnas.units import readable_us
 
 if TYPE_CHECKING:
     from hwnas.measure.bench import Row
 
 Model = Annotated[Path, typer.Argument(help="The ONNX file.", show_default=False)]
-Engines = Annotated[str | None, typer.Option("--engine", help="onnxruntime, tvm or both with a comma; default: both.")]
+Engines = Annotated[str | None, typer.Option("--engine", help="Engines, a comma between; default: all of the device.")]
 DeviceName = Annotated[str, typer.Option("--device", help="A device's name or profile; it must be this machine.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")]
 Shapes = Annotated[
@@ -45,7 +45,7 @@ def bench(
     less what Python adds to it. An engine that does not take the model is a row that says why; exit 2 where none does.
     """
     from hwnas.device import load_device
-    from hwnas.measure.backend import ENGINES
+    from hwnas.measure.backend import require_engine
     from hwnas.measure.bench import bench as timed
     from hwnas.measure.bench import record
     from hwnas.measure.onnx_file import parse_shapes
@@ -53,8 +53,7 @@ def bench(
     profile = load_device(device)
     wanted = [name.strip() for name in engine.split(",")] if engine else list(profile.engines)
     for name in wanted:
-        if name not in ENGINES:
-            raise unknown("engine", name, ENGINES)
+        require_engine(name)
     with keeping("nothing: a bench ends with its figures", "run it again"):
         rows = timed(model, wanted, profile, tables_folder(), threads, parse_shapes(shape), layers)
     if not any(row.ok for row in rows):

@@ -20,6 +20,7 @@ def devices(context: typer.Context, json_output: Json = False) -> None:
         hwnas devices                         the known devices
         hwnas devices show raspberry-pi-5     one profile, every number with its source
         hwnas devices probe > my-board.yaml   this machine
+        hwnas devices targets                 the compiler targets
 
     A profile is one YAML file in devices/ (or in ./devices, or any path): what the device is and which compiler target
     it needs. `local` is this machine, probed anew each time.
@@ -91,6 +92,33 @@ def probe(
         _print_profile(profile, json_output=True)
         return
     print(f"# {_advice(profile)}\n{profile_text(profile)}", end="")
+
+
+@app.command(short_help="Every compiler target.")
+def targets(context: typer.Context, json_output: Json = False) -> None:
+    """Examples:
+
+    \b
+        hwnas devices targets
+        hwnas export model.onnx --format native --target cortex-m7
+
+    Every compiler target by the name that a profile's `target` and --target take, with the machines that it is for. Any
+    other is given as LLVM's triple and options, for example "aarch64-linux-gnu -mcpu=cortex-a55".
+    """
+    from hwnas.kernels.target import known_targets, summary
+
+    listed = {name: summary(name) for name in known_targets()}
+    if json_output or context.obj:
+        print_json([{"name": name, "description": text} for name, text in listed.items()])
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "description"):
+        table.add_column(heading, overflow="fold")
+    for name, text in listed.items():
+        table.add_row(name, text)
+    results_console().print(table)
 
 
 def _summary(profile: DeviceProfile) -> dict[str, Any]:

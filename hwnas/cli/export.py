@@ -20,8 +20,8 @@ TargetName = Annotated[
     str | None,
     typer.Option(
         "--target",
-        help="native: a device profile or compiler target. Default: the run's device; for an ONNX file any x86 with "
-        "AVX2 where this is one, else host, this machine.",
+        help="native: a device profile or compiler target (hwnas devices targets). Default: the run's device; for an "
+        "ONNX file any x86 with AVX2 where this is one, else host, this machine.",
     ),
 ]
 Fallback = Annotated[
@@ -98,13 +98,13 @@ def _winners(job: Job, format_: str, target: str | None) -> list[dict[str, Any]]
 def _portable() -> str:
     """The target of an ONNX file where none is named: what strangers' machines have, where this one has it too."""
     from hwnas.kernels.instructions import missing_features
-    from hwnas.kernels.target import parse_target
+    from hwnas.kernels.target import parse_target, portable_target, summary
 
-    host, portable = parse_target("host"), parse_target("x86")
-    if host.arch != portable.arch or missing_features(portable.arch, portable.features):
+    name = portable_target(parse_target("host").arch)
+    if name is None or missing_features(parse_target(name).arch, parse_target(name).features):
         return "host"
-    progress_lines()("note: compiled for any x86 with AVX2, FMA, BMI2; --target host takes all that this machine has")
-    return "x86"
+    progress_lines()(f"note: compiled for {summary(name)} --target host takes all that this machine has")
+    return name
 
 
 def _native(model: Path, target: str, folder: Path, fallback: bool = False) -> dict[str, Any]:

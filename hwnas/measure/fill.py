@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from hwnas import formats
-from hwnas.card import card_path, command_line, device_clock, update_card, versions
+from hwnas.card import card_path, command_line, update_card, versions
 from hwnas.device import DeviceProfile
 from hwnas.errors import HwnasError
 from hwnas.measure.backend import Backend, backend_for, engine_version
@@ -78,9 +77,6 @@ class Report:
         return said
 
 
-Clock = Callable[[], AbstractContextManager[None]]  # the turn to time something on the device
-
-
 class Ticker(Protocol):
     """Told after every group how many more rows were loaded and timed."""
 
@@ -112,12 +108,11 @@ def measure_missing(
     todo = {table.path: rows_to_measure(table, wanted, renewal, version) for table in tables}
     count, renewed = sum(map(len, todo.values())), sum(o in table for table in tables for o in todo[table.path])
     backend = backend_for(engine, device, threads, tables_dir) if count else None
-    clock = partial(device_clock, tables_dir, device)
     repeated = 0
     with _ticker(LEAST_LOADS * count, f"measuring on {device.name}, {engine}", progress) as tick:
         for table in tables:
             if backend is not None and todo[table.path]:
-                repeated += _fill(table, todo[table.path], backend, plan, tick, clock)
+                repeated += _fill(table, todo[table.path], backend, plan, tick)
                 _note(table, device, backend, tables_dir)
     rows = [table.rows[operator] for table in tables for operator in wanted if operator in table]
     return Report(
@@ -147,9 +142,7 @@ def rows_to_measure(
     return [operator for operator in wanted if operator in chosen]
 
 
-def _fill(
-    table: LatencyTable, todo: list[Operator], backend: Backend, plan: Plan | None, tick: Ticker, clock: Clock
-) -> int:
+def _fill(table: LatencyTable, todo: list[Operator], backend: Backend, plan: Plan | None, tick: Ticker) -> int:
     """Measure `todo` into `table`; how many rows were timed more often than planned because loads disagreed.
 
     The first pass saves rows as it goes, so that a kill loses little; later passes load everything afresh and rewrite.
@@ -161,7 +154,7 @@ def _fill(
         left = list(todo) if number == 0 else list(loads) if number < LEAST_LOADS else _disturbed(loads)
         again += len(left) if number >= LEAST_LOADS else 0
         while left:
-            group = timed_group(left, backend, plan, clock())
+            group = timed_group(left, backend, plan)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             rows = []
             for operator, outcome in group.items():

@@ -119,3 +119,14 @@ def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
             raise HwnasError(f"--shape takes NAME=1,3,224,224 with extents above 0, got {text!r}")
         found[name] = tuple(int(part) for part in parts)
     return found
+
+
+def constant_bytes(model: bytes) -> int:
+    """Bytes of the tensors that an ONNX model holds: initializers, and constants of its graph and its functions."""
+    import onnx
+    from onnx import numpy_helper
+
+    parsed = onnx.ModelProto.FromString(model)
+    nodes = [*parsed.graph.node, *(node for function in parsed.functions for node in function.node)]
+    constants = [a.t for node in nodes if node.op_type == "Constant" for a in node.attribute if a.HasField("t")]
+    return sum(numpy_helper.to_array(tensor).nbytes for tensor in (*parsed.graph.initializer, *constants))

@@ -2,26 +2,27 @@
 
 An exported model carries its steps as C text. Compiling that text takes longer than timing the block, so here the same
 steps (halos to fill, then one kernel call) are a table that a small C loop walks; the loop is compiled once a process.
+A program is a folder: `libplay.so` (the kernels and the loop), `constants.bin` and `program.json`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
+import json
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.export.native.load import aligned
 from hwnas.export.native.templates import FILL_BYTES, FILL_PATTERN
+from hwnas.kernels.memory import aligned
 
 if TYPE_CHECKING:
     from hwnas.export.native.program import Call, Fill, Program
@@ -43,7 +44,7 @@ static void call(void (*kernel)(), void **p, long count)
     }
 }
 
-void play(const struct step *steps, int from, int to, long repeats)
+void hwnas_play(const struct step *steps, int from, int to, long repeats)
 {
     for (long run = 0; run < repeats; run++)
         for (const struct step *s = steps + from; s < steps + to; s++) {
@@ -97,27 +98,70 @@ class StepsRunner:
 def load_program(
     program: Program, objects: Sequence[Path], compiler: Sequence[str], first: int, last: int
 ) -> StepsRunner:
-    """The program with random input, run once whole so that every step finds plausible values, then limited to
-    steps [first, last). `objects` define the kernels; `compiler` links them."""
-    library = _linked(objects, compiler)
-    rng = np.random.default_rng(0)
-    values = random_input(rng, program.input_shape, program.input_type).reshape(-1)
-    given = aligned(values.nbytes, program.alignment)
+    """The program in this process, limited to steps [first, last); its files are gone once loaded."""
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+        write_program(program, objects, compiler, Path(folder))
+        return open_program(Path(folder), first, last)
+
+
+def write_program(program: Program, objects: Sequence[Path], compiler: Sequence[str], folder: Path) -> None:
+    """The program as files of `folder`. `objects` define the kernels; `compiler` links them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "play.o").write_bytes(_player(tuple(compiler)))
+    flags = ["-shared", "-nostdlib", "-Wl,-z,noexecstack", "-o", "libplay.so", "play.o"]
+    _run([*compiler, *flags, *(str(path.resolve()) for path in objects)], folder)
+    (folder / "play.o").unlink()
+    (folder / "constants.bin").write_bytes(program.constants)
+    record = {
+        "alignment": program.alignment,
+        "input": {"shape": list(program.input_shape), "type": program.input_type},
+        "output_bytes": 4 * int(np.prod(program.output_shape)),
+        "arena_bytes": program.arena_bytes,
+        "calls": [_call_record(call) for call in program.calls],
+    }
+    (folder / "program.json").write_text(json.dumps(record))
+
+
+def _call_record(call: Call) -> dict[str, Any]:
+    if len(call.pointers) > MOST_POINTERS:
+        raise HwnasError(f"step {call.kind} passes {len(call.pointers)} pointers, at most {MOST_POINTERS} are played")
+    fills = [_fill_record(fill) for fill in call.fills]
+    return {"symbol": call.symbol, "pointers": list(call.pointers), "fills": fills}
+
+
+def _fill_record(fill: Fill) -> list[Any]:
+    pattern = fill.pattern[:1] if len(set(fill.pattern)) == 1 else fill.pattern
+    sizes = [fill.offset, fill.rows, fill.interior, fill.top, fill.bottom, fill.left, fill.right]
+    return [*sizes, pattern.hex()]
+
+
+def open_program(folder: Path, first: int, last: int) -> StepsRunner:
+    """A written program with random input, run once whole so that every step finds plausible values, then limited to
+    steps [first, last)."""
+    record = json.loads((folder / "program.json").read_text(encoding="utf-8"))
+    library, alignment = ctypes.CDLL(str(folder.resolve() / "libplay.so")), record["alignment"]
+    shape, kind = tuple(record["input"]["shape"]), record["input"]["type"]
+    values = random_input(np.random.default_rng(0), shape, kind).reshape(-1)
+    given = aligned(values.nbytes, alignment)
     given.view(values.dtype)[:] = values
-    constants = aligned(len(program.constants), program.alignment)
-    constants[:] = np.frombuffer(program.constants, np.uint8)
+    stored = np.fromfile(folder / "constants.bin", np.uint8)
+    constants = aligned(stored.size, alignment)
+    constants[:] = stored
     memory = {
         "input": given,
-        "output": aligned(4 * int(np.prod(program.output_shape)), program.alignment),
-        "arena": aligned(program.arena_bytes, program.alignment),
+        "output": aligned(record["output_bytes"], alignment),
+        "arena": aligned(record["arena_bytes"], alignment),
         "constants": constants,
     }
     base = {name: buffer.ctypes.data for name, buffer in memory.items()}
-    steps = (_Step * len(program.calls))(*(_step(call, base, library) for call in program.calls))
-    kept = (library, memory)
-    whole = StepsRunner(_player(tuple(compiler)), steps, kept, 0, len(program.calls))
+    for call in record["calls"]:  # steps point into these bytes: the record is kept as long as they are
+        call["fills"] = [[*sizes, bytes.fromhex(pattern)] for *sizes, pattern in call["fills"]]
+    steps = (_Step * len(record["calls"]))(*(_step(call, base, library) for call in record["calls"]))
+    play = library.hwnas_play
+    play.argtypes, play.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_long], None
+    whole = StepsRunner(play, steps, (library, memory, record), 0, len(steps))
     whole.run_us(1)
-    return StepsRunner(whole.play, steps, kept, first, last)
+    return replace(whole, first=first, last=last)
 
 
 def random_input(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndarray:
@@ -127,23 +171,23 @@ def random_input(rng: np.random.Generator, shape: tuple[int, ...], kind: str) ->
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def _step(call: Call, base: dict[str, int], library: ctypes.CDLL) -> _Step:
-    if len(call.pointers) > MOST_POINTERS:
-        raise HwnasError(f"step {call.kind} passes {len(call.pointers)} pointers, at most {MOST_POINTERS} are played")
-    arguments = (ctypes.c_void_p * len(call.pointers))(*(base[place] + offset for place, offset in call.pointers))
-    fills = (_Fill * max(1, len(call.fills)))(*(_fill(fill, base["arena"]) for fill in call.fills))
-    kernel = ctypes.cast(getattr(library, call.symbol), ctypes.c_void_p)
-    return _Step(kernel, arguments, fills, len(arguments), len(call.fills))
+def _step(call: dict[str, Any], base: dict[str, int], library: ctypes.CDLL) -> _Step:
+    pointers = [base[place] + offset for place, offset in call["pointers"]]
+    arguments = (ctypes.c_void_p * len(pointers))(*pointers)
+    fills = (_Fill * max(1, len(call["fills"])))(*(_fill(fill, base["arena"]) for fill in call["fills"]))
+    kernel = ctypes.cast(getattr(library, call["symbol"]), ctypes.c_void_p)
+    return _Step(kernel, arguments, fills, len(arguments), len(call["fills"]))
 
 
-def _fill(fill: Fill, arena: int) -> _Fill:
-    pattern = fill.pattern[:1] if len(set(fill.pattern)) == 1 else fill.pattern
-    sizes = (fill.rows, fill.interior, fill.top, fill.bottom, fill.left, fill.right)
-    return _Fill(arena + fill.offset, *sizes, len(pattern), pattern)
+def _fill(record: list[Any], arena: int) -> _Fill:
+    offset, *sizes, pattern = record
+    return _Fill(arena + offset, *sizes, len(pattern), pattern)
 
 
 @functools.cache
-def _player(compiler: tuple[str, ...]) -> ctypes._NamedFuncPointer:
+def _player(compiler: tuple[str, ...]) -> bytes:
+    """The loop as an object file, compiled once a process."""
+
     def case(count: int) -> str:
         given = ", ".join(f"p[{i}]" for i in range(count))
         types = ", ".join(["void *"] * count) or "void"
@@ -151,25 +195,12 @@ def _player(compiler: tuple[str, ...]) -> ctypes._NamedFuncPointer:
 
     text = _PLAYER.replace("#CASES", "\n".join(case(count) for count in range(MOST_POINTERS + 1)))
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
-        (Path(folder) / "player.c").write_text(text)
-        _run([*compiler, "-O2", "-fPIC", "-shared", "-w", "-o", "libplayer.so", "player.c"], folder)
-        play = ctypes.CDLL(f"{folder}/libplayer.so").play
-    play.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-    play.restype = None
-    return play
+        (Path(folder) / "play.c").write_text(text)
+        _run([*compiler, "-O2", "-fPIC", "-c", "-w", "-o", "play.o", "play.c"], Path(folder))
+        return (Path(folder) / "play.o").read_bytes()
 
 
-def _linked(objects: Sequence[Path], compiler: Sequence[str]) -> ctypes.CDLL:
-    """The kernels as a loaded shared library; its file is gone once loaded."""
-    # A file name of its own: the loader takes two libraries of one name for the same one.
-    name = f"lib{hashlib.sha256(''.join(map(str, objects)).encode()).hexdigest()[:12]}.so"
-    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
-        flags = ["-shared", "-nostdlib", "-Wl,-z,noexecstack", "-o", name]
-        _run([*compiler, *flags, *(str(path.resolve()) for path in objects)], folder)
-        return ctypes.CDLL(f"{folder}/{name}")
-
-
-def _run(command: Sequence[str], folder: str) -> None:
+def _run(command: Sequence[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise HwnasError(f"the C compiler failed: {' / '.join(done.stderr.split(chr(10))[:3])}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
+from hwnas.boards import QUANTITIES
+from hwnas.engines import Artefact
 from hwnas.measure.backend import Backend
-from hwnas.measure.harness import Plan, Runner, Timing, measure_together
+from hwnas.measure.harness import Plan, Timing
 from hwnas.network import Operator
 from hwnas.samples import of_samples
 from hwnas.table import Measurement
@@ -29,25 +32,23 @@ class Load:
     energy: tuple[float, str] | None
 
 
-def timed_group(
-    left: list[Operator], backend: Backend, plan: Plan | None, clock: AbstractContextManager[None]
-) -> dict[Operator, Load | Exception]:
-    """Takes operators from the front of `left`, loads them and times them together; a failure is its exception.
-
-    `clock` is held while they are timed (hwnas.card.device_clock).
+def timed_group(left: list[Operator], backend: Backend, plan: Plan | None) -> dict[Operator, Load | Exception]:
+    """Takes operators from the front of `left`, builds them and has the board time them together; a failure is its
+    exception. The board is leased while they are loaded and timed.
     """
-    runners: dict[Operator, Runner | Exception] = {}
+    built: dict[Operator, Artefact | Exception] = {}
     began = time.monotonic()
-    while left and len(runners) < GROUP and (not runners or time.monotonic() - began < GROUP_SECONDS):
-        operator = left.pop(0)
-        runners[operator] = _prepared(backend, operator)
-    with clock:
-        return _timed(runners, backend, plan)
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+        while left and len(built) < GROUP and (not built or time.monotonic() - began < GROUP_SECONDS):
+            operator = left.pop(0)
+            built[operator] = _built(backend, operator, Path(folder) / str(len(built)))
+        return _timed(built, backend, plan, Path(folder))
 
 
-def _prepared(backend: Backend, operator: Operator) -> Runner | Exception:
+def _built(backend: Backend, operator: Operator, folder: Path) -> Artefact | Exception:
+    folder.mkdir()
     try:
-        return backend.block(operator)
+        return backend.engine.block(operator, folder)
     except (ImportError, MemoryError, OSError):
         raise  # this machine's state, not the block's: a row of it would outlive its cause
     except Exception as problem:  # a failed measurement is data
@@ -55,26 +56,31 @@ def _prepared(backend: Backend, operator: Operator) -> Runner | Exception:
 
 
 def _timed(
-    runners: Mapping[Operator, Runner | Exception], backend: Backend, plan: Plan | None
+    built: Mapping[Operator, Artefact | Exception], backend: Backend, plan: Plan | None, folder: Path
 ) -> dict[Operator, Load | Exception]:
     """Blocks, their baselines and the canary in the same interleaved rounds."""
-    ready = {operator: runner for operator, runner in runners.items() if not isinstance(runner, Exception)}
-    baselines = {operator: backend.baseline(operator) for operator in ready}
-    canary = backend.canary()
-    beside = {id(runner): runner for runner in (*baselines.values(), canary) if runner is not None}
-    timings = measure_together([*ready.values(), *beside.values()], plan)
-    known: dict[int, float] = {}
-    for key, timing in zip(beside, timings[len(ready) :], strict=True):
-        if isinstance(timing, Exception):
-            raise timing
-        known[key] = timing.latency_us
-    found: dict[Operator, Load | Exception] = {o: p for o, p in runners.items() if isinstance(p, Exception)}
-    for (operator, runner), timing in zip(ready.items(), timings, strict=False):
-        if isinstance(timing, Exception):
-            found[operator] = timing
-            continue
-        energy = backend.energy_uj(runner, timing.latency_us)
-        found[operator] = Load(timing, known.get(id(baselines[operator]), 0.0), known.get(id(canary), 0.0), energy)
+    ready = {operator: artefact for operator, artefact in built.items() if not isinstance(artefact, Exception)}
+    baselines = {operator: backend.engine.baseline(operator, folder) for operator in ready}
+    canary = backend.board.canary
+    beside = {one.path: one for one in (*baselines.values(), canary) if one is not None}
+    with backend.board.lease():
+        outcomes = backend.board.time(list(ready.values()), plan, QUANTITIES, list(beside.values()))
+    known: dict[Path, float] = {}
+    for path, outcome in zip(beside, outcomes[len(ready) :], strict=True):
+        if isinstance(outcome, Exception):
+            raise outcome
+        known[path] = outcome.timing.latency_us
+
+    def latency_us(one: Artefact | None) -> float:
+        return 0.0 if one is None else known[one.path]
+
+    found: dict[Operator, Load | Exception] = {o: p for o, p in built.items() if isinstance(p, Exception)}
+    for operator, outcome in zip(ready, outcomes, strict=False):
+        if isinstance(outcome, Exception):
+            found[operator] = outcome
+        else:
+            overhead_us = latency_us(baselines[operator])
+            found[operator] = Load(outcome.timing, overhead_us, latency_us(canary), outcome.energy)
     return found
 
 

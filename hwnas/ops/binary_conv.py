@@ -24,7 +24,7 @@ from hwnas.ops.primitive import (
     relu,
     start_of,
     weight_codec,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     import torch

@@ -25,7 +25,7 @@ from hwnas.ops.primitive import (
     start_of,
     stored,
     weight_codec,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     import torch

@@ -7,20 +7,13 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from hwnas.kernels.functions import SIXTH, hard_gate
 from hwnas.network import Layer
 from hwnas.ops.numeric.scales import table
 from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive, coded
 
 if TYPE_CHECKING:
     import torch
-
-ALPHA = np.float32(1.0 / 6.0)
-
-
-def hard_sigmoid(x: np.ndarray) -> np.ndarray:
-    """float32, multiply then add."""
-    result: np.ndarray = np.clip(x * ALPHA + np.float32(0.5), np.float32(0), np.float32(1))
-    return result
 
 
 @final
@@ -39,14 +32,14 @@ class HardSigmoid(Primitive):
         return (0.0, 1.0)
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
-        return hard_sigmoid(inputs[0])
+        return hard_gate(inputs[0])
 
     def reference_int8(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays, codes: Codes) -> np.ndarray:
-        result: np.ndarray = table(hard_sigmoid, codes.source, codes.target)[inputs[0]]
+        result: np.ndarray = table(hard_gate, codes.source, codes.target)[inputs[0]]
         return result
 
     def emit(self, layer: Layer, name: str, inputs: Sequence[str], tensors: Arrays, codes: Codes, graph: Graph) -> str:
-        return graph.node("HardSigmoid", inputs, f"{name}.gate", alpha=float(ALPHA), beta=0.5)
+        return graph.node("HardSigmoid", inputs, f"{name}.gate", alpha=float(np.float32(SIXTH)), beta=0.5)
 
 
 primitive = HardSigmoid()

@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from hwnas.kernels.functions import hard_swish
 from hwnas.network import Layer
-from hwnas.ops.hard_sigmoid import hard_sigmoid
 from hwnas.ops.numeric.scales import table
 from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive, coded
 
 if TYPE_CHECKING:
     import torch
-
-
-def hswish(x: np.ndarray) -> np.ndarray:
-    """In the order of ONNX's definition: x * HardSigmoid(x), alpha 1/6, beta 1/2."""
-    return x * hard_sigmoid(x)
 
 
 @final
@@ -37,10 +32,10 @@ class HardSwish(Primitive):
         return (-0.375, 4.0)
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
-        return hswish(inputs[0])
+        return hard_swish(inputs[0])
 
     def reference_int8(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays, codes: Codes) -> np.ndarray:
-        result: np.ndarray = table(hswish, codes.source, codes.target)[inputs[0]]
+        result: np.ndarray = table(hard_swish, codes.source, codes.target)[inputs[0]]
         return result
 
     def emit(self, layer: Layer, name: str, inputs: Sequence[str], tensors: Arrays, codes: Codes, graph: Graph) -> str:

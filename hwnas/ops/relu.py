@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from hwnas.kernels.functions import relu
 from hwnas.network import Layer
 from hwnas.ops.numeric.scales import Scale, table
 from hwnas.ops.primitive import Arrays, Codes, Graph, Primitive, coded
 
 if TYPE_CHECKING:
     import torch
-
-
-def rectified(x: np.ndarray) -> np.ndarray:
-    """max(x, 0)."""
-    return np.maximum(x, np.float32(0))
 
 
 @final
@@ -33,13 +29,13 @@ class Relu(Primitive):
         return (0.0, 4.0)
 
     def output_code(self, layer: Layer, inputs: Sequence[Scale | None], low: float, high: float) -> Scale:
-        return Scale.of_range(0.0, high)
+        return super().output_code(layer, inputs, 0.0, high)
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
-        return rectified(inputs[0])
+        return relu(inputs[0])
 
     def reference_int8(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays, codes: Codes) -> np.ndarray:
-        result: np.ndarray = table(rectified, codes.source, codes.target)[inputs[0]]
+        result: np.ndarray = table(relu, codes.source, codes.target)[inputs[0]]
         return result
 
     def emit(self, layer: Layer, name: str, inputs: Sequence[str], tensors: Arrays, codes: Codes, graph: Graph) -> str:

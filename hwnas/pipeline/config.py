@@ -57,7 +57,15 @@ class Target(Strict):
     """A model to ship: every block of this precision (or each block its own, `mixed`), run by this engine."""
 
     precision: str
-    engine: Literal["onnxruntime", "tvm"]
+    engine: str
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, engine: str) -> str:
+        if not find.has("engines", engine):
+            near = nearest_names(engine, find.names("engines"), 3)
+            raise ValueError(f"unknown engine; nearest: {', '.join(near)}; known: {', '.join(find.names('engines'))}")
+        return engine
 
     @field_validator("precision")
     @classmethod

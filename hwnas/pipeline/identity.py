@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import hwnas
+from hwnas import find
 from hwnas.paths import digest
 from hwnas.protocols import Sampler, TrainingRule
 from hwnas.space import SearchSpace
@@ -50,6 +51,7 @@ SEARCHING = (
     "hwnas.confidence",
     "hwnas.pipeline.searching",
     "hwnas.pipeline.scoring",
+    "hwnas.pipeline.parts",
     "hwnas.pipeline.exact",
     "hwnas.pipeline.tables",
 )
@@ -97,10 +99,23 @@ def code_behind(*objects: Any) -> dict[str, str]:
 
 
 def code_of_plugins(space: SearchSpace) -> dict[str, str]:
-    """Digests of the blocks and layers of a space that are named by an import path, not by a file of hwnas."""
+    """Digests of the blocks, layers and formats of a space that are no files of hwnas: named by an import path, or
+    found in a package outside."""
     operators = space.operators()
-    kinds = {o.kind for o in operators} | {layer.kind for o in operators for layer in o.layers}
-    return code_behind(*(importlib.import_module(kind) for kind in sorted(kinds) if "." in kind))
+    layers = {layer.kind for operator in operators for layer in operator.layers}
+    used: dict[str, set[str]] = {
+        "blocks": {o.kind for o in operators},
+        "ops": layers,
+        "formats": {str(o.precision) for o in operators},
+    }
+    paths = [kind for kind in used["blocks"] | used["ops"] if "." in kind]
+    outside = [
+        find.module_path(axis, name)
+        for axis, names in used.items()
+        for name in names
+        if find.has(axis, name) and find.package_of(axis, name) != find.HOME
+    ]
+    return code_behind(*(importlib.import_module(path) for path in sorted({*paths, *outside})))
 
 
 def toolchain(target: str) -> dict[str, str]:
@@ -109,9 +124,11 @@ def toolchain(target: str) -> dict[str, str]:
     from hwnas.export.native.objects import sources_digest
     from hwnas.kernels.target import parse_target
 
-    compiler = link.toolchain(parse_target(target)).compiler
+    machine = parse_target(target)
+    compiler = link.toolchain(machine).compiler
     asked = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False, timeout=60)
     return {
+        "compiler target": digest([repr(machine), repr(machine.architecture)]),
         "kernels and TVM": sources_digest()[:16],
         "C compiler": (asked.stdout.splitlines() or [" ".join(compiler)])[0],
     }

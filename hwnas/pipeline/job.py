@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas import formats
 from hwnas.device import DeviceProfile, load_device
+from hwnas.engines import engine_class
 from hwnas.errors import HwnasError
 from hwnas.measure.fill import Renewal
 from hwnas.network import FULL_PRECISION, Operator
@@ -25,8 +26,7 @@ from hwnas.space import Architecture, Choice, SearchSpace
 if TYPE_CHECKING:
     from hwnas.data import Data
 
-TWIN = FULL_PRECISION  # every winner is shipped beside its fp32 twin, timed in the engine below
-TWIN_ENGINE = "onnxruntime"
+TWIN = FULL_PRECISION  # every winner is shipped beside its fp32 twin
 
 
 class Job:
@@ -137,7 +137,9 @@ class Job:
 
     @property
     def twin_engine(self) -> str:
-        return TWIN_ENGINE if TWIN_ENGINE in self.device.engines else self.device.engines[0]
+        """The device's engine whose twin is predicted: one that takes any network, where there is one."""
+        general = (name for name in self.device.engines if engine_class(name).general)
+        return next(general, self.device.engines[0])
 
     def operators_of(self, precision: str) -> list[Operator]:
         return self.space_of(precision).operators()

@@ -21,7 +21,7 @@ from hwnas.pipeline.identity import NOT_TRAINING, TRAINING, code_behind, code_of
 from hwnas.pipeline.job import Job
 from hwnas.plug import bind, resolve
 from hwnas.progress import bar
-from hwnas.protocols import TrainingRule
+from hwnas.protocols import Stateful, TrainingRule
 from hwnas.space import Architecture
 from hwnas.supernet import Net, WeightSharing, extract, recalibrate
 from hwnas.train import (
@@ -87,14 +87,23 @@ def train_supernet(job: Job) -> WeightSharing:
         join_processes()
         with bar("training the supernet", job.progress and world()[0] == 0) as shown:
             workers = job.config.train.workers
-            train(net, make_rule(job), job.data, schedule(job), job.path("checkpoint.pt"), mark, shown, workers)
+            rule = make_rule(job)
+            train(net, rule, job.data, schedule(job), job.path("checkpoint.pt"), mark, shown, workers)
         if world()[0] == 0:
-            save_state(
-                final, {"identity": mark, "code": code(job), "torch": str(torch.__version__), "net": net.state_dict()}
-            )
+            state = {"identity": mark, "code": code(job), "torch": str(torch.__version__), "net": net.state_dict()}
+            save_state(final, state | ({"rule": rule.state()} if isinstance(rule, Stateful) else {}))
             job.path("checkpoint.pt").unlink(missing_ok=True)
         leave_processes()
         return net
+
+
+def trained_rule(job: Job) -> TrainingRule:
+    """The training rule as the supernet's training left it, with its architecture parameters where it has a state."""
+    rule, path = make_rule(job), job.path("supernet.pt")
+    train_supernet(job)
+    if isinstance(rule, Stateful):
+        rule.load(load_state(path)["rule"])
+    return rule
 
 
 def alone(job: Job, net: WeightSharing, architecture: Architecture) -> Net:

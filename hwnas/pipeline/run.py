@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hwnas import formats
+from hwnas.boards import board_of
 from hwnas.card import command_line, versions
 from hwnas.confidence import wilson
+from hwnas.engines import engine_class
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.extras import missing_extra
 from hwnas.fidelity import Fidelity
@@ -94,7 +96,8 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
         raise HwnasError("only training is shared by processes", hint="torchrun -m hwnas train, then hwnas run alone")
     check_names(job)
     say(f"device {job.device.name}: {job.device.cpu.model.value}, compiler target {job.device.target}")
-    if job.device.connection == "made-up":
+    board = board_of(job.device, job.config.tables)
+    if board is not None and not board.real:
         job.note(f"device {job.device.name} does not exist: every latency and energy of it is made up")
     for report_ in tables.measure(job, say):
         say(str(report_))
@@ -116,14 +119,15 @@ def check_names(job: Job) -> None:
     is a compiler target that means this machine, where the device is another."""
     from hwnas.pipeline import learning
 
-    if job.device.target == "host" and "tvm" in job.device.engines and why_not_here(job.device) is not None:
+    compiling = [name for name in job.device.engines if engine_class(name).compiles]
+    if job.device.target == "host" and compiling and why_not_here(job.device) is not None:
         raise HwnasError(
             f"device {job.device.name} is not this machine, and its target is host: libraries would be for this one",
-            hint="give its own compiler target in its profile, or leave tvm out of its engines",
+            hint=f"give its own compiler target in its profile, or leave {', '.join(compiling)} out of its engines",
         )
     learning.make_rule(job)
     for target in job.config.targets:
-        searching.make_sampler(job, target)
+        searching.check(job, target)
 
 
 def run(job: Job, say: Say = lambda text: None) -> report.Results:

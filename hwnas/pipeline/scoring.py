@@ -1,35 +1,48 @@
-"""Scores of architectures as the search asks for them: the supernet's slices on validation images."""
+"""Scores of architectures as the search asks for them: each is taken once, and outlives a killed search."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from hwnas.fidelity import space_digest
+from hwnas.network import Network
 from hwnas.paths import digest
+from hwnas.pipeline.config import Target
 from hwnas.pipeline.identity import code_of
 from hwnas.pipeline.job import Job
+from hwnas.pipeline.parts import Parts
 from hwnas.protocols import Scorer
+from hwnas.search import scores_of
 from hwnas.space import Architecture
 
 
-def scorer(job: Job, net: Any) -> Scorer:
-    """Accuracy and mean cross entropy float64 (n, 2); every score outlives a killed search, by the network's digest."""
+def scorer(job: Job, parts: Parts, target: Target) -> Scorer:
+    """The run file's scorer: accuracies and losses float64 (n, 2), NaN where it gives none; every score is kept by the
+    digest of its network."""
     from hwnas.pipeline import learning
-    from hwnas.train import evaluate
 
-    mark = [learning.identity(job), job.config.search.recalibration_images, "accuracy and loss"]
-    code = code_of(["hwnas.pipeline.scoring"])
-    known: dict[str, tuple[float, float]] = job.kept("scores", mark, code) or {}
+    code = code_of(["hwnas.pipeline.scoring"]) | parts.code("scorer")
+    name, mark = "scores", [learning.identity(job), job.config.search.recalibration_images, "accuracy and loss"]
+    if job.config.search.scorer is not None:  # it may ask for what is the target's own: its limits, its costs
+        trained = learning.identity(job) if "net" in parts.needs("scorer") else space_digest(job.space)
+        name, mark = f"scores-{target.name}", [trained, parts.named("scorer"), job.config.cost_limits, job.config.seed]
+    known: dict[str, Any] = job.kept(name, mark, code) or {}
 
     def score(architectures: Sequence[Architecture], /) -> np.ndarray:
-        names = [digest([str(o) for o in job.space.lower(a).operators]) for a in architectures]
-        for name, architecture in zip(names, architectures, strict=True):
-            if name not in known:
-                found = evaluate(learning.alone(job, net, architecture), job.data, "validation")
-                known[name] = (found.accuracy, found.loss)
-        job.keep("scores", mark, known, code)
-        return np.asarray([known[name] for name in names], dtype=np.float64)
+        names = [_digest(job.space.lower(architecture)) for architecture in architectures]
+        new = {one: a for one, a in zip(names, architectures, strict=True) if one not in known}
+        if new:
+            found = scores_of(parts.make("scorer"), list(new.values())).tolist()
+            known.update({one: [a, None if math.isnan(b) else b] for one, (a, b) in zip(new, found, strict=True)})
+            job.keep(name, mark, known, code)
+        return np.asarray([known[one] for one in names], dtype=np.float64)
 
     return score
+
+
+def _digest(network: Network) -> str:
+    return digest([[node.name, str(node.operator), list(node.inputs)] for node in network])

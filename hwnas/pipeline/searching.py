@@ -11,15 +11,15 @@ from hwnas.feasible import nearest
 from hwnas.fidelity import Fidelity, space_digest
 from hwnas.paths import digest, write_json
 from hwnas.pipeline import tables
-from hwnas.pipeline.config import DEFAULT_SAMPLER, Target
+from hwnas.pipeline.config import Target
 from hwnas.pipeline.exact import exact_code, exact_costs
-from hwnas.pipeline.identity import SEARCHING, code_behind, code_of
+from hwnas.pipeline.identity import SEARCHING, code_of
 from hwnas.pipeline.job import Job
+from hwnas.pipeline.parts import EARLY, Parts
 from hwnas.pipeline.scoring import scorer
-from hwnas.plug import bind, resolve
 from hwnas.progress import bar
-from hwnas.protocols import Sampler
-from hwnas.search import SearchResult, Trial, check_reachable, search
+from hwnas.protocols import Decoder
+from hwnas.search import Memory, SearchResult, Trial, check_reachable, decoded, search
 from hwnas.space import Architecture
 
 
@@ -39,7 +39,11 @@ def reachable(job: Job, fidelities: dict[tuple[str, str], Fidelity]) -> dict[str
     for target in job.config.targets:
         line = tables.priced(job, target.precision, target.engine, fidelities[target.precision, target.engine])
         try:
-            ranges[target.name] = check_reachable(tables.costings(job, target.precision, line), job.config.cost_limits)
+            costings = tables.costings(job, target.precision, line)
+            ranges[target.name] = check_reachable(costings, job.config.cost_limits)
+            limits = kept_below(job, line, costings, ranges[target.name])
+            known = {"costings": lambda costings=costings: costings, "limits": lambda limits=limits: limits}
+            Parts(job, target, known).make_those_of(EARLY | {"costings", "limits"})
         except HwnasError as problem:
             raise HwnasError(
                 f"target {target.name}: {problem.message}", nearest=problem.nearest, hint=problem.hint
@@ -53,32 +57,77 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
     costings = tables.costings(job, target.precision, line)
     ranges = check_reachable(costings, job.config.cost_limits)
     limits = kept_below(job, line, costings, ranges)
+    parts = Parts(
+        job, target,
+        {
+            "costings": lambda: costings,
+            "limits": lambda: limits,
+            "net": lambda: _trained(job, net),
+            "rule": lambda: _trained_rule(job),
+        },
+    )  # fmt: skip
     mark, code = _identity(job, target, line, limits, costings), _code(job, target)
     stored = job.kept(f"search-{target.name}", mark, code)
     if stored is not None:
         return Found(target, _read(job, stored), ranges, line.margin)
-    from hwnas.pipeline import learning
-
-    net = net if net is not None else learning.train_supernet(job)
-    space = job.space_of(target.precision)
-    sampler = make_sampler(job, target)
-    with job.stage("search"), bar(f"searching {target.name}", job.progress) as shown:
-        result = search(
-            space, sampler, scorer(job, net), costings, limits,
-            job.config.search.budget, job.config.search.batch, job.config.seed, shown,
-            exact_costs(job, target), job.data.sizes()["validation"],
-        )  # fmt: skip
+    result = _found(job, target, parts, costings, limits, _Kept(job, f"searching-{target.name}", mark, code))
     job.keep(f"search-{target.name}", mark, _written(result), code)
+    job.path(f"searching-{target.name}.json").unlink(missing_ok=True)
     return Found(target, result, ranges, line.margin)
 
 
-def make_sampler(job: Job, target: Target) -> Sampler:
-    settings = dict(job.config.search.sampler)
-    use = settings.pop("use", DEFAULT_SAMPLER)
-    given = {"space": job.space_of(target.precision), "seed": job.config.seed}
-    where = f"search.sampler ({use})"
-    sampler: Sampler = bind(resolve(use, "methods", job.config.trust, (Sampler,)), settings, given, where)
-    return sampler
+def _found(
+    job: Job, target: Target, parts: Parts, costings: dict[str, Costing], limits: dict[str, float], memory: Memory
+) -> SearchResult:
+    if job.config.search.scorer is not None:
+        job.note(f"{target.name}: what the search calls accuracy is the score of {job.config.search.scorer.get('use')}")
+    space, settings, exact = job.space_of(target.precision), job.config.search, exact_costs(job, target)
+    scores = scorer(job, parts, target)
+    if any("net" in parts.needs(part) for part in (parts.main, "scorer")):
+        _ = parts.given["net"]  # trained in a stage of its own
+    with job.stage("search"), bar(f"searching {target.name}", job.progress) as shown:
+        parts.use_progress(shown)
+        if parts.main == "decoder":
+            decoder: Decoder = parts.make("decoder")
+            found = decoder.decode(parts.given["net"], parts.given["rule"], space, scores)
+            return decoded(space.architecture(found), scores, costings, limits, exact)
+        return search(
+            space, parts.make("sampler"), scores, costings, limits, settings.budget, settings.batch, job.config.seed,
+            shown, exact, job.data.sizes()["validation"], memory,
+        )  # fmt: skip
+
+
+def _trained(job: Job, net: Any) -> Any:
+    from hwnas.pipeline import learning
+
+    return net if net is not None else learning.train_supernet(job)
+
+
+def _trained_rule(job: Job) -> Any:
+    from hwnas.pipeline import learning
+
+    return learning.trained_rule(job)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """How far an unfinished search is, beside the run's other stages; of another identity it is not read."""
+
+    job: Job
+    name: str
+    mark: Any
+    code: dict[str, str]
+
+    def read(self) -> Any | None:
+        return self.job.kept(self.name, self.mark, self.code)
+
+    def write(self, value: Any) -> None:
+        self.job.keep(self.name, self.mark, value, self.code, replace=True)
+
+
+def check(job: Job, target: Target) -> None:
+    """Refuses, before anything is measured, what the run file names wrongly under `search:`."""
+    Parts(job, target).check()
 
 
 def kept_below(
@@ -101,7 +150,7 @@ def _identity(
 ) -> Any:
     from hwnas.pipeline import learning
 
-    settings = job.config.search.model_dump(mode="json")
+    settings = {name: value for name, value in job.config.search.model_dump(mode="json").items() if value is not None}
     space = space_digest(job.space_of(target.precision))
     return [
         learning.identity(job),
@@ -118,7 +167,7 @@ def _identity(
 
 def _code(job: Job, target: Target) -> dict[str, str]:
     """Digests of the source files that decide which architecture is picked, the user's own sampler included."""
-    return code_of(SEARCHING) | code_behind(make_sampler(job, target)) | exact_code(job, target)
+    return code_of(SEARCHING) | Parts(job, target).code() | exact_code(job, target)
 
 
 def _written(result: SearchResult) -> Any:

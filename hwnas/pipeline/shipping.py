@@ -5,19 +5,19 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from hwnas import formats, ops
 from hwnas.card import versions
 from hwnas.device import probe_local
+from hwnas.engines import Engine, engine_class
 from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity
-from hwnas.measure.backend import tile_table
 from hwnas.network import Network
 from hwnas.ops.primitive import is_integer
 from hwnas.paths import digest_file, read_json, write_bytes, write_json
@@ -28,10 +28,8 @@ from hwnas.pipeline.job import TWIN, Job
 from hwnas.pipeline.searching import Found
 from hwnas.space import Architecture
 
-if TYPE_CHECKING:
-    from hwnas.export.native.lower import Candidate
-
 MANIFEST = "manifest.json"
+NATIVE = "tvm"  # the engine whose artefact is what `hwnas export --format native` writes
 PREDICTED = ("latency", "energy")  # what tables tell of a file; its bytes are read from it
 
 
@@ -60,8 +58,8 @@ class Shipped:
 
     @property
     def artefact(self) -> Path:
-        """What runs on the device: the ONNX file, or the folder of the compiled library."""
-        return self.folder / f"native-{self.precision}" if self.engine == "tvm" else self.model
+        """What runs on the device: the ONNX file, or what its engine makes of that, such as a library's folder."""
+        return self.folder / engine_class(self.engine).artefact_name(self.precision, self.model.name)
 
     @property
     def samples(self) -> Path:
@@ -95,10 +93,10 @@ def shipments(job: Job, found: Sequence[Found], fidelities: Mapping[tuple[str, s
 
 
 def export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
-    """Writes the ONNX file, for `tvm` the compiled library, and the expected outputs; returns the manifest's entry.
+    """Writes the ONNX file, what the engine makes of it, and the expected outputs; returns the manifest's entry.
 
     A file of the same weights, architecture and code is kept as long as it is what it was; so is a library of the same
-    model and compiler.
+    model, compiler and choices of the engine's own.
     """
     from hwnas.pipeline import learning
 
@@ -109,12 +107,13 @@ def export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     code = code_of(EXPORTING, NOT_EXPORTING)
     entry = _kept(job, shipped, shipped.model.name, identity, code, lambda: _write_model(job, net, shipped))
     files = dict(entry["files"])
-    if shipped.engine == "tvm":
+    if shipped.artefact != shipped.model:
         made_from, target = files[shipped.model.name], job.device.target
-        by = code_of(COMPILING) | toolchain(target)
+        engine = engine_class(shipped.engine)(job.device, job.config.threads, job.config.tables)
+        by = code_of(COMPILING) | (toolchain(target) if engine.compiles else dict(engine.sources()))
         compiled = _kept(
-            job, shipped, shipped.artefact.name, [made_from, target], by, lambda: _compile_library(job, shipped),
-            lambda kept: "tiles" in kept and kept["tiles"] == _tiles_of(job, kept["tiles"]),
+            job, shipped, shipped.artefact.name, [made_from, target], by, lambda: _build(engine, shipped, target),
+            lambda kept: "choices" in kept and kept["choices"] == engine.choices(kept["choices"]),
         )  # fmt: skip
         files |= compiled["files"]
     about = {"engine": shipped.engine, "role": shipped.role, "predicted_us": shipped.predicted_us}
@@ -230,24 +229,13 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     }
 
 
-def _compile_library(job: Job, shipped: Shipped) -> dict[str, Any]:
-    from hwnas.export.native import compile_onnx
-
-    table, asked = tile_table(job.config.tables, job.device), list[str]()
-
-    def choose(candidate: Candidate) -> int:
-        asked.append(candidate.key)
-        return table.choose(candidate)
-
-    compile_onnx(shipped.model, job.device.target, shipped.artefact, tiles=table, choose_tile=choose)
-    files = {name: digest_file(shipped.folder / name) for name in files_of(shipped)[1:]}
-    return {"files": files, "tiles": _tiles_of(job, asked)}
-
-
-def _tiles_of(job: Job, kernels: Iterable[str]) -> dict[str, str | None]:
-    """The tiles that the device's table holds for these kernels: its rows are timed with them."""
-    held = tile_table(job.config.tables, job.device).choices.get(job.device.target, {})
-    return {kernel: held[kernel]["tile"] if kernel in held else None for kernel in kernels}
+def _build(engine: Engine, shipped: Shipped, target: str) -> dict[str, Any]:
+    """What the engine makes of the model, by its files, and the choices of its own that went into it."""
+    made = engine.build(shipped.model, target, shipped.artefact)
+    return {
+        "files": {name: digest_file(shipped.folder / name) for name in files_of(shipped)[1:]},
+        "choices": made.options.get("choices", {}),
+    }
 
 
 def weight_bits(job: Job) -> int:
@@ -268,7 +256,7 @@ def entry_for_target(entry: Mapping[str, Any], folder: Path, target: str) -> dic
     ends = ("input", "preprocess", "output")
     about = ("format", "name", "precision", "role", "architecture", *ends, "tolerance", "samples", "int8")
     files = {f"{folder.name}/{path.name}": digest_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    return {**{key: entry[key] for key in about}, "engine": "tvm", "target": target, "files": files}
+    return {**{key: entry[key] for key in about}, "engine": NATIVE, "target": target, "files": files}
 
 
 def _integer_facts(shipped: Shipped, bits: int) -> dict[str, Any] | None:

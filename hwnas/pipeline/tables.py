@@ -13,7 +13,7 @@ from hwnas.card import Calibration
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity, Judged, distinct_networks, whole_nets
-from hwnas.measure.backend import engine_version
+from hwnas.measure.backend import engine_version, why_not_here
 from hwnas.measure.fill import Renewal, Report, measure_missing, rows_to_measure
 from hwnas.network import Operator
 from hwnas.pipeline.job import Job
@@ -118,7 +118,7 @@ def _work(job: Job, precision: str, engine: str, fresh: set[Operator]) -> tuple[
     ]
     count = len(todo)
     wanted = len(job.operators_of(precision))
-    if count <= WORTH_TELLING or job.device.connection == "none":
+    if count <= WORTH_TELLING or why_not_here(job.device) is not None:
         return Work(precision, engine, wanted, count, None, 0), []
     # The first rows also load the engine and compile what all share, so their pace is not that of the rest.
     sample = [todo[i] for i in np.linspace(0, count - 1, WARM_UP + PACE, dtype=int).tolist()]

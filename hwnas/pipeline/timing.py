@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hwnas.card import device_clock
+from hwnas.boards import QUANTITIES
 from hwnas.errors import HwnasError
-from hwnas.measure.backend import why_not_here
-from hwnas.measure.harness import Timing, measure_together
+from hwnas.measure.backend import backend_for, why_not_here
+from hwnas.measure.harness import Timing
+from hwnas.measure.onnx_file import constant_bytes
 from hwnas.measure.statistics import STATISTICS, of_loads
 from hwnas.network import Operator
 from hwnas.pipeline import tables
@@ -89,24 +90,23 @@ def time_again(job: Job, shipped: Sequence[Shipped], manifests: Sequence[Mapping
         return [
             _counted(job, one, _untimed(job, one, manifest)) for one, manifest in zip(shipped, manifests, strict=True)
         ]
-    from hwnas.measure.deployed import deployed_energy, deployed_runner
-
     taken: list[list[Timing]] = [[] for _ in shipped]
     energies: list[tuple[float, str] | None] = []
     with job.stage("time"):
-        for number in range(LOADS):
-            loaded = [deployed_runner(s.engine, s.artefact, s.network, job.device, job.config.threads) for s in shipped]
+        config = job.config
+        backends = {s.engine: backend_for(s.engine, job.device, config.threads, config.tables) for s in shipped}
+        programs = [backends[s.engine].engine.built(s.artefact, s.network) for s in shipped]
+        for number in range(LOADS if programs else 0):
+            last = number == LOADS - 1
+            board = backends[shipped[0].engine].board
             # Processes that measure on one device take turns: side by side they would time each other.
-            with device_clock(job.config.tables, job.device):
-                for one, timings, outcome in zip(shipped, taken, measure_together(loaded), strict=True):
-                    if isinstance(outcome, Exception):
-                        raise HwnasError(f"{one.artefact} could not be timed: {outcome}")
-                    timings.append(outcome)
-                if number == LOADS - 1:
-                    energies = [
-                        deployed_energy(s.engine, runner, of_loads(timings, "min"), job.device)
-                        for s, runner, timings in zip(shipped, loaded, taken, strict=True)
-                    ]
+            with board.lease():
+                outcomes = board.time(programs, None, QUANTITIES if last else QUANTITIES[:1])
+            for one, timings, outcome in zip(shipped, taken, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    raise HwnasError(f"{one.artefact} could not be timed: {outcome}")
+                timings.append(outcome.timing)
+                energies += [outcome.energy] if last else []
     return [
         _counted(job, one, _measured(one, manifest, tuple(timings), energy))
         for one, manifest, timings, energy in zip(shipped, manifests, taken, energies, strict=True)
@@ -161,17 +161,6 @@ def contents(shipped: Shipped) -> dict[str, int]:
     return {"weight_bytes": constant_bytes(shipped.model.read_bytes()), "file_bytes": shipped.model.stat().st_size}
 
 
-def constant_bytes(model: bytes) -> int:
-    """Bytes of the tensors that an ONNX model holds: initializers, and constants of its graph and its functions."""
-    import onnx
-    from onnx import numpy_helper
-
-    parsed = onnx.ModelProto.FromString(model)
-    nodes = [*parsed.graph.node, *(node for function in parsed.functions for node in function.node)]
-    constants = [a.t for node in nodes if node.op_type == "Constant" for a in node.attribute if a.HasField("t")]
-    return sum(numpy_helper.to_array(tensor).nbytes for tensor in (*parsed.graph.initializer, *constants))
-
-
 # -- drift -----------------------------------------------------------------------------------------------------
 
 
@@ -208,7 +197,6 @@ def drift(job: Job, shipped: Sequence[Shipped]) -> dict[str, float]:
 
 def _timed_now(job: Job, engine: str, operators: Sequence[Operator]) -> dict[Operator, float]:
     """The latencies of blocks as rows are timed, microseconds; those that fail now are left out."""
-    from hwnas.measure.backend import backend_for
     from hwnas.measure.rows import Load, row_of, timed_group
 
     if not operators:
@@ -218,8 +206,7 @@ def _timed_now(job: Job, engine: str, operators: Sequence[Operator]) -> dict[Ope
     for _ in range(DRIFT_LOADS):
         left = list(operators)
         while left:
-            group = timed_group(left, backend, None, device_clock(job.config.tables, job.device))
-            for operator, outcome in group.items():
+            for operator, outcome in timed_group(left, backend, None).items():
                 if isinstance(outcome, Load):
                     loads.setdefault(operator, []).append(outcome)
     rows = (row_of(operator, of, backend.version, "") for operator, of in loads.items())

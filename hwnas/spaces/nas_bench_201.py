@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hwnas.errors import HwnasError
-from hwnas.network import Operator, Shape
+from hwnas.network import FULL_PRECISION, Operator, Shape
 from hwnas.space import PREVIOUS, Choice, SearchSpace, Slot, private
 from hwnas.spaces.resolution import checked_size
 from hwnas.spaces.staged import checked_precisions, conversion
@@ -71,7 +71,7 @@ def nas_bench_201(
             slots += _cell(f"s{stage}.c{cell}", slots[-1].name, shape, affine)
     slots.append(_fixed("last", lambda p: Operator.of("relu", shapes[-1], shapes[-1], p)))
     slots.append(_fixed("head", lambda p: Operator.of("pool_dense", shapes[-1], (classes,), p, classes=classes)))
-    slots.append(Slot("output", (PRECISION,), lambda v: conversion(v[PRECISION], "fp32", (classes,))))
+    slots.append(Slot("output", (PRECISION,), lambda v: conversion(v[PRECISION], FULL_PRECISION, (classes,))))
     choices = [Choice(edge_name(*edge), tuple(operations)) for edge in EDGES]
     choices.append(Choice(PRECISION, checked_precisions(precisions), "precision"))
     return SearchSpace("nas_bench_201", tuple(choices), tuple(slots), in_channels, classes, sharing=private)
@@ -83,7 +83,7 @@ def _fixed(name: str, build: Callable[[str], Operator | None], inputs: tuple[str
 
 
 def _entering(name: str, shape: Shape) -> Slot:
-    return Slot(name, (PRECISION,), lambda values: conversion("fp32", values[PRECISION], shape))
+    return Slot(name, (PRECISION,), lambda values: conversion(FULL_PRECISION, values[PRECISION], shape))
 
 
 def _conv(shape: Shape, result: Shape, precision: str, kernel: int) -> Operator:

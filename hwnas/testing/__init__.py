@@ -53,12 +53,15 @@ def check(kind: str, subject: Any, **given: Any) -> None:
 
 
 def contract(kind: str, *subjects: Any, **given: Any) -> Callable[..., None]:
-    """A test function for pytest that holds every subject to every law of their kind, one test each."""
+    """A test function for pytest that holds every subject to every law of their kind, one test each. A subject may be a
+    mapping of names to subjects, for things that do not know their names."""
     import pytest
 
-    bound = _bound(kind, given)
-    cases = [(law, subject) for subject in subjects for law in bound.values()]
-    names = [f"{_label(subject)}-{name}" for subject in subjects for name in bound]
+    bound, cases, names = _bound(kind, given), [], []
+    for given_subject in subjects:
+        named = given_subject if isinstance(given_subject, dict) else {_label(given_subject): given_subject}
+        cases += [(law, subject) for subject in named.values() for law in bound.values()]
+        names += [f"{label}-{name}" for label in named for name in bound]
 
     @pytest.mark.parametrize(("law", "subject"), cases, ids=names)
     def keeps_the_law(law: Law, subject: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from hwnas.cost import Costing, OperatorCost
 from hwnas.device import DeviceProfile, load_device
 from hwnas.network import Operator, elements
-from hwnas.plug import bind
+from hwnas.plug import bind, resolve
 from hwnas.space import SearchSpace
 from hwnas.spaces.resnet_binary import resnet_binary
 
@@ -62,12 +62,14 @@ def toy_batch(step: int = 0, count: int = 16) -> Batch:
 
 
 def made(make: Callable[..., Any], space: SearchSpace, seed: int = 0, settings: Mapping[str, Any] | None = None) -> Any:
-    """What a method's constructor gives when a run calls it: of space, seed, data, net, costings, limits and device it
-    is given those that it names, and `settings` besides. HwnasError where it needs something else."""
+    """What a method's constructor gives when a run calls it with `settings`: of space, seed, data, net, costings,
+    limits, device, scorer and predictor it is given those that it names. HwnasError where it needs something else."""
     names = inspect.signature(make).parameters
-    latency = {"latency": Costing(space, toy_cost())} if "costings" in names or "limits" in names else {}
-    context: dict[str, Any] = {"space": space, "seed": seed, "costings": latency, "device": null_device()}
-    context["limits"] = {name: costing.bounds().high for name, costing in latency.items()}
+    latency = Costing(space, toy_cost())
+    context: dict[str, Any] = {"space": space, "seed": seed, "costings": {"latency": latency}, "scorer": latency}
+    context |= {"limits": {"latency": latency.bounds().high}, "device": null_device()}
+    if "predictor" in names:
+        context["predictor"] = resolve("predictor.ridge", "methods")(space)
     if "data" in names:
         context["data"] = toy_data()
     if "net" in names:

@@ -120,11 +120,11 @@ def test_a_run_file_measures_trains_searches_ships_and_verifies_a_format_from_ou
 
 def test_a_format_of_known_arithmetic_is_charged_as_its_kin_on_the_null_device(package: Path) -> None:
     from hwnas.device import load_device
-    from hwnas.measure.null import NullBackend
+    from hwnas.engines.null import Engine as NullEngine
 
-    device = NullBackend(load_device("null"))
+    device = NullEngine(load_device("null"))
     known, new = (
-        device.block(Operator.of("bireal", (8, 8, 8), (16, 8, 8), precision, kernel=3, stride=1))
+        device.block(Operator.of("bireal", (8, 8, 8), (16, 8, 8), precision, kernel=3, stride=1), Path())
         for precision in ("int8", "int4")
     )
     assert new == known

@@ -8,8 +8,8 @@ import numpy as np
 
 from hwnas.errors import HwnasError
 from hwnas.kernels.binary_conv import BinaryConv, BinaryParameters, Tile, build, pack, reference, tiles
-from hwnas.kernels.host_library import aligned
 from hwnas.kernels.image import Image, Window
+from hwnas.kernels.memory import aligned_copy
 from hwnas.kernels.packed_bits import pack_bits, pixel_fill, word_count
 from hwnas.kernels.target import Target
 
@@ -41,9 +41,9 @@ class Case:
             self.residual = rng.normal(size=spec.residual.shape).astype(np.float32)
             inputs.append(spec.residual.embed(self.residual, np.nan))
         self.images = [image for image in (spec.y, spec.bits) if image is not None]
-        self.outputs = [aligned(np.full(image.size, UNTOUCHED, np.uint32)) for image in self.images]
+        self.outputs = [aligned_copy(np.full(image.size, UNTOUCHED, np.uint32)) for image in self.images]
         constants = pack(spec, target, self.parameters)
-        self.arguments = [aligned(array) for array in (*inputs, *constants)] + self.outputs
+        self.arguments = [aligned_copy(array) for array in (*inputs, *constants)] + self.outputs
 
     def problem(self) -> str | None:
         """What is wrong with the outputs after the run; None where every bit is right and the halos are untouched."""

@@ -30,8 +30,8 @@ from hwnas.kernels import (
     quantize,
     transpose,
 )
-from hwnas.kernels.host_library import aligned
 from hwnas.kernels.image import Image, Window
+from hwnas.kernels.memory import aligned_copy
 from hwnas.kernels.target import Target
 
 _FILL = 99
@@ -105,7 +105,7 @@ class Maker:
             for image, x in zip(images, inputs, strict=True)
         ]
         y = np.full(spec.y.size, _FILL, expected.dtype)
-        arguments = tuple(aligned(array) for array in (*embedded, *packed, *extra, y))
+        arguments = tuple(aligned_copy(array) for array in (*embedded, *packed, *extra, y))
         return Case(module.build(spec, self.target, tile), arguments, spec.y, planar[1], expected)
 
 

@@ -10,8 +10,9 @@ from hwnas.kernels import binary_pool, binary_shuffle, sign_pack
 from hwnas.kernels.binary_pool import BinaryPool
 from hwnas.kernels.binary_shuffle import BinaryShuffle
 from hwnas.kernels.cross_library import can_run, run
-from hwnas.kernels.host_library import HostLibrary, aligned
+from hwnas.kernels.host_library import HostLibrary
 from hwnas.kernels.image import Image, Window
+from hwnas.kernels.memory import aligned_copy
 from hwnas.kernels.packed_bits import pack_bits, pixel_fill, signs, unpack_bits, unpack_weight_bytes, word_count
 from hwnas.kernels.sign_pack import SignPack
 from hwnas.kernels.target import parse_target
@@ -76,7 +77,7 @@ def prepared(target_name: str) -> tuple[list[object], list[tuple[str, list[np.nd
     calls, right = [], []
     for function, arrays, image, expected in found:
         output = np.full(image.size, UNTOUCHED, np.uint32)
-        calls.append((str(function.attrs["global_symbol"]), [aligned(a) for a in (*arrays, output)]))  # type: ignore[attr-defined]
+        calls.append((str(function.attrs["global_symbol"]), [aligned_copy(a) for a in (*arrays, output)]))  # type: ignore[attr-defined]
         right.append(image.embed(expected, UNTOUCHED))
     return [function for function, *_ in found], calls, right
 

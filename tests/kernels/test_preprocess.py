@@ -8,8 +8,9 @@ import pytest
 from hwnas.errors import HwnasError
 from hwnas.kernels import preprocess
 from hwnas.kernels.cross_library import can_run, run
-from hwnas.kernels.host_library import HostLibrary, aligned
+from hwnas.kernels.host_library import HostLibrary
 from hwnas.kernels.image import Image
+from hwnas.kernels.memory import aligned_copy
 from hwnas.kernels.preprocess import Preprocess
 from hwnas.kernels.target import Target, parse_target
 from hwnas.ops.numeric import resample
@@ -45,7 +46,7 @@ class Case:
         packed = preprocess.pack(self.spec, target, *ends, *pair)
         scratch = [] if taps is None else [np.full(self.spec.line, -1, np.int32)]
         y_buffer = np.full(y.size, MARK, np.float32)
-        self.arguments = [aligned(a) for a in (pixels.reshape(-1), *packed, y_buffer, *scratch)]
+        self.arguments = [aligned_copy(a) for a in (pixels.reshape(-1), *packed, y_buffer, *scratch)]
         self.y_index = 1 + len(packed)
         self.function = preprocess.build(self.spec, target)
         self.symbol = self.spec.symbol()
@@ -90,8 +91,8 @@ def test_an_image_of_255_fills_the_integers_and_stays_flat() -> None:
     spec = Preprocess(Image(640, 3, 1), Image(7, 5, 1), (rows.weights.shape[1], columns.weights.shape[1]))
     pixels, ends = np.full((640, 3, 1), 255, np.uint8), (np.zeros(1, np.float32), np.ones(1, np.float32))
     packed = preprocess.pack(spec, target, *ends, *pair)
-    y, line = aligned(np.zeros(35, np.float32)), aligned(np.zeros(3, np.int32))
-    arguments = [aligned(a) for a in (pixels.reshape(-1), *packed)]
+    y, line = aligned_copy(np.zeros(35, np.float32)), aligned_copy(np.zeros(3, np.int32))
+    arguments = [aligned_copy(a) for a in (pixels.reshape(-1), *packed)]
     HostLibrary([preprocess.build(spec, target)], target).call(spec.symbol(), *arguments, y, line)
     assert set(y.tolist()) == {255.0}
 

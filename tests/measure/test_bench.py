@@ -14,9 +14,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hwnas.device import load_device
+from hwnas.engines import Artefact
+from hwnas.engines.onnxruntime import layers_of
 from hwnas.errors import HwnasError
 from hwnas.export.onnx import network_model
-from hwnas.measure.bench import Row, bench, layers_of
+from hwnas.measure.bench import Row, bench
 from hwnas.measure.cold import cold_us
 from hwnas.measure.harness import Plan
 from hwnas.measure.onnx_file import inputs_of, parse_shapes, pinned, read_model
@@ -102,7 +104,7 @@ def test_a_file_that_crashes_its_engine_is_a_row(tmp_path: Path, monkeypatch: py
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(fake))
     with pytest.raises(HwnasError, match=r"m\.onnx ends the process that runs it by SIGSEGV"):
-        cold_us("onnxruntime", tmp_path / "m.onnx", 1, {})
+        cold_us(Artefact("onnxruntime", tmp_path / "m.onnx", {"threads": 1, "shapes": {}}))
 
 
 def test_a_free_axis_is_1_or_as_asked_and_a_fixed_one_stays(tokens: Path) -> None:

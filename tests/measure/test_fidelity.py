@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from hwnas.card import Calibration
 from hwnas.device import load_device
+from hwnas.engines.tvm import own_steps
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.fidelity import Fidelity, distinct_networks, fit_calibration, score, stored_fidelity, whole_nets
-from hwnas.measure.tvm import own_steps
 from hwnas.network import Operator
 from hwnas.space import SearchSpace
 from hwnas.spaces.mobile import mobile

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from hwnas.boards.null import Board as NullBoard
 from hwnas.card import read_card
 from hwnas.device import DeviceProfile, load_device
+from hwnas.engines.null import Engine as NullEngine
+from hwnas.engines.null import bytes_moved
 from hwnas.errors import HwnasError
 from hwnas.measure import Renewal, fill, measure_missing
-from hwnas.measure.null import NullBackend, bytes_moved
+from hwnas.measure.backend import Backend
 from hwnas.network import Operator
 from hwnas.ops import macs
 from hwnas.space import SearchSpace
@@ -51,7 +54,7 @@ def test_the_null_device_charges_exactly_what_its_profile_says(null: DeviceProfi
     assert made_up <= row.latency_us < made_up + 1 / 1024
     assert (row.latency_us * 1024).is_integer()
     assert row.energy_source == "made up"
-    assert row.energy_uj == NullBackend(null).block(operator).energy_uj
+    assert row.energy_uj == NullEngine(null).block(operator, tmp_path).options["energy_uj"]
 
 
 def test_only_missing_rows_are_measured(null: DeviceProfile, tmp_path: Path) -> None:
@@ -85,12 +88,12 @@ def test_a_failure_is_a_row_with_its_reason_and_is_not_tried_again_unasked(null:
     assert measure_missing([bad], "tvm", null, tmp_path, progress=False, renewal=Renewal(failed=True)).measured == 1
 
 
-class Upgraded(NullBackend):
+class Upgraded(NullEngine):
     version = "null 2"
 
 
 def upgrade(monkeypatch: pytest.MonkeyPatch, device: DeviceProfile) -> None:
-    monkeypatch.setattr(fill, "backend_for", lambda *_: Upgraded(device))
+    monkeypatch.setattr(fill, "backend_for", lambda *given: Backend(Upgraded(device), NullBoard(device, given[3])))
     monkeypatch.setattr(fill, "engine_version", lambda *_: Upgraded.version)
 
 

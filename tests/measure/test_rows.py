@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from hwnas.boards.null import Board as NullBoard
 from hwnas.device import DeviceProfile, load_device
+from hwnas.engines import Artefact
+from hwnas.engines.null import Engine as NullEngine
+from hwnas.engines.null import priced
 from hwnas.measure import fill
+from hwnas.measure.backend import Backend
 from hwnas.measure.fill import MOST_LOADS, measure_missing
-from hwnas.measure.harness import Runner, Timing
-from hwnas.measure.null import FixedRunner, NullBackend
+from hwnas.measure.harness import Timing
 from hwnas.measure.rows import LEAST_SHARE, Load, disagreement, row_of
 from hwnas.network import Operator
 from hwnas.table import open_table
@@ -40,19 +44,21 @@ def test_disagreement_is_between_the_two_best_loads() -> None:
     assert disagreement([load((10.0,))]) == 0.0
 
 
-class Unlucky(NullBackend):
+class Unlucky(NullEngine):
     """The null device whose first loads of every block are slow for as long as they live."""
 
     def __init__(self, device: DeviceProfile, slow_loads: int) -> None:
         super().__init__(device)
         self.left, self.loads = slow_loads, 0
 
-    def block(self, operator: Operator) -> FixedRunner:
-        exact = super().block(operator)
+    def block(self, operator: Operator, folder: Path) -> Artefact:
+        exact = super().block(operator, folder)
         self.loads += 1
         self.left -= 1
         # every unlucky load is slow in its own way
-        return exact if self.left < 0 else FixedRunner(exact.latency_us * (1.3 + 0.1 * self.left), exact.energy_uj)
+        if self.left < 0:
+            return exact
+        return priced(exact.options["latency_us"] * (1.3 + 0.1 * self.left), exact.options["energy_uj"])
 
 
 @pytest.mark.parametrize(("slow_loads", "loads"), [(0, 2), (1, 3), (2, 4), (3, MOST_LOADS)])
@@ -60,9 +66,9 @@ def test_a_block_is_loaded_until_its_two_best_loads_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow_loads: int, loads: int
 ) -> None:
     null = load_device("null")
-    backend = Unlucky(null, slow_loads)
-    monkeypatch.setattr(fill, "backend_for", lambda *_: backend)
+    engine = Unlucky(null, slow_loads)
+    monkeypatch.setattr(fill, "backend_for", lambda *_: Backend(engine, NullBoard(null, tmp_path)))
     report = measure_missing([BLOCK], "tvm", null, tmp_path, progress=False)
-    exact: Runner = NullBackend(null).block(BLOCK)
-    assert open_table(tmp_path, null, "tvm", "fp32").latency_us(BLOCK) == exact.run_us(1)
-    assert (backend.loads, report.repeated) == (loads, loads - 2)
+    exact = NullEngine(null).block(BLOCK, tmp_path).options["latency_us"]
+    assert open_table(tmp_path, null, "tvm", "fp32").latency_us(BLOCK) == exact
+    assert (engine.loads, report.repeated) == (loads, loads - 2)

@@ -9,11 +9,11 @@ import onnx
 import pytest
 
 from hwnas.device import load_device
+from hwnas.engines.onnxruntime import Engine
 from hwnas.export.onnx import block_model
 from hwnas.measure import measure_missing
 from hwnas.measure.float_ends import with_float_ends
 from hwnas.measure.neighbour import behind_a_pool, float_shape, pool_alone
-from hwnas.measure.onnxruntime import OnnxRuntimeBackend
 from hwnas.network import Operator
 from hwnas.table import open_table
 from tests.exact import exact_session
@@ -47,12 +47,12 @@ def test_only_float_blocks_inside_a_network_have_a_neighbour() -> None:
     assert float_shape(block_model(CODES)) is None
 
 
-def test_blocks_of_one_input_shape_share_their_baseline() -> None:
-    backend = OnnxRuntimeBackend()
+def test_blocks_of_one_input_shape_share_their_baseline(tmp_path: Path) -> None:
+    engine = Engine(load_device("local"))
     other = Operator.of("conv_bn_act", (16, 8, 8), (24, 8, 8), kernel=1, stride=1, activation="relu")
-    assert backend.baseline(INSIDE) is backend.baseline(other)
-    assert backend.baseline(ENTRY) is backend.baseline(CODES)
-    assert backend.baseline(INSIDE) is not backend.baseline(ENTRY)
+    inside, entry = engine.baseline(INSIDE, tmp_path), engine.baseline(ENTRY, tmp_path)
+    assert inside == engine.baseline(other, tmp_path) and entry == engine.baseline(CODES, tmp_path)
+    assert inside.path != entry.path and inside.path.exists() and entry.path.exists()
 
 
 def test_what_is_not_the_blocks_own_is_taken_off_and_kept_in_the_row(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ import pytest
 from hwnas import card
 from hwnas.card import device_clock
 from hwnas.device import load_device
+from hwnas.engines.tvm import tile_table
 from hwnas.export.native import tiles
 from hwnas.export.native.lower import Candidate
 from hwnas.export.native.tiles import TileTable
 from hwnas.fidelity import whole_nets
 from hwnas.measure import measure_missing
-from hwnas.measure.backend import tile_table
 from hwnas.network import Operator
 from hwnas.spaces.mobile import mobile
 

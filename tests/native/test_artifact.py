@@ -15,9 +15,9 @@ import pytest
 
 from hwnas.errors import HwnasError
 from hwnas.export.native import NativeArtifact, compile_onnx, load_native, open_artifact
-from hwnas.export.native.memory import aligned
 from hwnas.export.verify import RUNNER
 from hwnas.kernels.instructions import missing_features
+from hwnas.kernels.memory import aligned
 from hwnas.kernels.target import parse_target
 from tests.native import nets
 

@@ -14,7 +14,7 @@ LAYERS = (
     Layer("hswish", "hswish", ("input",), (5, 4, 4), (5, 4, 4)),
     Layer("hard_sigmoid", "hard_sigmoid", ("input",), (5, 1, 1), (5, 1, 1)),
     Layer("add", "add", ("a", "b"), (5, 9, 7), (5, 9, 7), activation="relu"),
-    Layer("mul", "mul", ("a", "b"), (5, 6, 6), (5, 6, 6)),
+    Layer("mul", "mul", ("a", "b"), (5, 6, 6), (5, 6, 6), more_shapes=((5, 1, 1),)),  # the second is a gate
     Layer("avg_pool", "avg_pool", ("input",), (5, 6, 8), (5, 3, 4), kernel=2, stride=2),
     Layer("bordered", "avg_pool", ("input",), (5, 6, 8), (5, 6, 8), kernel=3, attributes=(("padding", 1),)),
     Layer("plain_norm", "conv", ("input",), (6, 8, 8), (6, 8, 8), kernel=3, attributes=(("affine", False),)),
@@ -32,12 +32,6 @@ LAYERS = (
 # reads raw pixels (H, W, C): tests/native/test_raw_images.py holds it to torch, ONNX Runtime and the kernel
 PIXELS = Layer("pixels", "preprocess", ("input",), (9, 7, 3), (3, 6, 8))
 FLOAT_ONLY = ("binary_conv", "prelu", "quantize", "dequantize")
-GATES = {"mul": (5, 1, 1)}
-
-
-def input_shapes(layer: Layer) -> list[tuple[int, ...]]:
-    """The shapes of a layer's inputs: multiplication's second is a gate."""
-    return [layer.in_shape, *(GATES.get(layer.kind, layer.in_shape) for _ in layer.inputs[1:])]
 
 
 def blocks() -> list[Operator]:

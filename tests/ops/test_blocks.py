@@ -3,49 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from hwnas import ops
 from hwnas.errors import HwnasError
 from hwnas.network import Operator
+from hwnas.testing import contract
 from tests.ops.examples import blocks
 
-by_text = pytest.mark.parametrize("operator", blocks(), ids=str)
-
-
-def drawn(operator: Operator, generator: torch.Generator) -> list[torch.Tensor]:
-    """Four examples of every input."""
-    return [torch.randn((4, *port.shape), generator=generator) for port in operator.inputs]
-
-
-@by_text
-def test_a_block_gives_its_output_shape_and_trains_every_parameter(operator: Operator) -> None:
-    generator = torch.Generator().manual_seed(0)
-    values = ops.initial(operator, generator)
-    assert {name: tuple(v.shape) for name, v in values.items()} == {**ops.parameters(operator), **ops.buffers(operator)}
-    for name in ops.parameters(operator):
-        values[name].requires_grad_()
-    y = ops.forward(operator, drawn(operator, generator), values, True)
-    assert tuple(y.shape) == (4, *operator.output_shape)
-    if not ops.parameters(operator):
-        return
-    (y * torch.randn(y.shape, generator=generator)).sum().backward()
-    for name in ops.parameters(operator):
-        gradient = values[name].grad
-        assert gradient is not None and torch.isfinite(gradient).all(), name
-
-
-@by_text
-def test_without_running_statistics_the_batch_decides_and_nothing_is_written(operator: Operator) -> None:
-    generator = torch.Generator().manual_seed(0)
-    values = ops.initial(operator, generator)
-    x = drawn(operator, generator)
-    own = {name: values[name] for name in ops.parameters(operator)}
-    before = {name: value.clone() for name, value in values.items()}
-    y = ops.forward(operator, x, own, False)
-    assert all(torch.equal(values[name], before[name]) for name in values)
-    assert torch.equal(y, ops.forward(operator, x, values, True))
-    assert all(not torch.equal(values[name], before[name]) for name in ops.buffers(operator))
+test_every_block = contract("block", *blocks())
 
 
 def test_costs_on_paper_match_a_count_by_hand() -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from hwnas.boards.null import Board as NullBoard
 from hwnas.cli.main import main
 from hwnas.device import load_device
-from hwnas.measure import fill
-from hwnas.measure.null import NullBackend
+from hwnas.engines.null import Engine as NullEngine
+from hwnas.measure.backend import Backend
 from hwnas.report.latest import with_latest
 from hwnas.report.results import load_results
 from tests.pipeline.runs import run_file
@@ -30,8 +31,8 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "board.yaml").write_text(json.dumps(profile.model_dump(mode="json", exclude_none=True)))
     null = load_device("null")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fill, "backend_for", lambda *_: NullBackend(null))
-        patched.setattr("hwnas.fidelity.backend_for", lambda *_: NullBackend(null))
+        for place in ("hwnas.measure.fill.backend_for", "hwnas.fidelity.backend_for"):
+            patched.setattr(place, lambda *given: Backend(NullEngine(null), NullBoard(null, given[3])))
         assert main(["measure", str(on_board(folder))]) == 0
     return folder
 

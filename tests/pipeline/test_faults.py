@@ -72,7 +72,7 @@ def test_a_second_run_that_changes_only_the_limit_measures_nothing_and_trains_no
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import hwnas.train
-    from hwnas.measure.null import NullBackend
+    from hwnas.engines.null import Engine as NullEngine
     from hwnas.supernet import WeightSharing
 
     def refuse(*arguments: object) -> None:
@@ -80,7 +80,7 @@ def test_a_second_run_that_changes_only_the_limit_measures_nothing_and_trains_no
 
     for name in ("tables", "runs"):
         shutil.copytree(undisturbed / name, tmp_path / name)
-    measured = NullBackend.network
+    measured = NullEngine.network
     trained = hwnas.train.step
 
     def winners_alone(net: object, *rest: Any) -> float:
@@ -89,7 +89,7 @@ def test_a_second_run_that_changes_only_the_limit_measures_nothing_and_trains_no
 
     monkeypatch.setattr(hwnas.train, "step", winners_alone)
     monkeypatch.setattr("hwnas.measure.fill._fill", refuse)
-    monkeypatch.setattr(NullBackend, "network", lambda self, network, seed: measured(self, network, seed))
+    monkeypatch.setattr(NullEngine, "network", lambda self, network, *at: measured(self, network, *at))
     assert main(["run", str(run_file(tmp_path)), "--limit", "latency_us=2.9"]) == 0
     changed = picks(tmp_path)["pick-int8-onnxruntime.json"]
     assert changed["costs"]["latency"] <= 2.9

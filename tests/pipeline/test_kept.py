@@ -141,6 +141,7 @@ def test_every_module_that_training_loads_decides_the_weights_or_is_exempt_for_a
         "hwnas.progress": "the bar",
         "hwnas.protocols": "types alone",
         "hwnas.plug": "finds the rule, whose own code counts",
+        "hwnas.find": "finds files, whose own code counts",
         "hwnas.units": "reads limits",
         "hwnas.data.sources": "what they give is in the data's digest",
         "hwnas.ops.numeric.scales": "integer arithmetic, for the export",
@@ -191,10 +192,10 @@ def job_with(folder: Path, **changes: Any) -> Any:
 def test_a_sampler_that_holds_a_random_generator_is_decided_by_its_own_file_not_by_numpy(
     use: str, tmp_path: Path
 ) -> None:
-    from hwnas.pipeline import searching
+    from hwnas.pipeline.parts import Parts
 
     job = job_with(tmp_path, search={"budget": 4, "sampler": {"use": use}})
-    code = identity.code_behind(searching.make_sampler(job, job.config.targets[0]))
+    code = Parts(job, job.config.targets[0]).code("sampler")
     assert f"hwnas/methods/{use.replace('.', '/')}.py" in code
     assert not [name for name in code if name.startswith("numpy")]
 
@@ -216,14 +217,16 @@ def test_the_tolerance_that_is_written_beside_a_file_is_decided_by_the_code_that
 
 def test_scores_are_decided_by_the_code_that_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hwnas.pipeline import learning, scoring
+    from hwnas.pipeline.parts import Parts
 
     job = job_with(tmp_path, train={"epochs": 1, "batch_size": 256})
-    net, some = learning.train_supernet(job), [job.space.smallest()]
-    scoring.scorer(job, net)(some)
+    net, some, target = learning.train_supernet(job), [job.space.smallest()], job.config.targets[0]
+    parts = Parts(job, target, {"net": lambda: net})
+    scoring.scorer(job, parts, target)(some)
     first = json.loads(job.path("scores.json").read_text())
-    assert scoring.scorer(job, net)(some).tolist() == [next(iter(first["value"].values()))]
+    assert scoring.scorer(job, parts, target)(some).tolist() == [next(iter(first["value"].values()))]
     monkeypatch.setattr(scoring, "code_of", lambda names: {"hwnas/pipeline/scoring.py": "edited"})
-    scoring.scorer(job, net)(some)
+    scoring.scorer(job, parts, target)(some)
     assert json.loads(job.path("scores.json").read_text())["identity"] != first["identity"]
     assert list(job.path("earlier").glob("scores-*.json"))
 

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from hwnas.boards.null import Board as NullBoard
 from hwnas.cli.main import main
 from hwnas.device import load_device
+from hwnas.engines import Artefact
+from hwnas.engines.null import Engine as NullEngine
+from hwnas.engines.null import priced
 from hwnas.errors import HwnasError
 from hwnas.measure import fill
-from hwnas.measure.harness import Runner
-from hwnas.measure.null import FixedRunner, NullBackend
+from hwnas.measure.backend import Backend
 from hwnas.network import Operator
 from hwnas.pipeline.config import read_run_file
 from hwnas.pipeline.facts import given_facts
@@ -99,26 +102,27 @@ def test_measuring_says_rows_and_time_beforehand(tmp_path: Path, capsys: pytest.
     assert lines["int8"]["reused"] == 0
 
 
-class Picky(NullBackend):
+class Picky(NullEngine):
     """The null device under another engine version, which cannot run blocks with a 5x5 kernel."""
 
     broken = True
 
-    def block(self, operator: Operator) -> FixedRunner:
+    def block(self, operator: Operator, folder: Path) -> Artefact:
         if self.broken and dict(operator.attributes).get("kernel") == 5:
             raise RuntimeError("no kernel for 5x5")
-        return super().block(operator)
+        return super().block(operator, folder)
 
-    def network(self, network: Any, seed: int) -> Runner:
-        return FixedRunner(float(sum(super(Picky, self).block(o).latency_us for o in network.operators)), 1.0)
+    def network(self, network: Any, seed: int, folder: Path) -> Artefact:
+        blocks = [super(Picky, self).block(o, folder) for o in network.operators]
+        return priced(float(sum(block.options["latency_us"] for block in blocks)), 1.0)
 
 
 @pytest.fixture
 def picky(monkeypatch: pytest.MonkeyPatch) -> type[Picky]:
     null = load_device("null")
     monkeypatch.setattr(Picky, "broken", True)
-    monkeypatch.setattr(fill, "backend_for", lambda *_: Picky(null))
-    monkeypatch.setattr("hwnas.fidelity.backend_for", lambda *_: Picky(null))
+    monkeypatch.setattr(fill, "backend_for", lambda *given: Backend(Picky(null), NullBoard(null, given[3])))
+    monkeypatch.setattr("hwnas.fidelity.backend_for", lambda *given: Backend(Picky(null), NullBoard(null, given[3])))
     return Picky
 
 
@@ -175,7 +179,7 @@ def test_rows_of_another_engine_version_stay_on_request(
     changes = {"keep_stale": True} if option == "run file" else {}
     path = run_file(tmp_path, data=None, space=SPACE, card={"fit": 5, "test": 5}, **changes)
     measure(capsys, path)
-    monkeypatch.setattr(NullBackend, "version", "null 2")
+    monkeypatch.setattr(NullEngine, "version", "null 2")
     kept = measure(capsys, path, *([] if option == "run file" else ["--keep-stale"]))
     assert [line["measured"] for line in kept["lines"]] == [0, 0]
     path = run_file(tmp_path, data=None, space=SPACE, card={"fit": 5, "test": 5})
@@ -198,7 +202,7 @@ def test_a_board_is_searched_for_from_a_laptop_with_two_things_copied(
     model = here.cpu.model.model_copy(update={"value": "a laptop's processor"})
     laptop = here.model_copy(update={"cpu": here.cpu.model_copy(update={"model": model})})
     monkeypatch.setattr("hwnas.probe.probe_local", lambda: laptop)
-    monkeypatch.setattr("hwnas.measure.onnxruntime.OnnxRuntimeBackend", None)
+    monkeypatch.setattr("hwnas.engines.onnxruntime.Engine", None)
     again = measure(capsys, path)
     assert [line["measured"] for line in again["lines"]] == [0, 0]
     assert again["reachable"] == measured["reachable"]

@@ -15,9 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hwnas.boards import null as null_board
 from hwnas.cli.main import main
+from hwnas.engines import Artefact
+from hwnas.engines.null import Engine as NullEngine
+from hwnas.engines.null import priced
 from hwnas.errors import CheckFailed
-from hwnas.measure.null import FixedRunner, NullBackend
+from hwnas.network import Operator
 from hwnas.pipeline import run, timing, verifying
 from hwnas.pipeline.config import read_run_file
 from hwnas.pipeline.job import Job
@@ -65,13 +69,13 @@ def altered(path: Path) -> None:
 def test_a_library_is_compiled_again_where_the_tile_table_has_changed(again: Path) -> None:
     kept, table = export_of(again) / "native-int8.json", again.parent / "tables" / "null" / "tiles.json"
     first = json.loads(kept.read_text())
-    kernels = [name for name, tile in first["value"]["tiles"].items() if tile is None]
+    kernels = [name for name, tile in first["value"]["choices"].items() if tile is None]
     assert kernels and not table.exists(), "a made-up device has default tiles"
     choices = {"host": {kernels[0]: {"tile": "another", "ns": [1]}}}
     table.write_text(json.dumps({"schema": 1, "choices": choices}))
     assert main(["export", str(again)]) == 0
     second = json.loads(kept.read_text())
-    assert second["value"]["tiles"][kernels[0]] == "another" != first["value"]["tiles"][kernels[0]]
+    assert second["value"]["choices"][kernels[0]] == "another" != first["value"]["choices"][kernels[0]]
     times = (export_of(again) / "native-int8" / "manifest.json").stat().st_mtime_ns
     assert main(["export", str(again)]) == 0
     assert (export_of(again) / "native-int8" / "manifest.json").stat().st_mtime_ns == times, "and then it is kept"
@@ -140,9 +144,9 @@ def test_a_limit_names_its_statistic_and_is_judged_by_it(
 ) -> None:
     assert main(["run", str(again), "--limit", f"latency_{statistic}_us=4.0"]) == 0
     assert results_of(again)["statistic"] == statistic and f"latency ({statistic})" in capsys.readouterr().out
-    honest = NullBackend.network
+    honest = NullEngine.network
     monkeypatch.setattr(
-        NullBackend, "network", lambda self, n, seed: FixedRunner(2 * honest(self, n, seed).latency_us, 1.0)
+        NullEngine, "network", lambda self, n, *at: priced(2 * honest(self, n, *at).options["latency_us"], 1.0)
     )
     assert main(["run", str(again), "--limit", f"latency_{statistic}_us=4.0"]) == 1
     assert "latency over by" in capsys.readouterr().err
@@ -187,9 +191,9 @@ def test_size_is_read_from_the_file_and_energy_measured_on_it(
     assert row["weight_bytes"] == held.constant_bytes and row["verdicts"] == {"size": True, "energy": True}
     assert row["file_bytes"] == held.file("libmodel.so").stat().st_size and row["energy_uj"] > 0
     capsys.readouterr()
-    honest = NullBackend.network
+    honest = NullEngine.network
     monkeypatch.setattr(
-        NullBackend, "network", lambda self, n, seed: FixedRunner(honest(self, n, seed).latency_us, 2000.0)
+        NullEngine, "network", lambda self, n, *at: priced(honest(self, n, *at).options["latency_us"], 2000.0)
     )
     assert main(["run", str(again), *limits]) == 1
     assert "energy over by" in capsys.readouterr().err
@@ -228,10 +232,13 @@ def test_a_machine_that_has_drifted_since_its_tables_is_named(
     again: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert results_of(again)["drift"] == {"tvm-fp32": 0.0, "tvm-int8": 0.0}
-    honest = NullBackend.block
-    monkeypatch.setattr(
-        NullBackend, "block", lambda self, o: FixedRunner(1.5 * honest(self, o).latency_us, honest(self, o).energy_uj)
-    )
+    honest = NullEngine.block
+
+    def slower(self: NullEngine, operator: Operator, folder: Path) -> Artefact:
+        exact = honest(self, operator, folder).options
+        return priced(1.5 * exact["latency_us"], exact["energy_uj"])
+
+    monkeypatch.setattr(NullEngine, "block", slower)
     main(["run", str(again)])
     assert results_of(again)["drift"] == {"tvm-fp32": 0.5, "tvm-int8": 0.5}
     assert "table tvm-int8: rows timed again are +50.0% off" in " ".join(capsys.readouterr().err.split())
@@ -246,7 +253,7 @@ def test_a_table_that_winners_hardly_read_tells_nothing_of_drift(again: Path, mo
 
 def test_files_are_timed_under_the_lock_that_rows_are_timed_under(again: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[bool] = []
-    honest_clock, honest_measure = timing.device_clock, timing.measure_together
+    honest_clock, honest_time = null_board.device_clock, null_board.time_here
 
     @contextlib.contextmanager
     def clock(*arguments: Any) -> Iterator[None]:
@@ -255,12 +262,12 @@ def test_files_are_timed_under_the_lock_that_rows_are_timed_under(again: Path, m
             yield
             held.pop()
 
-    def measure(runners: Any) -> Any:
+    def time_here(*arguments: Any, **named: Any) -> Any:
         assert held, "another process may be timing"
-        return honest_measure(runners)
+        return honest_time(*arguments, **named)
 
-    monkeypatch.setattr(timing, "device_clock", clock)
-    monkeypatch.setattr(timing, "measure_together", measure)
+    monkeypatch.setattr(null_board, "device_clock", clock)
+    monkeypatch.setattr(null_board, "time_here", time_here)
     assert main(["run", str(again)]) == 0
 
 

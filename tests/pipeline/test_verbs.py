@@ -110,13 +110,14 @@ def test_a_mixed_target_searches_precision_a_block_under_four_limits(
 def test_a_winner_measured_above_its_limit_fails_the_run_and_says_by_how_much(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from hwnas.measure.null import FixedRunner, NullBackend
+    from hwnas.engines.null import Engine as NullEngine
+    from hwnas.engines.null import priced
 
     for name in ("tables", "runs"):
         shutil.copytree(path.parent / name, tmp_path / name)
-    honest = NullBackend.network
+    honest = NullEngine.network
     monkeypatch.setattr(
-        NullBackend, "network", lambda self, n, seed: FixedRunner(2 * honest(self, n, seed).latency_us, 1.0)
+        NullEngine, "network", lambda self, n, *at: priced(2 * honest(self, n, *at).options["latency_us"], 1.0)
     )
     assert main(["run", str(run_file(tmp_path)), "--limit", "latency_us=4.0"]) == 1
     assert "latency over by" in capsys.readouterr().err
@@ -158,12 +159,15 @@ def test_scores_do_not_depend_on_the_order_they_are_asked_in(path: Path) -> None
     from hwnas.pipeline import learning
     from hwnas.pipeline.config import read_run_file
     from hwnas.pipeline.job import Job
+    from hwnas.pipeline.parts import Parts
     from hwnas.pipeline.scoring import scorer
 
     job = Job(read_run_file(path), progress=False)
     net = learning.train_supernet(job)
     drawn = [job.space.random(np.random.default_rng(i)) for i in range(4)]
-    first = scorer(job, net)(drawn)
+    target = job.config.targets[0]
+    parts = Parts(job, target, {"net": lambda: net})
+    first = scorer(job, parts, target)(drawn)
     assert first.shape == (4, 2) and (first[:, 1] > 0).all(), "accuracy and loss"
     job.path("scores.json").unlink()
-    np.testing.assert_array_equal(first, scorer(job, net)(drawn[::-1])[::-1])
+    np.testing.assert_array_equal(first, scorer(job, parts, target)(drawn[::-1])[::-1])

@@ -7,43 +7,25 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.kernels.functions import clip, hard_sigmoid, hard_swish, leaky_relu, relu, sigmoid, tanh
+
+__all__ = [
+    "Float",
+    "clip",
+    "dequantise",
+    "hard_sigmoid",
+    "hard_swish",
+    "integer_range",
+    "leaky_relu",
+    "quantise",
+    "relu",
+    "sigmoid",
+    "table",
+    "tanh",
+]
+
 Float = NDArray[np.float32]
 F32 = np.float32
-
-
-def relu(x: Float) -> Float:
-    """max(x, 0)."""
-    return np.maximum(x, F32(0))
-
-
-def clip(x: Float, low: float, high: float) -> Float:
-    """min(max(x, low), high)."""
-    return np.minimum(np.maximum(x, F32(low)), F32(high))
-
-
-def hard_sigmoid(x: Float, alpha: float = 0.2, beta: float = 0.5) -> Float:
-    """max(0, min(1, alpha * x + beta)), multiply then add: two float32 roundings."""
-    return np.maximum(np.minimum(F32(alpha) * x + F32(beta), F32(1)), F32(0))
-
-
-def hard_swish(x: Float) -> Float:
-    """x * hard_sigmoid(x, 1/6, 1/2): the function body that ONNX gives HardSwish."""
-    return x * hard_sigmoid(x, 1.0 / 6.0, 0.5)
-
-
-def sigmoid(x: Float) -> Float:
-    """1 / (1 + exp(-x)), rounded once from double precision."""
-    return (1.0 / (1.0 + np.exp(-x.astype(np.float64)))).astype(F32)
-
-
-def tanh(x: Float) -> Float:
-    """tanh(x), rounded once from double precision."""
-    return np.tanh(x.astype(np.float64)).astype(F32)
-
-
-def leaky_relu(x: Float, alpha: float) -> Float:
-    """x where x >= 0, alpha * x elsewhere."""
-    return np.where(x >= 0, x, F32(alpha) * x).astype(F32)
 
 
 def quantise(x: Float, scale: float, zero_point: int, low: int, high: int) -> NDArray[np.int64]:

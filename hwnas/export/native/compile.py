@@ -81,7 +81,7 @@ def plan_model(
     loaded = load_model(model)
     graph = fuse(read_graph(loaded))
     calls, images = lower(graph, machine, choose_tile or (lambda _: 0))
-    program = assemble(graph, calls, images, 16 if machine.arch == "thumb" else 64)
+    program = assemble(graph, calls, images, machine.architecture.alignment)
     return replace(program, preprocess=_preprocessing(loaded, program)), kernel_sources(calls)
 
 
@@ -118,7 +118,7 @@ def _write(folder: Path, program: Program, machine: Target, name: str, objects: 
         "example.c": templates.EXAMPLE.format(**filled),
         "bench.c": templates.BENCH.format(**filled),
     }
-    if machine.arch == "thumb":
+    if machine.architecture.board_emulator:
         texts |= {"startup.c": microcontroller.STARTUP.format(**filled), "board.ld": microcontroller.LINKER_SCRIPT}
     for file, text in texts.items():
         (work / file).write_text(text)

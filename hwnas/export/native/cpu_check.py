@@ -68,41 +68,44 @@ _YMM, _ZMM = 0x6, 0xE6  # XCR0: SSE and AVX state; and the mask registers and bo
 
 def cpu_check(machine: Target, name: str) -> str:
     """C that defines `int <name>_supported(void)`."""
-    if machine.arch in ("wasm32", "thumb"):
-        reasons = {"wasm32": "a module with unknown instructions does not load", "thumb": "linked for one chip"}
-        return _ALWAYS.format(name=name, reason=reasons[machine.arch])
-    helpers, conditions = _x86(machine) if machine.arch == "x86_64" else _linux(machine)
+    shared = machine.architecture
+    ways = {"cpuid": _by_cpuid, "auxiliary vector": _by_auxiliary_vector}
+    helpers, conditions = ways[shared.asks](machine) if shared.asks else ("", [])
     if not conditions:
-        return _ALWAYS.format(name=name, reason="every CPU of the architecture has what it uses")
+        reason = "every CPU of the architecture has what it uses" if shared.asks else shared.never_asks
+        return _ALWAYS.format(name=name, reason=reason)
     lines = "".join(f"\n        && {condition}" for condition in conditions)
     return f"{helpers}\nstatic int instructions_exist(void)\n{{\n    return 1{lines};\n}}\n" + _KEPT.format(name=name)
 
 
-def _x86(machine: Target) -> tuple[str, list[str]]:
-    from hwnas.kernels.instructions import X86
+def _places(machine: Target) -> dict[tuple[int, ...], list[str]]:
+    """Where to ask for what the library uses: the places of the architecture with the features that each tells of."""
+    known = machine.architecture.instructions
+    places: dict[tuple[int, ...], list[str]] = {}
+    for feature in sorted(machine.features & known.keys()):
+        places.setdefault(known[feature].place, []).append(feature)
+    return dict(sorted(places.items()))
 
-    wanted = sorted(machine.features & X86.keys())
-    places: dict[tuple[int, int, int], list[str]] = {}
-    for feature in wanted:
-        places.setdefault(X86[feature][1:4], []).append(feature)
+
+def _bits(machine: Target, features: list[str]) -> int:
+    return sum(1 << machine.architecture.instructions[feature].bit for feature in features)
+
+
+def _by_cpuid(machine: Target) -> tuple[str, list[str]]:
+    places = _places(machine)
+    wanted = {feature for features in places.values() for feature in features}
     state = _ZMM if "avx512f" in wanted else _YMM if "avx" in wanted else 0
     conditions = [f"saved(0x{state:x})"] if state else []
-    for (leaf, subleaf, register), features in sorted(places.items()):
-        bits = sum(1 << X86[feature][4] for feature in features)
+    for (leaf, subleaf, register), features in places.items():
+        bits = _bits(machine, features)
         conditions.append(f"has(0x{leaf:x}u, {subleaf}, {register}, 0x{bits:x}u) /* {' '.join(features)} */")
     helpers = _CPUID if state else _CPUID[: _CPUID.index("\nstatic int saved")]
     return helpers, conditions
 
 
-def _linux(machine: Target) -> tuple[str, list[str]]:
-    from hwnas.kernels.instructions import HWCAPS
-
-    known = HWCAPS.get(machine.arch, {})
-    places: dict[int, list[str]] = {}
-    for feature in sorted(machine.features & known.keys()):
-        places.setdefault(known[feature][1], []).append(feature)
-    conditions = []
-    for key, features in sorted(places.items()):
-        bits = sum(1 << known[feature][2] for feature in features)
-        conditions.append(f"has({key}, 0x{bits:x}ul) /* {' '.join(features)} */")
+def _by_auxiliary_vector(machine: Target) -> tuple[str, list[str]]:
+    conditions = [
+        f"has({key}, 0x{_bits(machine, features):x}ul) /* {' '.join(features)} */"
+        for (key,), features in _places(machine).items()
+    ]
     return _AUXILIARY, conditions

@@ -26,17 +26,6 @@ class TooSlow(HwnasError):
     """A program did not end in the time that it was given."""
 
 
-#: architecture -> emulator and the CPU that has every feature the kernels may use
-_USER_MODE = {
-    "x86_64": ("qemu-x86_64", "max"),
-    "aarch64": ("qemu-aarch64", "max"),
-    "arm": ("qemu-arm", "max"),
-    "riscv64": ("qemu-riscv64", "rv64,v=true,vlen=128,zba=true,zbb=true"),
-}
-
-#: core -> the board with it that qemu-system-arm emulates and whose memory `microcontroller.LINKER_SCRIPT` maps
-_BOARDS = {"cortex-m4": "mps2-an386", "cortex-m7": "mps2-an500"}
-
 NODE_RUNNER = """\
 const fs = require('fs');
 const [wasm, name, from, to] = process.argv.slice(2);
@@ -64,7 +53,7 @@ def missing_emulator(target: str) -> str | None:
     from hwnas.kernels.target import parse_target
 
     machine = parse_target(target)
-    program = _program(machine.arch, runs_here(machine))
+    program = None if runs_here(machine) else _emulator(machine)
     return None if program is None or shutil.which(program) else program
 
 
@@ -75,9 +64,9 @@ def why_not_here(machine: Target) -> str | None:
     if runs_here(machine):
         missing = missing_features(machine.arch, machine.features)
         return f"this machine lacks {', '.join(missing)}" if missing else None
-    if machine.arch == "thumb" and machine.cpu not in _BOARDS:
-        return f"no board with a {machine.cpu} is emulated here, only {', '.join(_BOARDS)}"
-    program = _program(machine.arch, False)
+    if machine.architecture.board_emulator and not machine.board:
+        return f"no board with a {machine.cpu} is emulated here, only {', '.join(_boards(machine.arch))}"
+    program = _emulator(machine)
     return None if program is None or shutil.which(program) else f"{program} is not installed"
 
 
@@ -85,9 +74,8 @@ def how_it_runs(machine: Target) -> str:
     """In words: where the target's code runs on this machine."""
     if runs_here(machine):
         return "natively, in a process of its own"
-    if machine.arch == "thumb":
-        return f"under qemu-system-arm, board {_BOARDS[machine.cpu]}"
-    return f"under {_program(machine.arch, False)}"
+    board = f", board {machine.board}" if machine.architecture.board_emulator else ""
+    return f"under {_emulator(machine)}{board}"
 
 
 def run_artifact(folder: str | Path, batch: ArrayLike, timeout_s: float = 300.0) -> NDArray[Any]:
@@ -111,7 +99,7 @@ def run_program(artifact: NativeArtifact, machine: Target, batch: ArrayLike, tim
         source, result = Path(work) / "in.bin", Path(work) / "out.bin"
         source.write_bytes(samples.tobytes())
         (Path(work) / "run.cjs").write_text(NODE_RUNNER)
-        command = _command(artifact, machine.arch, runs_here(machine))
+        command = _command(artifact, machine)
         try:
             finished = subprocess.run(
                 command, cwd=work, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
@@ -136,37 +124,27 @@ def _ending(code: int) -> str:
         return str(code)
 
 
-def _program(arch: str, native: bool) -> str | None:
-    if native:
-        return None
-    special = {"wasm32": "node", "thumb": "qemu-system-arm"}
-    return special.get(arch) or _USER_MODE.get(arch, (f"qemu-{arch}", ""))[0]
+def _emulator(machine: Target) -> str:
+    """The program that runs the target's code where this is another machine."""
+    shared = machine.architecture
+    return shared.board_emulator or (shared.emulator[0] if shared.emulator else f"qemu-{machine.arch}")
 
 
-def _command(artifact: NativeArtifact, arch: str, native: bool) -> Sequence[str]:
-    folder = artifact.folder.resolve()
-    if arch == "wasm32":
-        return ["node", "run.cjs", str(folder / f"{artifact.name}.wasm"), artifact.name, "in.bin", "out.bin"]
-    if arch == "thumb":
-        if artifact.manifest["cpu"] not in _BOARDS:
-            raise HwnasError(f"no board with a {artifact.manifest['cpu']} is emulated", nearest=tuple(_BOARDS))
-        board = _BOARDS[artifact.manifest["cpu"]]
-        return [
-            "qemu-system-arm",
-            "-M",
-            board,
-            "-nographic",
-            "-monitor",
-            "none",
-            "-serial",
-            "none",
-            "-semihosting-config",
-            "enable=on,target=native",
-            "-kernel",
-            str(folder / "bench.elf"),
-        ]
+def _boards(arch: str) -> list[str]:
+    from hwnas.kernels.target import compiler_targets
+
+    return [known.cpu for known in compiler_targets().values() if known.architecture == arch and known.board]
+
+
+def _command(artifact: NativeArtifact, machine: Target) -> Sequence[str]:
+    folder, shared = artifact.folder.resolve(), machine.architecture
+    if shared.module:
+        return [*shared.emulator, "run.cjs", str(folder / f"{artifact.name}.wasm"), artifact.name, "in.bin", "out.bin"]
+    if shared.board_emulator:
+        if not machine.board:
+            raise HwnasError(f"no board with a {machine.cpu} is emulated", nearest=tuple(_boards(machine.arch)))
+        board = ["-M", machine.board, "-nographic", "-monitor", "none", "-serial", "none"]
+        files = ["-semihosting-config", "enable=on,target=native", "-kernel", str(folder / "bench.elf")]
+        return [shared.board_emulator, *board, *files]
     program = [str(folder / "bench"), "--run", "in.bin", "out.bin"]
-    if native:
-        return program
-    emulator, cpu = _USER_MODE.get(arch, (f"qemu-{arch}", "max"))
-    return [emulator, "-cpu", cpu, *program]
+    return program if runs_here(machine) else [*shared.emulator, *program]

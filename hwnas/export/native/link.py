@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import platform
 import shutil
 import subprocess
@@ -14,20 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.errors import HwnasError
+from hwnas.kernels.c_compiler import ZIG, has_zig, system_compiler
 
 if TYPE_CHECKING:
     from hwnas.kernels.target import Target
-
-#: ziglang's names for the machines; the C library is musl, static, where there is an operating system
-_ZIG_TARGETS = {
-    "x86_64": "x86_64-linux-musl",
-    "aarch64": "aarch64-linux-musl",
-    "arm": "arm-linux-musleabihf",
-    "riscv64": "riscv64-linux-musl",
-    "wasm32": "wasm32-freestanding",
-    "thumb": "thumb-freestanding-eabihf",
-}
-_MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64", "riscv64": "riscv64"}
 
 #: how C is compiled where there is no operating system
 BARE = ("-ffreestanding", "-fno-pic", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
@@ -51,34 +39,28 @@ class Toolchain:
 
 def runs_here(target: Target) -> bool:
     """True where the target's instruction set is this machine's (its features may still be missing)."""
-    machine = _MACHINES.get(platform.machine().lower())
-    return sys.platform == "linux" and machine == target.arch
+    from hwnas.kernels.target import host_architecture
+
+    return sys.platform == "linux" and host_architecture(platform.machine()) == target.arch
 
 
 def toolchain(target: Target) -> Toolchain:
     """The compiler for the target, or an error that says how to get one."""
-    native = runs_here(target)
-    compiler, archiver = _system_compiler(), shutil.which("ar")
+    native, shared = runs_here(target), target.architecture
+    compiler, archiver = system_compiler(), shutil.which("ar")
     if native and compiler is not None and archiver is not None:
         return Toolchain((compiler,), (archiver,), True, True, False, Path(compiler).name)
-    if importlib.util.find_spec("ziglang") is None:
+    if not has_zig():
         what = "no C compiler (cc, gcc, clang) is on PATH" if native else f"linking for {target.text} needs ziglang"
         raise HwnasError(what, hint="pip install hwnas[cross]")
-    if target.arch not in _ZIG_TARGETS:
-        raise HwnasError(f"no linker is known for {target.arch}", nearest=tuple(_ZIG_TARGETS))
-    zig = (sys.executable, "-m", "ziglang")
-    flags = ["-target", _ZIG_TARGETS[target.arch]]
-    if target.arch in ("arm", "thumb"):  # their cores differ in what plain C compiles to; the others have a baseline
+    if not shared.linker:
+        raise HwnasError(f"no linker is known for {target.arch}", hint="its file in hwnas/architectures names none")
+    flags = ["-target", shared.linker]
+    if shared.linker_cpu is not None:
         cpu = "generic" if target.cpu == "generic" else target.cpu.replace("-", "_")
         changed = "".join(a[0] + a[1:].replace("-", "_").replace(".", "_") for a in target.attributes)
-        flags += [f"-mcpu={cpu}{'+v7a+vfp3d16' if cpu == 'generic' else ''}{changed}"]
-    hosted = target.arch not in ("wasm32", "thumb")
-    return Toolchain((*zig, "cc", *flags), (*zig, "ar"), hosted, native, target.arch == "wasm32", "zig cc")
-
-
-@functools.cache
-def _system_compiler() -> str | None:
-    return next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
+        flags += [f"-mcpu={cpu}{shared.linker_cpu if cpu == 'generic' else ''}{changed}"]
+    return Toolchain((*ZIG, "cc", *flags), (*ZIG, "ar"), shared.hosted, native, shared.module, "zig cc")
 
 
 def run(command: Sequence[str], folder: Path) -> None:

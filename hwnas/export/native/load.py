@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from hwnas.errors import HwnasError
 from hwnas.export.native.artifact import NativeArtifact, open_artifact
 from hwnas.export.native.fallback import RuntimeModel, is_kept_for_onnxruntime
-from hwnas.export.native.memory import aligned
+from hwnas.kernels.memory import aligned
 
 #: what the library's error codes mean
 ERRORS = {1: "null pointer", 2: "misaligned pointer", 3: "arena too small", 4: "no such step", 5: "unsupported CPU"}
@@ -89,9 +89,9 @@ def as_samples(batch: ArrayLike, kind: np.dtype[Any]) -> NDArray[Any]:
 def _refuse_another_machines(artifact: NativeArtifact) -> None:
     """HwnasError before any of its code runs, where the library is for instructions that this machine lacks."""
     from hwnas.kernels.instructions import missing_features
+    from hwnas.kernels.target import architecture_of
 
-    arch = next((arch for arch in ("x86_64", "aarch64", "arm", "riscv64") if artifact.triple.startswith(arch)), "")
-    missing = missing_features(arch, artifact.manifest["features"])
+    missing = missing_features(architecture_of(artifact.triple) or "", artifact.manifest["features"])
     if missing:
         raise HwnasError(
             f"{artifact.folder} is for {artifact.target}; this machine lacks {', '.join(missing)}",

@@ -17,7 +17,7 @@ from hwnas.card import CLOCK, locked, turn
 from hwnas.errors import HwnasError
 from hwnas.export.native import link
 from hwnas.export.native.lower import Candidate
-from hwnas.export.native.memory import aligned
+from hwnas.kernels.memory import aligned
 from hwnas.paths import read_json, write_text
 
 if TYPE_CHECKING:

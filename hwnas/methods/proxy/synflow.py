@@ -28,5 +28,7 @@ class SynFlow:
                 value.abs_()
         ones = torch.ones((1, *net.network.input_shape), dtype=torch.float64, device=next(flow.parameters()).device)
         gradients = torch.autograd.grad(flow(ones).sum(), list(flow.parameters()), allow_unused=True)
-        scores = ((g * p).abs().sum() for g, p in zip(gradients, flow.parameters(), strict=True) if g is not None)
-        return float(torch.log1p(torch.stack(list(scores)).sum()))
+        with torch.no_grad():
+            pairs = zip(gradients, flow.parameters(), strict=True)
+            scores = [(g * p).abs().sum() for g, p in pairs if g is not None]
+            return float(torch.log1p(torch.stack(scores).sum()))
