@@ -21,6 +21,7 @@ from hwnas.space import Architecture, Mix
 from hwnas.spaces.auto_deeplab import CELL, OPERATIONS, Trellis, auto_deeplab, cell_name, edge_name, end_name
 from hwnas.supernet import Net, WeightSharing, extract
 from hwnas.testing import contract
+from hwnas.testing.toy import toy_space
 from tests.exact import exact_session
 
 SPACE = auto_deeplab(3, 5, (24, 20), layers=3, strides=(2, 4, 8), width=4)
@@ -39,12 +40,7 @@ def along(path: Sequence[int], cell: Sequence[str] = SKIPS, precision: str = "fp
 
 def soft(weight: Mapping[str, float], cells: Mapping[str, Any], precision: str = "fp32") -> dict[str, Any]:
     """A relaxed selection: every edge and end has its weight, 0.0 (not left out) where none is given."""
-    names = [
-        edge_name(layer, source, target)
-        for layer in range(1, TRELLIS.layers + 1)
-        for source in TRELLIS.nodes(layer - 1)
-        for target in TRELLIS.targets(layer - 1, source)
-    ] + [end_name(stride) for stride in TRELLIS.nodes(TRELLIS.layers)]
+    names = [*(edge_name(*edge) for edge in TRELLIS.edges()), *map(end_name, TRELLIS.nodes(TRELLIS.layers))]
     assert set(weight) <= set(names)
     strides = {f"stride.{i + 1}": Mix(TRELLIS.strides, (1 / 3,) * 3) for i in range(TRELLIS.layers)}
     weighed = {name: Mix((True,), (torch.tensor(weight.get(name, 0.0)),)) for name in names}
@@ -189,9 +185,12 @@ def test_what_makes_no_space_is_refused(settings: dict[str, Any], told: str) -> 
         auto_deeplab(3, 10, **settings)
 
 
-def test_a_space_without_strides_or_with_uneven_ones_is_no_trellis() -> None:
-    with pytest.raises(HwnasError, match="differ in their strides"):
-        Trellis.of(SPACE.restrict({"stride.2": [2]}))
-    assert Trellis.of(SPACE.restrict({"stride.*": [2, 4]})).strides == (2, 4)
+def test_a_trellis_knows_what_leads_where() -> None:
     assert TRELLIS.nodes(0) == (2,) and TRELLIS.nodes(1) == (2, 4) and TRELLIS.nodes(3) == (2, 4, 8)
     assert TRELLIS.targets(1, 4) == (2, 4, 8) and TRELLIS.sources(2, 8) == (4,) and TRELLIS.sources(3, 8) == (4, 8)
+    assert [edge for edge in TRELLIS.edges() if edge[0] < 3] == [
+        (1, 2, 2), (1, 2, 4), (2, 2, 2), (2, 2, 4), (2, 4, 2), (2, 4, 4), (2, 4, 8),
+    ]  # fmt: skip
+    assert Trellis.of(SPACE.restrict({"stride.2": [2]})) == TRELLIS
+    with pytest.raises(HwnasError, match="no trellis"):
+        Trellis.of(toy_space())

@@ -49,16 +49,11 @@ class Trellis:
 
     @classmethod
     def of(cls, space: SearchSpace) -> Trellis:
-        """The trellis of a space; HwnasError where its choices are none, or a layer lacks strides that others have."""
+        """The trellis of a space, of every stride that some layer has; HwnasError where its choices are none."""
         choices = [choice for choice in space.choices if choice.name.startswith("stride.")]
         if not choices or [choice.name for choice in choices] != [stride_name(i + 1) for i in range(len(choices))]:
             raise HwnasError(f"space {space.name!r} is no trellis: it has no choices stride.1, stride.2, ...")
-        if len({choice.options for choice in choices}) > 1:
-            raise HwnasError(
-                f"the layers of space {space.name!r} differ in their strides: "
-                + ", ".join(f"{choice.name} {list(choice.options)}" for choice in choices)
-            )
-        return cls(len(choices), tuple(int(option) for option in choices[0].options))
+        return cls(len(choices), tuple(sorted({int(o) for choice in choices for o in choice.options})))
 
     def nodes(self, layer: int) -> tuple[int, ...]:
         """The strides that a path of single steps reaches by a layer."""
@@ -68,6 +63,11 @@ class Trellis:
         """Where a node of `layer` leads: its own stride in the next layer, and the neighbours'."""
         i = self.strides.index(source)
         return self.strides[max(0, i - 1) : i + 2]
+
+    def edges(self) -> list[tuple[int, int, int]]:
+        """Every (layer it leads into, source, target)."""
+        layers = range(1, self.layers + 1)
+        return [(i, s, t) for i in layers for s in self.nodes(i - 1) for t in self.targets(i - 1, s)]
 
     def sources(self, layer: int, target: int) -> tuple[int, ...]:
         """The strides of the layer before that lead to a node of `layer`."""

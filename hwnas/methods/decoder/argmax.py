@@ -28,7 +28,10 @@ class Argmax:
             )
 
     def decode(self, net: Supernet, rule: TrainingRule, space: SearchSpace, evaluate: Evaluate) -> Architecture:
-        found: Any = rule.mixture() if isinstance(rule, Mixes) else rule.pick()  # type: ignore[attr-defined]
+        from torch import no_grad
+
+        with no_grad():  # weights are read, not trained
+            found: Any = rule.mixture() if isinstance(rule, Mixes) else rule.pick()  # type: ignore[attr-defined]
         return space.architecture({choice.name: _best(found[choice.name], choice.options) for choice in space.choices})
 
 
