@@ -1,8 +1,9 @@
-"""How far an accuracy can be trusted: its interval, and when two are too near to be told apart."""
+"""How far a metric can be trusted: its interval, and when two are too near to be told apart."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,6 +22,31 @@ def wilson(accuracy: float, count: int) -> tuple[float, float]:
     return max(0.0, min(accuracy, centre - half)), min(1.0, max(accuracy, centre + half))
 
 
+Reduce = Callable[[np.ndarray], float]  # statistics (n, k) of single examples to a metric; depends on their mean alone
+
+
+def shares(reduce: Reduce, statistics: np.ndarray) -> np.ndarray:
+    """What each example adds to the metric of the set, float64 (n,): n T - (n - 1) T_without_it (Tukey's pseudo-values,
+    1958). Their mean is the metric, exactly so where that is a mean, to first order where it is a ratio of sums."""
+    count = len(statistics)
+    whole = reduce(statistics)
+    if count < 2:
+        return np.full(count, whole)
+    left = (statistics.sum(axis=0) - statistics) / (count - 1)
+    without = np.array([reduce(row[None]) for row in left])
+    return np.asarray(np.round(count * whole - (count - 1) * without, 9))  # right and wrong are 1 and 0, not nearly so
+
+
+def interval(reduce: Reduce, statistics: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of a metric: Wilson's where every example counts as 0 or 1, else the jackknife's."""
+    count, whole = len(statistics), reduce(statistics)
+    added = shares(reduce, statistics)
+    if np.isin(added, (0.0, 1.0)).all():
+        return wilson(whole, count)
+    half = Z_95 * float(added.std(ddof=1)) / math.sqrt(count)
+    return whole - half, whole + half
+
+
 def unpaired_error(first: float, second: float, count: int) -> float:
     """The standard error of the difference of two accuracies on `count` examples each, of which only the sums are
     known. On the same examples it errs on the wide side: networks mostly fail on the same ones."""
@@ -28,11 +54,12 @@ def unpaired_error(first: float, second: float, count: int) -> float:
 
 
 def told_apart(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two accuracies on the same examples differ by more than one standard error; bool (n,) each: right or
-    wrong.
+    """Whether two metrics on the same examples differ by more than one standard error; (n,) each: what every example
+    adds (see `shares`), for an accuracy right or wrong.
 
-    Were there no difference, the examples on which exactly one of the two is right would fall either way like a coin,
-    so their number is the variance of the difference in examples (McNemar, 1947). Whole numbers: no rounding decides.
+    Were there no difference, the sum of the examples' differences d would have the variance sum d^2; for an accuracy
+    that is the number of examples on which exactly one of the two is right (McNemar, 1947).
     """
-    difference = int(first.sum()) - int(second.sum())
-    return difference**2 > int((first != second).sum())
+    difference = first.astype(np.float64) - second.astype(np.float64)
+    # At equality they are not told apart; the last digits of sums must not decide that.
+    return bool(difference.sum() ** 2 > (difference**2).sum() * (1 + 1e-9))

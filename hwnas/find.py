@@ -157,11 +157,13 @@ def _folder(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations or ()), None) or str(spec.origin))
 
 
+@lru_cache(maxsize=4096)
 def _is_thing(axis: str, path: Path) -> bool:
     thing = _thing(axis)
     return thing is None or thing in _definitions(_tree(path))
 
 
+@lru_cache(maxsize=64)
 def _thing(axis: str) -> str | None:
     """What a thing of the axis defines, where its folder in hwnas says so."""
     path = _folder(HOME).joinpath(*axis.split("."), "__init__.py")

@@ -71,7 +71,7 @@ def _defined_in(value: Any, module: ModuleType) -> bool:
 def _check_interface(found: Any, use: str, interfaces: tuple[type, ...]) -> None:
     """HwnasError where calling `found` could not give one of `interfaces`; nothing of it is run to see that."""
     wanted = " or ".join(interface.__name__ for interface in interfaces)
-    if not interfaces or (inspect.isclass(found) and issubclass(found, interfaces)):
+    if not interfaces or (inspect.isclass(found) and _satisfies(found, interfaces)):
         return
     if inspect.isclass(found):
         lacking = [n for n in _members(interfaces[0]) if not callable(getattr(found, n, None))]
@@ -84,13 +84,25 @@ def _check_interface(found: Any, use: str, interfaces: tuple[type, ...]) -> None
     except Exception:  # an annotation that is imported for type checkers only cannot be evaluated
         answer = None
     kind = typing.get_origin(answer) or answer
-    ours = inspect.isclass(kind) and issubclass(kind, interfaces)
+    ours = inspect.isclass(kind) and _satisfies(kind, interfaces)
     if not ours or (kind.__module__ == "builtins" and kind not in interfaces):  # str has a __getitem__ as well
         said = "nothing" if answer is None else getattr(answer, "__name__", str(answer))
         raise HwnasError(
             f"{use} must be annotated to return {wanted}, its annotation says {said}",
             hint=f"def {found.__name__}(...) -> {interfaces[0].__name__}",
         )
+
+
+def _satisfies(found: type, interfaces: tuple[type, ...]) -> bool:
+    """Whether it is, or has all methods of, one of these; what else a protocol asks for only an instance has."""
+    for interface in interfaces:
+        try:
+            if issubclass(found, interface):
+                return True
+        except TypeError:  # Python's own word for a protocol that has attributes
+            if all(callable(getattr(found, name, None)) for name in _members(interface)):
+                return True
+    return False
 
 
 def _members(interface: type) -> list[str]:
@@ -209,6 +221,12 @@ class Given(Mapping[str, Any]):
 def names_of(function: Callable[..., Any]) -> set[str]:
     """The names of the arguments that a class or function takes: what a method asks for, and its settings."""
     return set(inspect.signature(function).parameters)
+
+
+def needed_by(function: Callable[..., Any]) -> set[str]:
+    """The names of the arguments that have no default."""
+    parameters = inspect.signature(function).parameters
+    return {name for name, one in parameters.items() if one.default is inspect.Parameter.empty}
 
 
 def bind(function: Callable[..., Any], settings: Mapping[str, Any], given: Mapping[str, Any], where: str) -> Any:

@@ -11,31 +11,127 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from hwnas.network import Network, Node
+from hwnas.network import Network, Node, Port
 from hwnas.space import Architecture, SearchSpace, Selection
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.optim import Optimizer
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch. `images` float32 (N, C, H, W), `labels` int64 (N,); `step`, which the training loop sets, counts
-    optimiser batches from 0.
+    """One batch: `inputs` by the network's input names, each (N, ...), and `targets` (N, ...).
+
+    `step`, which the training loop sets, counts batches from 0, and `progress` is the share of the training's steps
+    that are done, in [0, 1): for temperatures and warm-ups. `held_out` is a second batch of the same size from
+    examples that no `inputs` of this training are of; None unless the rule asks (`NeedsHeldOut`).
 
     A rule draws its randomness from (its seed, `step`), never from a running generator: a resumed run repeats an
     undisturbed one exactly.
     """
 
-    images: Tensor
-    labels: Tensor
+    inputs: Mapping[str, Tensor]
+    targets: Tensor
     step: int = 0
+    progress: float = 0.0
+    held_out: Batch | None = None
+
+    @property
+    def given(self) -> Any:
+        """What a net is called with: the tensor of the one input, or all inputs by name."""
+        return self.images if len(self.inputs) == 1 else self.inputs
+
+    @property
+    def images(self) -> Tensor:
+        """The tensor of the one input: float32 (N, C, H, W) where that is an image."""
+        (only,) = self.inputs.values()
+        return only
+
+    @property
+    def labels(self) -> Tensor:
+        """The targets, where they are classes: int64 (N,)."""
+        return self.targets
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """A data set's examples by split ("train", "validation", "test") and index; see `Data`."""
+
+    def sizes(self) -> Mapping[str, int]: ...
+
+    def targets(self, split: str) -> np.ndarray: ...
+
+    def batch(self, split: str, indices: np.ndarray | slice, augment: Any = None) -> Batch: ...
+
+
+class Data(Batches, Protocol):
+    """A checked data set, whatever its examples are. The training loop owns order, epoch and step.
+
+    `inputs` says what an example is, without the batch; `facts` are arguments of the search space by name (classes,
+    in_channels, vocabulary, scale, ...); `notes` are lines for the person who runs this. Law: `batch` remembers
+    nothing, equal data have equal `digest`s, and `targets(split)[indices]` are the targets of `batch(split, indices)`.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def inputs(self) -> Mapping[str, Port]: ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
+
+
+@runtime_checkable
+class Named(Protocol):
+    """Data whose outputs have names: `classes` in the order of a net's outputs."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a net is trained for. `metric` names what `reduce` gives, higher is better; `unit` is "%" where that is a
+    share in [0, 1].
+
+    `loss` and `distil` take tensors, are means over the batch, and have a gradient. The rest is numpy: `statistics`
+    (N, k) are of one example each, the last column its loss as it is judged (without smoothing or other aids of
+    training). Law: `reduce` depends on their mean alone, so that sets can be put together and intervals follow from
+    single examples; `same` is true of an output and itself.
+    """
+
+    @property
+    def metric(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
+
+    def distil(self, student: Tensor, teacher: Tensor) -> Tensor: ...
+
+    def statistics(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray: ...
+
+    def reduce(self, statistics: np.ndarray) -> float: ...
+
+    def same(self, got: np.ndarray, expected: np.ndarray) -> np.ndarray: ...
+
+    def baseline(self, data: Data) -> tuple[str, float]: ...
 
 
 @runtime_checkable
 class Supernet(Protocol):
-    """A weight-sharing net. `tensors` are the parameters of the operator at a node of the selection's network, by
-    "<layer>.<parameter>": what `extract` copies. Law: a call leaves no state."""
+    """A weight-sharing net: inputs (N, ...) to outputs (N, ...) of the network that a selection lowers to. `tensors`
+    are the parameters of the operator at a node of that network, by "<layer>.<parameter>": what `extract` copies.
+    Law: a call leaves no state."""
 
     def __call__(self, inputs: Tensor | Mapping[str, Tensor], selection: Selection) -> Tensor: ...
 
@@ -44,14 +140,52 @@ class Supernet(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
+Groups = str | tuple[str, ...]  # one group of parameters, or several that one backward pass steps
+
+
 @runtime_checkable
 class TrainingRule(Protocol):
-    """Turns a batch into optimiser steps. `steps` yields (group, losses); the losses of a step are consumed (each is
-    back-propagated as it comes) before the next step is asked for."""
+<<<<<<< HEAD
+    """Turns a batch into optimiser steps. `steps` yields (group or groups, losses).
+
+    Law: the losses of a step are consumed (each is back-propagated as it comes) and its groups stepped before the next
+    is asked for, so what stands after a `yield` runs after that step. A group that is not yielded is left as it is:
+    that is how one is frozen during a warm-up. What else a rule may have are the protocols below.
+    """
+=======
+    """Turns a batch into optimiser steps. `steps` yields (group, losses), each loss a scalar; the losses of a step are
+    consumed (each is back-propagated as it comes) before the next step is asked for. Law: the losses follow from the
+    net, the batch, the seed and the batch's step alone, so that a resumed run repeats an undisturbed one."""
+>>>>>>> w-c
 
     def groups(self, net: Supernet) -> Mapping[str, Iterable[nn.Parameter]]: ...
 
-    def steps(self, net: Supernet, batch: Batch) -> Iterator[tuple[str, Iterable[Tensor]]]: ...
+    def steps(self, net: Supernet, batch: Batch) -> Iterator[tuple[Groups, Iterable[Tensor]]]: ...
+
+
+@runtime_checkable
+class OwnOptimiser(Protocol):
+    """A rule that brings optimisers of its own. None: the loop's AdamW with the schedule's rate and decay.
+
+    The loop leaves the rates of a rule's own optimiser alone unless the rule is an `OwnRate`. Gradients are clipped to
+    the schedule's norm, or to what a parameter group says under "clip" (math.inf: not at all).
+    """
+
+    def optimiser(self, group: str, parameters: list[nn.Parameter]) -> Optimizer | None: ...
+
+
+@runtime_checkable
+class OwnRate(Protocol):
+    """A rule that sets learning rates: that of a group at `progress` in [0, 1), where the schedule says `scheduled`."""
+
+    def rate(self, group: str, progress: float, scheduled: float) -> float: ...
+
+
+@runtime_checkable
+class NeedsHeldOut(Protocol):
+    """A rule that may ask for `Batch.held_out`: half of the training examples then train, the others are held out."""
+
+    needs_validation_batch: bool
 
 
 @runtime_checkable
@@ -73,8 +207,10 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A sampler, rule or wrapper with a memory that cannot be replayed cheaply. Law: one made with the same arguments
-    that loads the state goes on as the first would have; the state is plain values (of a rule also tensors)."""
+    """A sampler or rule with a memory that cannot be replayed cheaply (architecture parameters, a tree, an average).
+    Law: one made with the same arguments that loads the state goes on as the first would have; the state is plain
+    values (of a rule also tensors). A rule's is saved with the net after every epoch; `load` may come before or after
+    `groups`."""
 
     def state(self) -> Mapping[str, Any]: ...
 
@@ -115,14 +251,16 @@ class Proxy(Protocol):
 
 @runtime_checkable
 class Picks(Protocol):
-    """A training rule that decodes itself: the architecture it would choose now."""
+    """A training rule that decodes itself: the architecture it would choose now. Law: it is of the rule's space, and
+    asking changes nothing, so that a report may ask in the middle of training."""
 
     def pick(self) -> Architecture: ...
 
 
 @runtime_checkable
 class Mixes(Protocol):
-    """A training rule with architecture parameters: the selection it trains, a `Mix` for every relaxed choice."""
+    """A training rule with architecture parameters: the selection it trains, a `Mix` for every relaxed choice. Law: it
+    has a value for every choice of the space, and the space lowers it."""
 
     def mixture(self) -> Selection: ...
 

@@ -205,20 +205,21 @@ def extract(net: WeightSharing, architecture: Mapping[str, Any]) -> Net:
     return alone.to(next(net.parameters()).device)
 
 
-def recalibrate(net: Net, batches: Iterable[Tensor]) -> Net:
+def recalibrate(net: Net, batches: Iterable[Inputs]) -> Net:
     """Batch-norm statistics from images, averaged over the batches, each image alike: set in place, the net in eval
     mode."""
     sums: dict[str, Tensor] = {}
     count, where = 0, next(net.parameters()).device
     with torch.no_grad():
         net.train()
-        for images in batches:
+        for given in batches:
+            count_here = len(given if isinstance(given, Tensor) else next(iter(given.values())))
             for _, buffer in net.named_buffers():
                 buffer.zero_()  # so that one update leaves momentum times the batch's statistic
-            net(images.to(where))
+            net(given.to(where) if isinstance(given, Tensor) else {name: x.to(where) for name, x in given.items()})
             for name, buffer in net.named_buffers():
-                sums[name] = sums.get(name, torch.zeros_like(buffer)) + buffer * (len(images) / MOMENTUM)
-            count += len(images)
+                sums[name] = sums.get(name, torch.zeros_like(buffer)) + buffer * (count_here / MOMENTUM)
+            count += count_here
         if not count:
             raise HwnasError("batch-norm recalibration needs at least one batch")
         for name, buffer in net.named_buffers():

@@ -6,12 +6,7 @@ Every rank sees its share of each batch, batch norm and losses are averaged over
 
 from __future__ import annotations
 
-import io
 import math
-import os
-import pickletools
-import re
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +14,22 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.optim import AdamW, Optimizer
 
-from hwnas.data import Data, balanced
-from hwnas.data.augmentation import Augmentation, drawn
-from hwnas.data.pixels import IN_MEMORY
+from hwnas.batches import batches, draws, halves, portions, some_images, steps_per_epoch, workers_for
+from hwnas.checkpoint import load_state, require_plain, save_state, take_up
 from hwnas.errors import HwnasError
-from hwnas.paths import read_bytes, write_bytes
-from hwnas.protocols import Batch, TrainingRule
+from hwnas.processes import average_gradients, device, join_processes, leave_processes, world
+from hwnas.protocols import Batch, Data, NeedsHeldOut, OwnOptimiser, OwnRate, Stateful, Task, TrainingRule
+from hwnas.tasks.classify import Classify
 
-CHECKPOINT_LIMIT = 64 << 30  # what a machine may hold; more is no supernet of ours
-_NAMED = re.compile(r"(torch|torch\._utils|collections) \w{1,60}")  # what torch.save names in tensors and dicts
+__all__ = [
+    "Evaluation", "Progress", "Schedule", "batches", "device", "draws", "evaluate", "join_processes", "leave_processes",
+    "load_rule", "load_state", "optimisers_of", "portions", "rate", "save_state", "some_images", "state_of", "step",
+    "steps_per_epoch", "take_up", "train", "workers_for", "world",
+]  # fmt: skip
+
 Progress = Callable[[int, int, str], None]  # (steps done, steps in all, what is shown beside them)
 
 
@@ -56,110 +54,6 @@ class Schedule:
                 raise HwnasError(f"training needs {name} of at least 1, got {getattr(self, name)}")
         if not self.learning_rate > 0 or not math.isfinite(self.learning_rate):
             raise HwnasError(f"learning_rate must be above 0, got {self.learning_rate}")
-
-
-def world() -> tuple[int, int]:
-    """(rank, number of processes); (0, 1) without torch.distributed."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
-
-
-def join_processes() -> None:
-    """Joins the group when started by torchrun (RANK and WORLD_SIZE set): NCCL with GPUs, gloo without."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        if torch.cuda.is_available():
-            torch.cuda.set_device(device())
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-
-
-def leave_processes() -> None:
-    """Leaves the group: what follows training (calibration, scoring) is one process's work."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def device() -> torch.device:
-    """This process's GPU when there is one, else the CPU."""
-    return (
-        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )
-
-
-@dataclass(frozen=True)
-class Draw:
-    """This rank's share of one batch: which training images, and how they are augmented."""
-
-    step: int
-    indices: np.ndarray
-    augment: Augmentation | None
-
-
-def draws(count: int, schedule: Schedule, first_epoch: int = 0) -> Iterator[Draw]:
-    """Every batch of `count` images from `first_epoch` on, shuffled by (seed, epoch); a smaller last one is dropped."""
-    size = min(schedule.batch_size, count)
-    rank, ranks = world()
-    if size % ranks:
-        raise HwnasError(f"batch_size {size} cannot be shared by {ranks} processes", hint="make it a multiple of them")
-    share = slice(rank * size // ranks, (rank + 1) * size // ranks)
-    per_epoch = steps_per_epoch(count, schedule)
-    for epoch in range(first_epoch, schedule.epochs):
-        order = np.random.default_rng((schedule.seed, epoch)).permutation(count)
-        for i in range(per_epoch):
-            augment = drawn(size, schedule.shift, schedule.flip, (schedule.seed, epoch, i))
-            picked = order[i * size : (i + 1) * size][share]
-            yield Draw(epoch * per_epoch + i, picked, augment.share(share) if augment else None)
-
-
-class _Fetch:
-    """Makes the batch of a draw, in this process or in a worker of torch's DataLoader."""
-
-    def __init__(self, data: Data) -> None:
-        self.data = data
-
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, int]:
-        batch = self.data.batch("train", draw.indices, draw.augment)
-        return batch.images, batch.labels, draw.step
-
-
-def batches(data: Data, listed: Iterable[Draw], workers: int = 0) -> Iterator[Batch]:
-    """The batches of some draws, on this process's device. `workers` processes load ahead; with 0 this one does."""
-    fetch = _Fetch(data)
-    loaded: Iterable[tuple[Tensor, Tensor, int]] = (fetch[draw] for draw in listed)
-    if workers:
-        # fork: a worker shares the mapped pixels, where another start would send it a copy of them.
-        loaded = DataLoader(
-            fetch, batch_size=None, sampler=listed, num_workers=workers, multiprocessing_context="fork",  # type: ignore[arg-type]
-            pin_memory=device().type == "cuda", collate_fn=_as_it_is,
-        )  # fmt: skip
-    for images, labels, step in loaded:
-        yield Batch(images.to(device(), non_blocking=True), labels.to(device(), non_blocking=True), step)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-HELD_BYTES = 8 << 20  # a batch of floats below this is made in under a millisecond: no process pays for itself
-
-
-def workers_for(data: Data, schedule: Schedule) -> int:
-    """Loading processes that pay: none for small batches or on a CPU that trains from memory; else up to four.
-
-    What a worker hides is waiting for the disk and, beside a GPU, the making of floats. Beside a CPU that trains it
-    can hide the disk alone, and one is enough.
-    """
-    height, width = data.facts["image_size"]
-    if schedule.batch_size * height * width * data.facts["in_channels"] * 4 < HELD_BYTES:
-        return 0
-    if device().type == "cuda":
-        return max(1, min(4, (os.cpu_count() or 1) - 1))
-    return int(data.pixels.nbytes > IN_MEMORY)
-
-
-def steps_per_epoch(count: int, schedule: Schedule) -> int:
-    """Whole batches in `count` images, at least one."""
-    return max(1, count // min(schedule.batch_size, count))
 
 
 def rate(schedule: Schedule, step: int, total: int) -> float:
@@ -189,57 +83,108 @@ def train(
     `identity` (a digest of data and settings). `workers` load batches ahead; None: as many as pay. HwnasError when the
     loss stops being a number.
     """
+    _require_images(data, schedule)
     net.to(device()).train()
     optimisers = optimisers_of(net, rule, schedule)
-    count = data.sizes()["train"]
+    split = halves(data, schedule.seed) if isinstance(rule, NeedsHeldOut) and rule.needs_validation_batch else None
+    count = len(split[0]) if split else data.sizes()["train"]
     per_epoch = steps_per_epoch(count, schedule)
     total = per_epoch * schedule.epochs
-    first = _resume(checkpoint, identity, net, optimisers)
+    first = _resume(checkpoint, identity, net, rule, optimisers)
     used = workers_for(data, schedule) if workers is None else workers
-    for batch in batches(data, draws(count, schedule, first), used):
+    for batch in batches(data, draws(count, schedule, first, split), used, total):
         loss = step(net, rule, batch, optimisers, rate(schedule, batch.step, total), schedule)
         epoch, done = batch.step // per_epoch + 1, batch.step + 1
         if progress:
             progress(done, total, f"epoch {epoch}/{schedule.epochs} loss {loss:.3f}")
         if checkpoint and done % per_epoch == 0 and world()[0] == 0:
-            state = {"identity": identity, "epoch": epoch, "net": net.state_dict()}
+            state = {"identity": identity, "epoch": epoch, "net": net.state_dict(), **state_of(rule)}
             save_state(checkpoint, state | {"optimisers": {g: o.state_dict() for g, o in optimisers.items()}})
     return net
 
 
-def optimisers_of(net: nn.Module, rule: TrainingRule, schedule: Schedule) -> dict[str, torch.optim.AdamW]:
-    """One AdamW a group of the rule's."""
-    return {
-        group: torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-        for group, parameters in rule.groups(net).items()  # type: ignore[arg-type]
-    }
+def _require_images(data: Data, schedule: Schedule) -> None:
+    """HwnasError where images are to be moved about and there are none."""
+    shapes = [port.shape for port in data.inputs.values()]
+    if (schedule.shift or schedule.flip) and any(len(shape) != 3 for shape in shapes):
+        raise HwnasError(
+            f"train.shift and train.flip move images (C, H, W), data {data.name} holds {', '.join(map(str, shapes))}",
+            hint="leave them out",
+        )
+
+
+def state_of(rule: TrainingRule) -> dict[str, Any]:
+    """What a checkpoint holds of a rule: its state under "rule", or nothing where it has none."""
+    if not isinstance(rule, Stateful):
+        return {}
+    state = dict(rule.state())
+    require_plain(state, f"the state of rule {type(rule).__name__}")
+    return {"rule": state}
+
+
+def load_rule(rule: TrainingRule, state: Any, path: Path) -> None:
+    """Gives a rule with a memory what a checkpoint holds of it; HwnasError where that is another rule's."""
+    if not isinstance(rule, Stateful):
+        return
+    try:
+        rule.load(state["rule"])
+    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise HwnasError(
+            f"checkpoint {path} does not hold this rule's state: {problem!r}", hint="move it away and train again"
+        ) from None
+
+
+class Scheduled(AdamW):
+    """The loop's own optimiser: its rate follows the schedule."""
+
+
+def optimisers_of(net: nn.Module, rule: TrainingRule, schedule: Schedule) -> dict[str, Optimizer]:
+    """The optimiser of every group of the rule's: its own, or one AdamW."""
+    made: dict[str, Optimizer] = {}
+    for group, listed in rule.groups(net).items():  # type: ignore[arg-type]
+        parameters = list(listed)
+        own = rule.optimiser(group, parameters) if isinstance(rule, OwnOptimiser) else None
+        made[group] = own or Scheduled(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+    return made
 
 
 def step(
     net: nn.Module,
     rule: TrainingRule,
     batch: Batch,
-    optimisers: dict[str, torch.optim.AdamW],
+    optimisers: dict[str, Optimizer],
     lr: float,
     schedule: Schedule,
 ) -> float:
     """One batch: every step the rule yields, with gradients averaged over ranks. Returns the last loss."""
     value = math.nan
-    for group, losses in rule.steps(net, batch):  # type: ignore[arg-type]
-        optimiser = optimisers[group]
-        optimiser.zero_grad(set_to_none=True)
+    for groups, losses in rule.steps(net, batch):  # type: ignore[arg-type]
+        stepped = {group: optimisers[group] for group in ((groups,) if isinstance(groups, str) else groups)}
+        for optimiser in stepped.values():
+            optimiser.zero_grad(set_to_none=True)
         for loss in _computed(losses, schedule.bf16):
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise HwnasError(f"the training loss became {value} at step {batch.step}", hint="lower learning_rate")
             loss.backward()  # type: ignore[no-untyped-call]
-        parameters = [p for g in optimiser.param_groups for p in g["params"] if p.grad is not None]
-        _average_gradients(parameters)
-        nn.utils.clip_grad_norm_(parameters, schedule.clip)
-        for g in optimiser.param_groups:
-            g["lr"] = lr
-        optimiser.step()
+        for group, optimiser in stepped.items():
+            _update(rule, group, optimiser, lr, batch.progress, schedule.clip)
     return value
+
+
+def _update(
+    rule: TrainingRule, group: str, optimiser: Optimizer, scheduled: float, progress: float, clip: float
+) -> None:
+    """One optimiser's step from the gradients that lie at its parameters."""
+    for held in optimiser.param_groups:
+        parameters = [p for p in held["params"] if p.grad is not None]
+        average_gradients(parameters)
+        nn.utils.clip_grad_norm_(parameters, held.get("clip", clip))
+        if isinstance(rule, OwnRate):
+            held["lr"] = rule.rate(group, progress, scheduled)
+        elif isinstance(optimiser, Scheduled):
+            held["lr"] = scheduled
+    optimiser.step()
 
 
 def _computed(losses: Iterable[Tensor], bf16: bool) -> Iterator[Tensor]:
@@ -253,75 +198,9 @@ def _computed(losses: Iterable[Tensor], bf16: bool) -> Iterator[Tensor]:
         yield loss
 
 
-def _average_gradients(parameters: list[nn.Parameter]) -> None:
-    ranks = world()[1]
-    if ranks > 1:
-        for parameter in parameters:
-            assert parameter.grad is not None
-            dist.all_reduce(parameter.grad)
-            parameter.grad /= ranks
-
-
-def save_state(path: Path, state: Any) -> None:
-    """Tensors and plain values to one file, whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_bytes(path, buffer.getvalue())
-
-
-def load_state(path: Path) -> Any:
-    """What `save_state` wrote (no code is run from the file); HwnasError when it is truncated or something else."""
-    if not Path(path).exists():
-        raise HwnasError(f"checkpoint {path} does not exist")
-    data = read_bytes(path, CHECKPOINT_LIMIT)
-    try:
-        _check_archive(data)
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as problem:  # torch and zipfile raise many kinds for a damaged archive
-        reason = (str(problem).splitlines() or [type(problem).__name__])[0][:120]
-        raise HwnasError(
-            f"checkpoint {path} is truncated or not a checkpoint ({reason})", hint="move it away and train again"
-        ) from None
-
-
-def _check_archive(data: bytes) -> None:
-    """Raises where the archive is not as it was written: torch would read tensors with flipped bits without a word.
-
-    torch.save stores every tensor as it is, so an archive that would unpack to more than its own size is not ours.
-    """
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > len(data):
-            raise ValueError("it holds more than its size")
-        torn = archive.testzip()
-        if torn is not None:
-            raise ValueError(f"{torn} does not have the checksum it was written with")
-        for name in archive.namelist():
-            if name.endswith("data.pkl"):
-                _check_names(archive.read(name))
-
-
-def _check_names(pickled: bytes) -> None:
-    """Raises where the pickle names anything but tensors: torch refuses it too, but takes minutes to say so where the
-    name is a page of brackets (it searches its own message with a regular expression)."""
-    for opcode, value, _ in pickletools.genops(pickled):
-        if opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):
-            raise ValueError(f"torch.save writes no {opcode.name}")
-        if opcode.name == "GLOBAL" and not _NAMED.fullmatch(str(value)):
-            raise ValueError(f"it names {str(value)[:60]!r}")
-
-
-def take_up(module: nn.Module, state: Any, path: Path) -> None:
-    """Loads a checkpoint's `net` into the module; HwnasError where its tensors are not this net's."""
-    try:
-        module.load_state_dict(state["net"])
-    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as problem:
-        raise HwnasError(
-            f"checkpoint {path} does not hold this net: {' '.join(str(problem).split())[:200]}",
-            hint="move it away and train again",
-        ) from None
-
-
-def _resume(checkpoint: Path | None, identity: str, net: nn.Module, optimisers: dict[str, torch.optim.AdamW]) -> int:
+def _resume(
+    checkpoint: Path | None, identity: str, net: nn.Module, rule: TrainingRule, optimisers: dict[str, Optimizer]
+) -> int:
     """Takes up a checkpoint of the same identity; returns the first epoch still to do."""
     if checkpoint is None or not checkpoint.exists():
         return 0
@@ -332,50 +211,37 @@ def _resume(checkpoint: Path | None, identity: str, net: nn.Module, optimisers: 
     try:
         for group, optimiser in optimisers.items():
             optimiser.load_state_dict(state["optimisers"][group])
-        return int(state["epoch"])
+        epoch = int(state["epoch"])
     except (RuntimeError, KeyError, TypeError, AttributeError, ValueError) as problem:
         raise HwnasError(
             f"checkpoint {checkpoint} does not hold this net's optimisers: {problem!r}",
             hint="move it away and train again",
         ) from None
+    load_rule(rule, state, checkpoint)
+    return epoch
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Share of images whose largest logit is the label, mean cross-entropy, and the number of images."""
+    """`accuracy` in the task's metric, the mean loss as the task judges it, and the number of examples."""
 
     accuracy: float
     loss: float
     count: int
 
 
-EVALUATED_PIXELS = 1 << 22  # of one channel, at once: 64 images of 224x224 keep a net's largest layer in 300 MB
-
-
-def portions(data: Data, indices: np.ndarray) -> Iterator[np.ndarray]:
-    """Indices in portions of at most 512 images that a net takes at once without a gigabyte of activations; of equal
-    size but for one image, since batch norm learns little from a last portion of one."""
-    height, width = data.facts["image_size"]
-    size = max(1, min(512, EVALUATED_PIXELS // (height * width)))
-    yield from np.array_split(indices, max(1, -(-len(indices) // size)))
-
-
-def evaluate(net: nn.Module, data: Data, split: str, indices: np.ndarray | None = None) -> Evaluation:
-    """The net on a whole split, or on some of its images, in evaluation mode."""
+def evaluate(
+    net: nn.Module, data: Data, split: str, indices: np.ndarray | None = None, task: Task = Classify()
+) -> Evaluation:
+    """The net on a whole split, or on some of its examples, in evaluation mode."""
     net.eval()
     where = next(net.parameters()).device
     chosen = np.arange(data.sizes()[split]) if indices is None else indices
-    count, right, lost = len(chosen), 0, 0.0
+    rows = []
     with torch.no_grad():
         for some in portions(data, chosen):
             batch = data.batch(split, some)
-            logits, labels = net(batch.images.to(where)).float().cpu(), batch.labels
-            right += int((logits.argmax(1) == labels).sum())
-            lost += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
-    return Evaluation(right / count, lost / count, count)
-
-
-def some_images(data: Data, count: int, seed: int) -> Iterator[Tensor]:
-    """`count` training images, drawn class by class, in portions: for batch-norm recalibration."""
-    for some in portions(data, balanced(data, "train", count, seed)):
-        yield data.batch("train", some).images
+            moved = Batch({name: x.to(where) for name, x in batch.inputs.items()}, batch.targets)
+            rows.append(task.statistics(net(moved.given).float().cpu().numpy(), batch.targets.numpy()))
+    statistics = np.concatenate(rows)
+    return Evaluation(task.reduce(statistics), float(statistics[:, -1].mean()), len(chosen))

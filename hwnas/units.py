@@ -41,3 +41,8 @@ def readable_seconds(seconds: float) -> str:
         return f"{max(1, whole)} s"
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
+
+
+def readable_metric(value: float, unit: str) -> str:
+    """A task's metric: a share as `98.05%` where the unit is "%", else the number with its unit."""
+    return f"{value:.2%}" if unit == "%" else f"{value:.2f} {unit}".rstrip()

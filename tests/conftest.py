@@ -116,6 +116,7 @@ def _forget(package: str) -> None:
     """What the finder remembers of folders, which do not change while a program runs, and what was imported."""
     find._folder.cache_clear()
     find._places.cache_clear()
+    find._is_thing.cache_clear()
     if package in find._activated:
         find._activated.remove(package)
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from hwnas.data import Data, Raw, linear_baseline, load_data, prepare
+from hwnas.data import Data, Raw, load_data, prepare
 from hwnas.errors import HwnasError
 from hwnas.plug import Trust
+from hwnas.tasks.classify import Classify
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (60, 3, 8, 8)).astype(np.uint8)
@@ -29,7 +30,8 @@ def test_the_embedded_digits_are_split_by_class_and_normalised() -> None:
     assert abs(float(batch.images.mean())) < 1e-3 and abs(float(batch.images.std()) - 1) < 1e-3
     shares = [np.bincount(data.targets(split)) / n for split, n in data.sizes().items()]
     assert np.ptp(shares, axis=0).max() < 0.01
-    assert 0.93 < linear_baseline(data) < 0.98
+    name, share = Classify().baseline(data)
+    assert name == "linear classifier" and 0.93 < share < 0.98
     assert data.digest == load_data({"use": "digits"}).digest != load_data({"use": "digits", "split_seed": 1}).digest
 
 
@@ -214,12 +216,12 @@ def test_a_decoding_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch
 
 def test_large_arrays_are_unpacked_once_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import hwnas.data.pixels
-    from hwnas.data.sources import npz
+    from hwnas.data import archive
 
     path = tmp_path / "a.npz"
     np.savez_compressed(path, images=IMAGES, labels=LABELS)
     small = load_data({"use": "npz", "path": str(path)})
-    monkeypatch.setattr(npz, "IN_MEMORY", 100)
+    monkeypatch.setattr(archive, "IN_MEMORY", 100)
     monkeypatch.setattr(hwnas.data.pixels, "IN_MEMORY", 100)
     for _ in range(2):
         large = load_data({"use": "npz", "path": str(path)})

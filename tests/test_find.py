@@ -10,6 +10,11 @@ import pytest
 from hwnas import find
 from hwnas.cli.main import main
 from hwnas.errors import HwnasError
+from hwnas.network import Operator
+from hwnas.pipeline import identity
+from hwnas.pipeline.config import cost_unit, read_run_file
+from hwnas.space import Choice, SearchSpace, Slot
+from tests.pipeline.runs import run_file
 
 
 @pytest.fixture
@@ -74,3 +79,78 @@ def test_a_package_of_the_environment_that_is_not_there_is_one_line(
     monkeypatch.setenv(find.ENVIRONMENT, listed)
     assert main(["--help"]) == 2
     assert capsys.readouterr().err.startswith(f"error: there is no package {listed!r}")
+
+
+@pytest.fixture
+def beside(outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same package in the folder of a run file, where neither the environment nor the module path knows of it."""
+    monkeypatch.delenv(find.ENVIRONMENT)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(outside.parent)])
+    return outside.rename(tmp_path / outside.name)
+
+
+def test_the_cost_of_the_docs_is_found_in_a_package_beside_the_run_file(beside: Path, repository: Path) -> None:
+    text = (repository / "docs" / "methods.md").read_text(encoding="utf-8")
+    (beside / "methods" / "cost").mkdir(parents=True)
+    (beside / "methods" / "cost" / "params.py").write_text(text.partition("```python\n")[2].partition("```")[0])
+    config = read_run_file(run_file(beside.parent, plugins=[beside.name], limits={"kparams": 20, "latency_us": 1e3}))
+    assert config.cost_limits == {"params": 20_000.0, "latency": 1e3} and cost_unit("params") == "parameters"
+
+
+@pytest.mark.parametrize(
+    ("plugins", "told"),
+    [
+        (["json"], "'json' is of Python's own library, which a run file cannot name; hint: --trust json"),
+        (["no_such_package_at_all"], "there is no package 'no_such_package_at_all'"),
+        (["a.b"], "plugins.0: string should match pattern"),
+        ("mine", "plugins: input should be a valid list"),
+    ],
+)
+def test_a_package_that_a_run_file_cannot_have_is_one_line(
+    plugins: object, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["measure", str(run_file(tmp_path, plugins=plugins))]) == 2
+    said = capsys.readouterr().err
+    assert told in said and said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_a_package_that_clashes_with_hwnas_is_refused_in_one_line(
+    beside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (beside / "methods" / "cost").mkdir(parents=True)
+    (beside / "methods" / "cost" / "macs.py").write_text("LIMITS = {}\n")
+    assert main(["measure", str(run_file(beside.parent, plugins=[beside.name]))]) == 2
+    assert "methods.cost: 'macs' is in both" in capsys.readouterr().err
+
+
+def test_two_costs_that_name_one_limit_are_refused(beside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (beside / "methods" / "cost").mkdir(parents=True)
+    (beside / "methods" / "cost" / "zmacs.py").write_text("UNIT, LIMITS = 'MACs', {'mmacs': 1e6}\n")
+    assert main(["measure", str(run_file(beside.parent, plugins=[beside.name]))]) == 2
+    assert "limit 'mmacs' is defined by both cost.macs and cost.zmacs" in capsys.readouterr().err
+
+
+def test_the_code_of_a_layer_kind_of_a_package_decides_what_is_trained_with_it(outside: Path) -> None:
+    (outside / "ops").mkdir()
+    (outside / "blocks").mkdir()
+    (outside / "ops" / "pass_on.py").write_text("from hwnas.ops.relu import primitive\nprimitive = primitive\n")
+    (outside / "blocks" / "passing.py").write_text(
+        "from hwnas.network import Layer\n\ndef layers(o):\n"
+        "    return (Layer('a', 'pass_on', ('input',), o.input_shape, o.output_shape, o.precision),)\n"
+    )
+    operator = Operator.of("passing", (4, 8, 8), (4, 8, 8))
+    space = SearchSpace("one", (Choice("a", (1,)),), (Slot("only", (), lambda values: operator),), 4, 2)
+    code = identity.code_of_plugins(space)
+    assert set(code) == {f"{outside.name}/ops/pass_on.py", f"{outside.name}/blocks/passing.py"}
+    (outside / "ops" / "pass_on.py").write_text(
+        "from hwnas.ops.relu import primitive\nprimitive = (primitive)\nX = 1\n"
+    )
+    assert {name for name in code if identity.code_of_plugins(space)[name] != code[name]} == {
+        f"{outside.name}/ops/pass_on.py"
+    }
+
+
+def test_the_code_of_a_compiler_target_of_a_package_decides_a_library(outside: Path) -> None:
+    (outside / "targets").mkdir()
+    (outside / "targets" / "mine.py").write_text('"""A target of a test."""\nTARGET = 1\n')
+    assert set(identity.code_outside(*identity.COMPILING_AXES)) == {f"{outside.name}/targets/mine.py"}

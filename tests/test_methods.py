@@ -25,7 +25,7 @@ class Table(torch.nn.Module):
         return row.expand(len(inputs), 2)
 
 
-BATCH = Batch(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64), step=0)
+BATCH = Batch({"x": torch.zeros(3, 1)}, torch.zeros(3, dtype=torch.int64), step=0)
 
 
 def log_sigmoid(x: float) -> float:
@@ -39,7 +39,7 @@ def losses(rule: SinglePath | Sandwich, batch: Batch) -> list[float]:
 def test_single_path_is_the_cross_entropy_of_one_drawn_path() -> None:
     """-log softmax of class 0 is -log sigmoid of the difference of the two logits."""
     possible = {round(-log_sigmoid(first - second), 5) for first, second in LOGITS.values()}
-    seen = {round(losses(SinglePath(SPACE), Batch(BATCH.images, BATCH.labels, step))[0], 5) for step in range(40)}
+    seen = {round(losses(SinglePath(SPACE), Batch(BATCH.inputs, BATCH.labels, step))[0], 5) for step in range(40)}
     assert seen == possible
 
 

@@ -6,6 +6,7 @@ import os
 
 from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, results_console
+from hwnas.units import readable_metric
 
 
 def train(
@@ -36,7 +37,7 @@ def train(
         space = job.space_of(precision)
         for name, architecture in (("largest", space.largest()), ("smallest", space.smallest())):
             alone = learning.alone(job, net, architecture)
-            scores[f"{precision} {name}"] = learning.evaluate(alone, job.data, "validation").accuracy
+            scores[f"{precision} {name}"] = learning.judge(job, alone, "validation").accuracy
     if json_output:
         print_json(
             {
@@ -48,5 +49,5 @@ def train(
         return
     console = results_console()
     for name, value in scores.items():
-        console.print(f"{name:16} {value:.2%} validation accuracy")
+        console.print(f"{name:16} {readable_metric(value, job.task.unit)} validation {job.task.metric}")
     console.print(f"wrote {job.path('supernet.pt')}")

@@ -1,7 +1,8 @@
-"""Data sets: pixels kept as they were given (uint8, memory-mapped where they are many), floats made a batch at a time.
+"""Data sets. Images are kept as they were given (uint8, memory-mapped where they are many), floats made by the batch.
 
-A source (one file of `sources/`) gives a `Raw`; `prepare` checks and splits it. The training loop owns order, epoch and
-step: `Data.batch(split, indices, augment)` gives the images it asks for and remembers nothing.
+A source (one file of `sources/`) gives a `Raw`, which `prepare` checks, splits and makes `Images` of, or a `Data` of
+any other kind (hwnas/protocols.py). The training loop owns order, epoch and step: `Data.batch(split, indices, augment)`
+gives the examples it asks for and remembers nothing.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hwnas.data.pixels import checked, content_digest, statistics
-from hwnas.data.splits import SPLITS, balanced, stratified
+from hwnas.data.pixels import IN_MEMORY, checked, content_digest, statistics
+from hwnas.data.splits import SPLITS, balanced, placed, stratified
 from hwnas.errors import HwnasError
+from hwnas.network import INPUT, Port
 from hwnas.paths import digest
 from hwnas.plug import HWNAS_ALONE, Trust, bind, resolve
-from hwnas.protocols import Batch, Examples
+from hwnas.protocols import Batch, Batches, Data, Examples
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Augment", "Data", "Raw", "balanced", "linear_baseline", "load_data", "prepare"]
+__all__ = ["Augment", "Data", "Images", "Raw", "balanced", "load_data", "prepare"]
 
 Augment = Callable[["Tensor"], "Tensor"]  # normalised images float32 (n, C, H, W) to images of the same shape
 
@@ -46,8 +48,8 @@ class Raw:
 
 
 @dataclass(frozen=True, eq=False)
-class Data:
-    """A checked data set. `pixels` (N, H, W, C) and `labels` int64 (N,) hold all of it; `places` says which are whose.
+class Images:
+    """Classified images, a Data. `pixels` (N, H, W, C) and `labels` int64 (N,) hold all; `places` says which are whose.
 
     `mean` and `std` (C,) are the training split's, in the units of the original pixels; they travel into the manifest,
     because a model without preprocessing takes normalised images.
@@ -61,6 +63,17 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> dict[str, Port]:
+        """One image (C, H, W)."""
+        height, width, channels = self.pixels.shape[1:]
+        return {INPUT: Port((channels, height, width))}
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the pixels are read from a file as they are asked for: another process then hides the waiting."""
+        return self.pixels.nbytes > IN_MEMORY
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -85,7 +98,7 @@ class Data:
         images = torch.from_numpy(np.ascontiguousarray(self.pixels[where])).permute(0, 3, 1, 2).to(torch.float32)
         mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (self.mean, self.std))
         images.sub_(mean).div_(std)  # in place: picking by index has made a copy
-        return Batch(images if augment is None else augment(images), torch.from_numpy(self.labels[where]))
+        return Batch({INPUT: images if augment is None else augment(images)}, torch.from_numpy(self.labels[where]))
 
     def raw(self, split: str, indices: np.ndarray | slice) -> np.ndarray:
         """The same images as they were given, uint8 (n, H, W, C). HwnasError where the pixels are real numbers."""
@@ -109,11 +122,11 @@ class Data:
 
 
 def load_data(settings: Mapping[str, Any], trust: Trust = HWNAS_ALONE) -> Data:
-    """The data set a run file's `data:` section names: `use: digits | npz | folder` and its keys.
+    """The data set a run file's `data:` section names: `use: digits | npz | folder | audio` and its keys.
 
     `use` may also lead where `trust` allows (see hwnas/plug.py), to a torch Dataset or a function annotated to return
-    one or (images, labels). Raises HwnasError with the offending file or fact: a missing path, fewer than two classes,
-    NaN pixels, too few images a class.
+    one, a Data or (images, labels). Raises HwnasError with the offending file or fact: a missing path, fewer than two
+    classes, NaN pixels, too few images a class.
     """
     from hwnas.data.foreign import as_raw
 
@@ -121,19 +134,48 @@ def load_data(settings: Mapping[str, Any], trust: Trust = HWNAS_ALONE) -> Data:
     use = settings.pop("use", None)
     if use is None:
         raise HwnasError("data: 'use' must name a data set", hint="digits, npz, folder or package.module:Dataset")
-    seed = settings.pop("split_seed", 0)
+    function = resolve(use, "data.sources", trust, (Raw, tuple, Examples, Batches))
+    loaded = _made(function, settings, f"data ({use})")
+    if isinstance(loaded, Batches):
+        return _checked(loaded, use)
+    return prepare(loaded if isinstance(loaded, Raw) else as_raw(loaded, use), *_split_settings(settings))
+
+
+def _made(function: Callable[..., Any], settings: Mapping[str, Any], where: str) -> Any:
+    """What a source gives. How to split is for the source where it takes such keys, else for `prepare`."""
+    seed, shares = _split_settings(settings)
+    own = {name: value for name, value in settings.items() if name not in SPLITTING}
+    return bind(function, own, {"split_seed": seed, "shares": shares}, where)
+
+
+SPLITTING = ("split_seed", "shares")
+
+
+def _split_settings(settings: Mapping[str, Any]) -> tuple[int, Any]:
+    """How a run file wants examples split: a seed, and three shares (training, validation, test)."""
+    seed = settings.get("split_seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise HwnasError(f"data: split_seed must be a whole number of at least 0, got {seed!r}")
-    shares = settings.pop("shares", (0.6, 0.2, 0.2))
-    loaded = bind(resolve(use, "data.sources", trust, (Raw, tuple, Examples)), settings, {}, f"data ({use})")
-    return prepare(loaded if isinstance(loaded, Raw) else as_raw(loaded, use), seed, shares)
+    return seed, settings.get("shares", (0.6, 0.2, 0.2))
 
 
-def prepare(raw: Raw, seed: int = 0, shares: Any = (0.6, 0.2, 0.2)) -> Data:
+def _checked(data: Any, use: str) -> Data:
+    """A source's own Data, where it has the splits and the ends that training needs."""
+    sizes = dict(data.sizes())
+    empty = [split for split in SPLITS if not sizes.get(split)]
+    if empty:
+        raise HwnasError(f"data ({use}): the {empty[0]} split is empty ({sum(sizes.values())} examples in all)")
+    if not data.inputs:
+        raise HwnasError(f"data ({use}) must name what an example holds: `inputs` is empty")
+    checked_data: Data = data
+    return checked_data
+
+
+def prepare(raw: Raw, seed: int = 0, shares: Any = (0.6, 0.2, 0.2)) -> Images:
     """Checks, splits (stratified by class, or as given) and takes the statistics. HwnasError names what is wrong."""
     pixels, labels = checked(raw.name, raw.images, raw.labels, raw.layout)
     parts = raw.parts if raw.parts is not None else stratified(labels, seed, shares)
-    places = {split: np.flatnonzero(parts == i) for i, split in enumerate(SPLITS)}
+    places = placed(parts)
     for split, where in places.items():
         if len(where) == 0:
             raise HwnasError(
@@ -142,33 +184,4 @@ def prepare(raw: Raw, seed: int = 0, shares: Any = (0.6, 0.2, 0.2)) -> Data:
     if len(np.unique(labels[places["train"]])) < 2:
         raise HwnasError(f"data {raw.name}: the training split has one class", hint="a classifier needs at least two")
     mean, std = statistics(pixels, places["train"])
-    return Data(raw.name, raw.classes, pixels, labels, places, mean, std, raw.notes)
-
-
-BASELINE_IMAGES, BASELINE_SIDE = 5000, 32  # logistic regression on more or larger images takes minutes and gigabytes
-
-
-def linear_baseline(data: Data) -> float:
-    """Test accuracy of multinomial logistic regression on the pixels: what a net must clearly beat.
-
-    At most 5,000 images a split, averaged down to about 32 pixels on the shorter side.
-    """
-    import warnings
-
-    from sklearn.linear_model import LogisticRegression
-
-    (x, y), (test, labels) = (_baseline_pixels(data, split) for split in ("train", "test"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # convergence: a baseline may stop at its iteration limit
-        return float(LogisticRegression(max_iter=300).fit(x, y).score(test, labels))
-
-
-def _baseline_pixels(data: Data, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised images of a split as vectors, and labels."""
-    from torch.nn.functional import avg_pool2d
-
-    chosen = np.sort(balanced(data, split, BASELINE_IMAGES, 0))
-    factor = max(1, min(data.facts["image_size"]) // BASELINE_SIDE)
-    parts = [data.batch(split, chosen[i : i + 100]).images for i in range(0, len(chosen), 100)]
-    vectors = [avg_pool2d(images, factor).flatten(1).numpy() for images in parts]
-    return np.concatenate(vectors), data.targets(split)[chosen]
+    return Images(raw.name, raw.classes, pixels, labels, places, mean, std, raw.notes)

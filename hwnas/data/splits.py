@@ -9,7 +9,7 @@ import numpy as np
 from hwnas.errors import HwnasError
 
 if TYPE_CHECKING:
-    from hwnas.data import Data
+    from hwnas.protocols import Data
 
 SPLITS = ("train", "validation", "test")
 
@@ -17,10 +17,11 @@ SPLITS = ("train", "validation", "test")
 def balanced(data: Data, split: str, count: int, seed: int) -> np.ndarray:
     """Indices into a split, int64 (min(count, n),): a seeded draw without replacement in which classes take turns.
 
-    Every prefix is balanced too: among the first k images no class has more than one above another, until a class has
-    no more to give. So whoever takes "the first few" of these sees every class, however the files were sorted.
+    Targets that are no labels (maps, real numbers) are one class. Every prefix is balanced too: among the first k
+    examples no class has more than one above another, until a class has no more to give. So whoever takes "the first
+    few" of these sees every class, however the files were sorted.
     """
-    return in_turns(data.targets(split), count, seed)
+    return in_turns(labels_of(data, split), count, seed)
 
 
 def in_turns(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -36,6 +37,24 @@ def in_turns(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return drawn[:count]
 
 
+def labels_of(data: Data, split: str) -> np.ndarray:
+    """The class of every example of a split, (n,): its label, or 0 where targets are no labels (maps, real numbers)."""
+    targets = data.targets(split)
+    return targets if targets.ndim == 1 and targets.dtype.kind in "iub" else np.zeros(len(targets), dtype=np.int64)
+
+
+def placed(parts: np.ndarray) -> dict[str, np.ndarray]:
+    """Where the examples of each split are, out of the part 0, 1 or 2 of every one."""
+    return {split: np.flatnonzero(parts == i) for i, split in enumerate(SPLITS)}
+
+
+def checked_parts(parts: np.ndarray | None, labels: np.ndarray, where: str, noun: str) -> np.ndarray | None:
+    """The part 0, 1 or 2 of every example as a file gives it, or None; HwnasError where it is something else."""
+    if parts is not None and (parts.shape != labels.shape or not np.isin(parts, (0, 1, 2)).all()):
+        raise HwnasError(f"{where} must hold 0, 1 or 2 for every {noun}")
+    return parts
+
+
 def stratified(labels: np.ndarray, seed: int, shares: Any) -> np.ndarray:
     """Part 0, 1 or 2 of every image, each class shared out alike."""
     numbers = isinstance(shares, list | tuple) and all(
@@ -49,7 +68,7 @@ def stratified(labels: np.ndarray, seed: int, shares: Any) -> np.ndarray:
         members = rng.permutation(np.flatnonzero(labels == kind))
         if len(members) < 3:
             raise HwnasError(
-                f"data: class {kind} has {len(members)} images",
+                f"data: class {kind} has {len(members)} examples",
                 hint="each class needs at least three: one to train, validate, test",
             )
         first = max(1, min(len(members) - 2, round(shares[0] * len(members))))

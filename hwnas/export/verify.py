@@ -17,10 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.confidence import interval
 from hwnas.errors import HwnasError
 from hwnas.export.quantise import QuantisedNet, places
 from hwnas.network import Layer, elements
 from hwnas.ops.primitive import is_integer
+from hwnas.protocols import Task
+from hwnas.tasks.classify import Classify
 
 RUNNER = Path(__file__).with_name("verify_runner.py")
 TIMEOUT_S = 1800.0
@@ -97,7 +100,9 @@ def _rounds(layer: Layer) -> bool:
 @dataclass(frozen=True)
 class VerifyResult:
     """What the fresh process saw. Shares are of samples; `differing_outputs` counts single numbers; `largest` and
-    `lane` are the largest difference and the worst output's root mean square, in its spread (see Tolerance)."""
+    `lane` are the largest difference and the worst output's root mean square, in its spread (see Tolerance). The
+    accuracies are in the metric of the task, which also says what the same answer is; `low` and `high` are the ends of
+    the 95 % interval."""
 
     artifact: str
     runtime: str
@@ -109,8 +114,10 @@ class VerifyResult:
     least_equal: float
     largest: float
     lane: float
-    same_class: float
+    same_answer: float
     accuracy: float | None
+    accuracy_low: float | None
+    accuracy_high: float | None
     expected_accuracy: float | None
     exact_required: bool
     ok: bool
@@ -122,7 +129,7 @@ class VerifyResult:
         return (
             f"{verdict}: equal to rounding on {self.equal:.2%} of {self.samples} samples (at least "
             f"{self.least_equal:.2%}), off by at most {self.largest:.2g} and by {self.lane:.2g} in the worst output's "
-            f"mean, of the outputs' spread; same class on {self.same_class:.2%} ({self.runtime})"
+            f"mean, of the outputs' spread; same answer on {self.same_answer:.2%} ({self.runtime})"
         )
 
     def record(self) -> dict[str, Any]:
@@ -131,9 +138,14 @@ class VerifyResult:
 
 
 def verify(
-    artifact: Path, images: np.ndarray, labels: np.ndarray | None, expected: np.ndarray, tolerance: Tolerance
+    artifact: Path,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    expected: np.ndarray,
+    tolerance: Tolerance,
+    task: Task = Classify(),
 ) -> VerifyResult:
-    """Run `artifact` (an .onnx file, or the folder of a native library) on images (N, C, H, W) in a fresh process.
+    """Run `artifact` (an .onnx file, or the folder of a native library) on images (N, ...) in a fresh process.
 
     A library for another machine runs under an emulator, on as many of the images as that does in seconds. `expected`
     are the reference's outputs for the same images. A difference is a result (`ok` is False), not an exception;
@@ -150,13 +162,13 @@ def verify(
     if emulated is not None:
         runtime, got = emulated
         some = None if labels is None else labels[: len(got)]
-        return compared(artifact, runtime, got, some, expected[: len(got)].reshape(got.shape), tolerance)
+        return compared(artifact, runtime, got, some, expected[: len(got)].reshape(got.shape), tolerance, task)
     with tempfile.TemporaryDirectory(prefix="hwnas-verify-") as folder:
         samples, outputs = Path(folder) / "samples.npz", Path(folder) / "outputs.npy"
         np.savez(samples, images=images)
         answer = _run_fresh(artifact.resolve(), samples, outputs)
         got = np.load(outputs)
-    return compared(artifact, str(answer["runtime"]), got, labels, expected, tolerance)
+    return compared(artifact, str(answer["runtime"]), got, labels, expected, tolerance, task)
 
 
 def _run_emulated(folder: Path, images: np.ndarray) -> tuple[str, np.ndarray] | None:
@@ -199,7 +211,13 @@ def _run_fresh(artifact: Path, samples: Path, outputs: Path) -> dict[str, Any]:
 
 
 def compared(
-    artifact: Path, runtime: str, got: np.ndarray, labels: np.ndarray | None, expected: np.ndarray, tolerance: Tolerance
+    artifact: Path,
+    runtime: str,
+    got: np.ndarray,
+    labels: np.ndarray | None,
+    expected: np.ndarray,
+    tolerance: Tolerance,
+    task: Task = Classify(),
 ) -> VerifyResult:
     """Judges outputs `got` (N, ...) of a file against the `expected` ones. HwnasError where their shapes differ."""
     if got.shape != expected.shape:
@@ -214,7 +232,9 @@ def compared(
     largest = float(off.max())
     lane = float(np.sqrt((np.minimum(off, 1e100) ** 2).mean(axis=0)).max())
     least = tolerance.least_equal(count)
-    classes = None if labels is None else np.asarray(labels)
+    targets = None if labels is None else np.asarray(labels)
+    judged = None if targets is None else task.statistics(got, targets)
+    ends = (None, None) if judged is None else interval(task.reduce, judged)
     return VerifyResult(
         artifact=artifact.name,
         runtime=runtime,
@@ -226,9 +246,11 @@ def compared(
         least_equal=least,
         largest=min(largest, FINITE),
         lane=min(lane, FINITE),
-        same_class=float((got_rows.argmax(axis=1) == rows.argmax(axis=1)).mean()),
-        accuracy=None if classes is None else float((got_rows.argmax(axis=1) == classes).mean()),
-        expected_accuracy=None if classes is None else float((rows.argmax(axis=1) == classes).mean()),
+        same_answer=float(task.same(got, expected).mean()),
+        accuracy=None if judged is None else task.reduce(judged),
+        accuracy_low=ends[0],
+        accuracy_high=ends[1],
+        expected_accuracy=None if targets is None else task.reduce(task.statistics(expected, targets)),
         exact_required=tolerance.exact,
         ok=equal >= least and largest <= tolerance.largest and lane <= tolerance.lane(count),
     )

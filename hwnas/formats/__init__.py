@@ -89,7 +89,7 @@ class WeightCodec(Codec, Protocol):
 
 
 class ActivationCodec(Codec, Protocol):
-    """Of activations, whose range is settled before `encode` sees them. Shapes have a batch axis."""
+    """Of activations, whose range is settled before `encode` sees them. Shapes are (N, ...)."""
 
     def observe(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """What `encode` must be told besides, from values that span the range: `scale` and `zero_point` in integer

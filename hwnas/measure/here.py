@@ -31,13 +31,13 @@ def time_here(
     timings = iter(measure_together(runners, plan))
     found: list[Timed | Exception] = []
     for runner in loaded:
-        outcome = runner if isinstance(runner, Exception) else next(timings)
-        found.append(outcome if isinstance(outcome, Exception) else Timed(outcome))
+        timed = runner if isinstance(runner, Exception) else next(timings)
+        found.append(timed if isinstance(timed, Exception) else Timed(timed))
     if "energy" in quantities:
         for i, runner in enumerate(loaded[: len(programs)]):
-            outcome = found[i]
-            if not isinstance(outcome, Exception) and not isinstance(runner, Exception):
-                found[i] = Timed(outcome.timing, rapl_energy_uj(runner, outcome.timing.latency_us))
+            timed = found[i]
+            if isinstance(timed, Timed) and not isinstance(runner, Exception):
+                found[i] = Timed(timed.timing, rapl_energy_uj(runner, timed.timing.latency_us))
     return found
 
 

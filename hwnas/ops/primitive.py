@@ -41,7 +41,7 @@ class Graph(Protocol):
     """What a layer is written into: an ONNX graph, by names of its tensors (hwnas/export/onnx_graph.py)."""
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        """An initializer; the same name always holds the same value."""
+        """An initializer of any shape; the same name always holds the same value."""
         ...
 
     def node(self, kind: str, inputs: Sequence[str], output: str, *, domain: str = "", **attributes: Any) -> str:

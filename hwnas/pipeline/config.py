@@ -137,6 +137,7 @@ class RunFile(Strict):
     keep_stale: bool = False  # rows of another engine version stay instead of being measured again
     data: dict[str, Any] = Field(default_factory=dict)
     space: dict[str, Any]
+    task: dict[str, Any] = Field(default_factory=lambda: {"use": "classify"})
     preprocess: Literal["inside", "outside"] = "outside"
     train: TrainSettings = TrainSettings()
     search: SearchSettings = SearchSettings()

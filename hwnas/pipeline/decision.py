@@ -16,21 +16,22 @@ from hwnas.confidence import told_apart
 from hwnas.pipeline.validating import Answers
 from hwnas.report.findings import kept, latency_of, limit_verdict, shipped_bytes
 from hwnas.report.results import Results, Row, Ship
-from hwnas.units import readable_bytes, readable_us
+from hwnas.units import readable_bytes, readable_metric, readable_us
 
 SAME_SPEED = 0.03  # two loads of one file agree to this share (docs/measurement.md); a smaller gain in speed is noise
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An exported file. `correct` bool (n,): the validation images it classifies right; `loss` the mean cross entropy;
-    `latency_us` the limited statistic, predicted where `not_timed` says that nothing was timed; `over` names the
-    limits it exceeds."""
+    """An exported file. `shares` (n,): what every validation example adds to the metric (for an accuracy, whether it is
+    right), and `metric` the whole; `loss` the mean loss; `latency_us` the limited statistic, predicted where
+    `not_timed` says that nothing was timed; `over` names the limits it exceeds."""
 
     file: str
     precision: str
     engine: str
-    correct: np.ndarray
+    metric: float
+    shares: np.ndarray
     loss: float
     latency_us: float
     file_bytes: int
@@ -39,12 +40,21 @@ class Candidate:
     not_timed: str | None = None
 
     @property
-    def accuracy(self) -> float:
-        return float(self.correct.mean())
-
-    @property
     def fits(self) -> bool:
         return self.verified and not self.over
+
+
+@dataclass(frozen=True)
+class Words:
+    """How the metric and the examples are called in a reason."""
+
+    metric: str = "accuracy"
+    unit: str = "%"
+    examples: str = "images"
+
+    @property
+    def best(self) -> str:
+        return "most accurate" if self.metric == "accuracy" else f"best in {self.metric}"
 
 
 def candidate(results: Results, row: Row, answers: Answers) -> Candidate:
@@ -54,37 +64,43 @@ def candidate(results: Results, row: Row, answers: Answers) -> Candidate:
     if latency_us is None:
         over.append("it was not timed" + (" and no table predicts it" if row.not_timed else ""))
     return Candidate(
-        row.file, row.precision, row.engine, answers.correct, answers.loss,
+        row.file, row.precision, row.engine, answers.metric, answers.shares, answers.loss,
         math.inf if latency_us is None else latency_us, shipped_bytes(row), row.verified.startswith("ok"), tuple(over),
         row.not_timed,
     )  # fmt: skip
 
 
-def decide(candidates: Sequence[Candidate], limits: str) -> Ship:
+def decide(candidates: Sequence[Candidate], limits: str, words: Words = Words()) -> Ship:
     """The file to ship and the reason; no file where none fits. `limits` is the limits in words."""
     fitting = [candidate for candidate in candidates if candidate.fits]
     if not fitting:
         return _nothing(candidates, limits)
-    best = max(fitting, key=lambda c: (c.accuracy, -c.loss))
-    near = [c for c in fitting if not told_apart(best.correct, c.correct)]
+    best = max(fitting, key=lambda c: (c.metric, -c.loss))
+    near = [c for c in fitting if not told_apart(best.shares, c.shares)]
     fastest = min(c.latency_us for c in near)
     as_fast = [c for c in near if c.latency_us <= fastest * (1 + SAME_SPEED)]
     chosen = min(as_fast, key=lambda c: (c.file_bytes, c.loss, c.file))
-    reason = _reason(chosen, best, near, fitting, limits)
+    reason = _reason(chosen, best, near, fitting, limits, words)
     if chosen.not_timed:
         reason += f"; its latency is predicted, {chosen.not_timed}"
     return Ship(chosen.file, chosen.precision, chosen.engine, reason)
 
 
 def _reason(
-    chosen: Candidate, best: Candidate, near: Sequence[Candidate], fitting: Sequence[Candidate], limits: str
+    chosen: Candidate,
+    best: Candidate,
+    near: Sequence[Candidate],
+    fitting: Sequence[Candidate],
+    limits: str,
+    words: Words,
 ) -> str:
-    shown = f"{chosen.accuracy:.2%} of {len(chosen.correct)} validation images, {readable_us(chosen.latency_us)}"
+    value = readable_metric(chosen.metric, words.unit)
+    shown = f"{value} of {len(chosen.shares)} validation {words.examples}, {readable_us(chosen.latency_us)}"
     within = f"within {limits}" if limits else "that verified"
     if len(fitting) == 1:
         return f"it is the only file {within} ({shown})"
     if len(near) == 1:
-        return f"it is the most accurate of {len(fitting)} files {within} ({shown})"
+        return f"it is the {words.best} of {len(fitting)} files {within} ({shown})"
     fastest = min(c.latency_us for c in near)
     which = (
         "fastest" if chosen.latency_us == fastest else f"smallest of the fastest, {readable_bytes(chosen.file_bytes)}"
@@ -92,10 +108,11 @@ def _reason(
     better = (
         ""
         if chosen is best
-        else f"; the most accurate has {best.accuracy:.2%} and takes {readable_us(best.latency_us)}"
+        else f"; the {words.best} has {readable_metric(best.metric, words.unit)} and takes "
+        f"{readable_us(best.latency_us)}"
     )
     return (
-        f"of the {len(near)} files {within} that validation accuracy does not tell apart (one standard error), "
+        f"of the {len(near)} files {within} that validation {words.metric} does not tell apart (one standard error), "
         f"it is the {which} ({shown}{better})"
     )
 

@@ -37,9 +37,10 @@ def exact_code(job: Job, target: Target) -> dict[str, str]:
 
 
 def _code(engine: str) -> dict[str, str]:
-    from hwnas.pipeline.identity import COMPILING, EXPORTING, NOT_EXPORTING, code_of
+    from hwnas.pipeline.identity import COMPILING, COMPILING_AXES, EXPORTING, NOT_EXPORTING, code_of, code_outside
 
-    return code_of(EXPORTING, NOT_EXPORTING) | code_of(COMPILING) | dict(engine_class(engine).sources())
+    exported = code_of(EXPORTING, NOT_EXPORTING)
+    return exported | code_of(COMPILING) | code_outside(*COMPILING_AXES) | dict(engine_class(engine).sources())
 
 
 def _remembered(job: Job, engine: str) -> Callable[[Network], dict[str, float]]:

@@ -32,6 +32,8 @@ Code = Mapping[str, str]  # source file, named as it is imported ("hwnas/train.p
 # digest; numpy's integer arithmetic; torch's version, which changes the last bits of a training, not what was trained.
 TRAINING = (
     "hwnas.train",
+    "hwnas.batches",
+    "hwnas.processes",
     "hwnas.supernet",
     "hwnas.network",
     "hwnas.space",
@@ -60,8 +62,9 @@ EXPORTING = ("hwnas.export", "hwnas.formats", "hwnas.ops", "hwnas.pipeline.shipp
 NOT_EXPORTING = ("hwnas.export.native", "hwnas.export.verify_runner")  # `verify` sets the tolerance of every file
 # A library besides: its compiler. The kernels and TVM have a digest of their own (`toolchain`).
 COMPILING = ("hwnas.export.native", "hwnas.export.recipe")
+COMPILING_AXES = ("export.native.operators", "targets", "engines")  # where packages outside may add to it
 # The verdict: what is compared, and the process that runs the file.
-VERIFYING = ("hwnas.export.verify", "hwnas.export.verify_runner", "hwnas.pipeline.verifying")
+VERIFYING = ("hwnas.confidence", "hwnas.export.verify", "hwnas.export.verify_runner", "hwnas.pipeline.verifying")
 
 
 def code_of(names: Iterable[str], without: Iterable[str] = ()) -> dict[str, str]:
@@ -116,6 +119,13 @@ def code_of_plugins(space: SearchSpace) -> dict[str, str]:
         if find.has(axis, name) and find.package_of(axis, name) != find.HOME
     ]
     return code_behind(*(importlib.import_module(path) for path in sorted({*paths, *outside})))
+
+
+def code_outside(*axes: str) -> dict[str, str]:
+    """Digests of everything that packages outside hwnas have on these axes: for a stage that asks the finder for what
+    fits (an operator, a target) and not by a name of the run file."""
+    found = ((axis, name) for axis in axes for name in find.names(axis) if find.package_of(axis, name) != find.HOME)
+    return code_behind(*(find.load(axis, name) for axis, name in found))
 
 
 def toolchain(target: str) -> dict[str, str]:
@@ -193,7 +203,7 @@ def _decides(module: ModuleType, packages: set[str]) -> bool:
     if file is None or not Path(file).is_file():
         return False
     if name.split(".")[0] == "hwnas":
-        return name.startswith(("hwnas.methods.", "hwnas.spaces."))
+        return name.startswith(("hwnas.methods.", "hwnas.spaces.", "hwnas.tasks.", "hwnas.data.sources."))
     where = Path(file).resolve()
     standard = Path(sysconfig.get_path("stdlib")).resolve() in where.parents
     installed = any(part in ("site-packages", "dist-packages") for part in where.parts)

@@ -20,11 +20,12 @@ from hwnas.network import FULL_PRECISION, Operator
 from hwnas.paths import digest, read_json, unwritable, write_json
 from hwnas.pipeline.config import MIXED, RunFile, Target
 from hwnas.pipeline.facts import FACTS, check_facts, given_facts
-from hwnas.plug import bind, resolve
+from hwnas.plug import HWNAS_ALONE, Trust, bind, names_of, needed_by, resolve
+from hwnas.protocols import Task
 from hwnas.space import Architecture, Choice, SearchSpace
 
 if TYPE_CHECKING:
-    from hwnas.data import Data
+    from hwnas.protocols import Data
 
 TWIN = FULL_PRECISION  # every winner is shipped beside its fp32 twin
 
@@ -70,27 +71,40 @@ class Job:
         return data
 
     @cached_property
+    def task(self) -> Task:
+        """What nets are trained for and judged by."""
+        return make_task(self.config.task, self.config.trust)
+
+    @cached_property
     def given_facts(self) -> dict[str, Any]:
-        return given_facts(self.config.data, self.config.space)
+        return given_facts(self.config.data, self.config.space, names_of(self._space_builder))
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What a space is bound with: `in_channels`, `classes`, `image_size`; of the run file where it gives both
-        counts, so that measuring needs no data set, else of the data."""
+        """What a space is bound with (classes, in_channels, image_size, ...): of the run file where it gives all that
+        the space must be told, so that measuring needs no data set, else of the data."""
         given = self.given_facts
-        return given if {"in_channels", "classes"} <= set(given) else self.data.facts
+        needed = needed_by(self._space_builder) - set(self._space_settings)
+        return given if given and needed <= set(given) else dict(self.data.facts)
+
+    @property
+    def _space_settings(self) -> dict[str, Any]:
+        return {name: value for name, value in self.config.space.items() if name not in (*FACTS, "use")}
 
     @cached_property
-    def space(self) -> SearchSpace:
-        """The whole space, for this data's channels and classes."""
-        settings = {name: value for name, value in self.config.space.items() if name not in FACTS}
-        use = settings.pop("use", None)
+    def _space_builder(self) -> Callable[..., Any]:
+        use = self.config.space.get("use")
         if use is None:
             raise HwnasError(
                 "space: 'use' must name a search space", hint="mobile, resnet_binary or package.module:function"
             )
-        build = resolve(use, "spaces", self.config.trust, (SearchSpace,))
-        space = bind(build, settings, self.facts, f"space ({use})")
+        return resolve(use, "spaces", self.config.trust, (SearchSpace,))
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The whole space, told what it must know of this data."""
+        use = self.config.space.get("use")
+        space = bind(self._space_builder, self._space_settings, self.facts, f"space ({use})")
         if not isinstance(space, SearchSpace):
             raise HwnasError(f"space ({use}) must give a SearchSpace, got {type(space).__name__}")
         return space if self.config.preprocess == "outside" else self._reading_pixels(space)
@@ -240,6 +254,16 @@ class Job:
 def identity_digest(identity: Any, code: Mapping[str, str] | None = None) -> str:
     """One digest of a stage's settings and of the code that decides it."""
     return digest([identity, dict(code)]) if code else digest(identity)
+
+
+def make_task(settings: Mapping[str, Any], trust: Trust = HWNAS_ALONE) -> Task:
+    """The task of a run file's `task:` section: `{use: classify | segment, ...}`, or what `use` leads to."""
+    settings = dict(settings)
+    use = settings.pop("use", None)
+    if use is None:
+        raise HwnasError("task: 'use' must name a task", hint="classify, segment or package.module:Task")
+    task: Task = bind(resolve(use, "tasks", trust, (Task,)), settings, {}, f"task ({use})")
+    return task
 
 
 def target_named(config: RunFile, name: str) -> Target:

@@ -13,32 +13,34 @@ import numpy as np
 import torch
 
 from hwnas.data import balanced
+from hwnas.errors import HwnasError
 from hwnas.fidelity import space_digest
 from hwnas.network import Shape, elements
 from hwnas.paths import digest
 from hwnas.pipeline.checkpoints import settled
 from hwnas.pipeline.identity import NOT_TRAINING, TRAINING, code_behind, code_of, code_of_plugins
 from hwnas.pipeline.job import Job
-from hwnas.plug import bind, resolve
+from hwnas.plug import Given, bind, resolve
 from hwnas.progress import bar
-from hwnas.protocols import Stateful, TrainingRule
+from hwnas.protocols import Stateful, Supernet, TrainingRule, Wrapper
 from hwnas.space import Architecture
 from hwnas.supernet import Net, WeightSharing, extract, recalibrate
 from hwnas.train import (
+    Evaluation,
     Schedule,
     device,
+    evaluate,
     join_processes,
     leave_processes,
+    load_rule,
     load_state,
     save_state,
     some_images,
+    state_of,
     steps_per_epoch,
     take_up,
     train,
     world,
-)
-from hwnas.train import (
-    evaluate as evaluate,  # the stages take it from here, beside what they evaluate
 )
 from hwnas.units import readable_seconds
 
@@ -50,14 +52,33 @@ def schedule(job: Job) -> Schedule:
 
 def identity(job: Job) -> str:
     """What the trained supernet depends on: data, space, rule, schedule, code. Not on limits, tables or devices."""
-    parts: list[Any] = [job.data.digest, space_digest(job.space), job.config.train.rule, asdict(schedule(job))]
+    made_by = [job.config.train.rule, job.config.train.wrapper, job.config.task]
+    settings = [*made_by, asdict(schedule(job))]
+    parts: list[Any] = [job.data.digest, space_digest(job.space), *settings]
     return digest([parts, code(job)])
 
 
 def code(job: Job) -> dict[str, str]:
-    """Digests of the source files that decide the trained supernet, the user's own rule, space and blocks included."""
-    own = code_behind(make_rule(job), resolve(job.config.space["use"], "spaces", job.config.trust))
+    """Digests of the source files that decide the trained supernet, the user's own rule, wrapper, task, data, space
+    and blocks included."""
+    space = resolve(job.config.space["use"], "spaces", job.config.trust)
+    own = code_behind(
+        *(one for one in (make_rule(job), make_wrapper(job), job.task, type(job.data), space) if one is not None)
+    )
     return code_of(TRAINING, NOT_TRAINING) | own | code_of_plugins(job.space)
+
+
+def given(job: Job) -> Given:
+    """What a training rule or a wrapper may ask for by name."""
+    return Given(
+        {
+            "space": lambda: job.space,
+            "seed": lambda: job.config.seed,
+            "task": lambda: job.task,
+            "data": lambda: job.data,
+            "device": lambda: job.device,
+        }
+    )
 
 
 def make_rule(job: Job) -> TrainingRule:
@@ -66,18 +87,49 @@ def make_rule(job: Job) -> TrainingRule:
     rule: TrainingRule = bind(
         resolve(use, "methods", job.config.trust, (TrainingRule,)),
         settings,
-        {"space": job.space, "seed": job.config.seed},
+        given(job),
         f"train.rule ({use})",
     )
     return rule
 
 
-def train_supernet(job: Job) -> WeightSharing:
+def make_wrapper(job: Job) -> Wrapper | None:
+    """What changes the supernet before it is trained; None where the run file names nothing."""
+    if job.config.train.wrapper is None:
+        return None
+    settings = dict(job.config.train.wrapper)
+    use = settings.pop("use", None)
+    if use is None:
+        raise HwnasError("train.wrapper: 'use' must name a wrapper", hint="wrapper.file:Name or package.module:Name")
+    made = resolve(use, "methods", job.config.trust, (Wrapper,))
+    wrapper: Wrapper = bind(made, settings, given(job), f"train.wrapper ({use})")
+    return wrapper
+
+
+def supernet(job: Job) -> Any:
+    """The supernet that is trained, with its first weights: that of the space, or what the wrapper makes of it."""
+    net, wrapper = WeightSharing(job.space, job.config.seed), make_wrapper(job)
+    wrapped = net if wrapper is None else wrapper(net)
+    if not isinstance(wrapped, Supernet):
+        raise HwnasError(f"train.wrapper must give a supernet, got {type(wrapped).__name__}")
+    return wrapped
+
+
+def trained_rule(job: Job) -> TrainingRule:
+    """The rule as training left it: what a decoder reads architecture parameters from."""
+    rule, path = make_rule(job), job.path("supernet.pt")
+    if isinstance(rule, Stateful):
+        train_supernet(job)
+        load_rule(rule, load_state(path), path)
+    return rule
+
+
+def train_supernet(job: Job) -> Any:
     """The trained supernet: read back when it is there, taken up again from its last epoch when it was cut off."""
     with job.stage("train"):
         if job.config.train.threads:
             torch.set_num_threads(job.config.train.threads)
-        net = WeightSharing(job.space, job.config.seed)
+        net, rule = supernet(job), make_rule(job)
         mark, final = identity(job), job.path("supernet.pt")
         state = settled(job, final, mark, code(job))
         if state is not None:
@@ -87,26 +139,16 @@ def train_supernet(job: Job) -> WeightSharing:
         join_processes()
         with bar("training the supernet", job.progress and world()[0] == 0) as shown:
             workers = job.config.train.workers
-            rule = make_rule(job)
             train(net, rule, job.data, schedule(job), job.path("checkpoint.pt"), mark, shown, workers)
         if world()[0] == 0:
-            state = {"identity": mark, "code": code(job), "torch": str(torch.__version__), "net": net.state_dict()}
-            save_state(final, state | ({"rule": rule.state()} if isinstance(rule, Stateful) else {}))
+            made = {"identity": mark, "code": code(job), "torch": str(torch.__version__)}
+            save_state(final, made | {"net": net.state_dict(), **state_of(rule)})
             job.path("checkpoint.pt").unlink(missing_ok=True)
         leave_processes()
         return net
 
 
-def trained_rule(job: Job) -> TrainingRule:
-    """The training rule as the supernet's training left it, with its architecture parameters where it has a state."""
-    rule, path = make_rule(job), job.path("supernet.pt")
-    train_supernet(job)
-    if isinstance(rule, Stateful):
-        rule.load(load_state(path)["rule"])
-    return rule
-
-
-def alone(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
+def alone(job: Job, net: Any, architecture: Architecture) -> Net:
     """The stand-alone net of an architecture, batch norm recalibrated on training images."""
     return recalibrate(extract(net, architecture), typical(job))
 
@@ -114,6 +156,11 @@ def alone(job: Job, net: WeightSharing, architecture: Architecture) -> Net:
 def typical(job: Job) -> Iterator[torch.Tensor]:
     """The training images that recalibration and calibration see, in portions: drawn class by class from the seed."""
     return some_images(job.data, job.config.search.recalibration_images, job.config.seed)
+
+
+def judge(job: Job, net: torch.nn.Module, split: str, indices: np.ndarray | None = None) -> Evaluation:
+    """A net on a split of the job's data, or on some of it, by the job's task."""
+    return evaluate(net, job.data, split, indices, job.task)
 
 
 # -- what ships ------------------------------------------------------------------------------------------------------
@@ -148,18 +195,18 @@ def verified(job: Job, shape: Shape) -> np.ndarray:
     return np.sort(balanced(job.data, "test", count, job.config.seed))
 
 
-def deployable(job: Job, net: WeightSharing, architecture: Architecture) -> Deployable:
+def deployable(job: Job, net: Any, architecture: Architecture) -> Deployable:
     """A winner with weights of its own, kept by architecture: what the supernet lends, trained further while it pays.
 
-    Every round is a cosine of its own that starts from the best net so far; the first that betters neither validation
-    accuracy nor, at equal accuracy, validation loss is dropped and is the last. So nothing worse than the inherited
-    net is ever shipped.
+    Every round is a cosine of its own that starts from the best net so far; the first that betters neither the metric
+    on validation data nor, where that is equal, the loss is dropped and is the last. So nothing worse than the
+    inherited net is ever shipped.
     """
     ready = extract(net, architecture)
     path = _further_path(job, architecture)
     state = _further_state(path)
     if state is None:
-        start = evaluate(recalibrate(ready, typical(job)), job.data, "validation")
+        start = judge(job, recalibrate(ready, typical(job)), "validation")
         record = {"epochs": 0, "inherited_accuracy": start.accuracy, "accuracy": start.accuracy, "seconds": 0.0}
         state = {"net": _copied(ready), "record": record, "loss": start.loss, "round": 0}
     ready.load_state_dict(state["net"])
@@ -184,8 +231,10 @@ def _further(job: Job, net: Net, state: dict[str, Any], listed: list[int], path:
     begun = time.monotonic()
     mark = f"{path.stem}-{number}"
     with bar(f"training the winner, round {number + 1} of {len(listed)} at most", job.progress) as shown:
-        train(net, Plain(), job.data, settings, path.with_suffix(".part"), mark, shown, job.config.train.workers)
-    found = evaluate(recalibrate(net, typical(job)), job.data, "validation")
+        train(
+            net, Plain(job.task), job.data, settings, path.with_suffix(".part"), mark, shown, job.config.train.workers
+        )
+    found = judge(job, recalibrate(net, typical(job)), "validation")
     record = {**record, "seconds": record["seconds"] + time.monotonic() - begun}
     if (found.accuracy, -found.loss) <= (record["accuracy"], -state["loss"]):
         return {**state, "record": record, "round": len(listed)}
@@ -214,7 +263,7 @@ class _Enough(Exception):
     """Ends a training that was only to be timed."""
 
 
-def further_estimate(job: Job, net: WeightSharing, architectures: Sequence[Architecture]) -> str | None:
+def further_estimate(job: Job, net: Any, architectures: Sequence[Architecture]) -> str | None:
     """How long further training may take, from a few timed steps of every winner; None where nothing is left to do."""
     from hwnas.methods.rule.plain import Plain
 
@@ -237,7 +286,7 @@ def further_estimate(job: Job, net: WeightSharing, architectures: Sequence[Archi
                 raise _Enough
 
         with contextlib.suppress(_Enough):
-            train(probe, Plain(), job.data, replace(settings, epochs=max(listed)), progress=clock, workers=0)
+            train(probe, Plain(job.task), job.data, replace(settings, epochs=max(listed)), progress=clock, workers=0)
         step = (taken[-1] - taken[0]) / max(1, len(taken) - 1)
         seconds += step * steps_per_epoch(count, settings) * sum(listed)
     return (

@@ -26,7 +26,7 @@ INTERFACES: Mapping[str, type] = {
 GIVEN = ("scorer", "predictor", "proxy")  # those that another method may ask for
 FOLDERS = {"sampler": "search"}  # the folder of methods that a part is in, where it has another name
 # What there is before anything is measured or trained: a method that asks for no more is made, and so checked, at once.
-EARLY = frozenset({"space", "seed", "device", "rule", "recalibration_images", "progress"})
+EARLY = frozenset({"space", "seed", "task", "device", "rule", "recalibration_images", "progress"})
 LATE = ("net", "costings", "limits")  # and what only the search itself knows
 
 
@@ -42,6 +42,7 @@ class Parts:
             {
                 "space": lambda: space,
                 "seed": lambda: job.config.seed,
+                "task": lambda: job.task,
                 "data": lambda: job.data,
                 "device": lambda: job.device,
                 "rule": self._rule,

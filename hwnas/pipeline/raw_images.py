@@ -1,4 +1,4 @@
-"""What an exported file takes: raw images where `preprocess: inside`, else normalised ones and the recipe for them."""
+"""What an exported file takes: raw images where `preprocess: inside`, else what training saw, and how to make it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.data import Data, balanced
+from hwnas.data import Data, Images, balanced
 from hwnas.errors import HwnasError
 from hwnas.export.quantise import places
 from hwnas.export.recipe import ELEMENTS, Recipe
 from hwnas.network import Network
 from hwnas.ops import primitive_of, reads_pixels
 from hwnas.pipeline.job import Job
+from hwnas.protocols import Named
 
 
 def reads_raw(network: Network) -> bool:
@@ -21,12 +22,14 @@ def reads_raw(network: Network) -> bool:
 
 
 def inputs(job: Job, network: Network, split: str, indices: np.ndarray | slice) -> np.ndarray:
-    """Images of a split as the exported file takes them: uint8 (n, H, W, C), or float32 (n, C, h, w)."""
+    """Examples of a split as the exported file takes them: uint8 (n, H, W, C), or what training saw, images at the
+    network's own size."""
     if reads_raw(network):
-        return job.data.raw(split, indices)
+        return _images(job.data).raw(split, indices)
     from hwnas.supernet import resize
 
-    resized: np.ndarray = resize(job.data.batch(split, indices).images, network.input_shape).numpy()
+    given = job.data.batch(split, indices).images
+    resized: np.ndarray = (resize(given, network.input_shape) if given.ndim == 4 else given).numpy()
     return resized
 
 
@@ -37,22 +40,35 @@ def typical_inputs(job: Job, network: Network) -> np.ndarray:
 
 def data_constants(job: Job, network: Network) -> dict[str, np.ndarray]:
     """What the data give to `fold`: the training pixels' mean and deviation, where the network normalises."""
-    held = {"mean": job.data.mean, "std": job.data.std}
-    return {
-        f"{place.name}.{name}": np.asarray(held[name], np.float32)
+    asked = {
+        f"{place.name}.{name}": name
         for place in places(network)
         for name in primitive_of(place.layer.kind).constants(place.layer)
     }
+    if not asked:
+        return {}
+    data = _images(job.data)
+    held = {"mean": data.mean, "std": data.std}
+    return {full: np.asarray(held[name], np.float32) for full, name in asked.items()}
+
+
+def class_names(job: Job) -> dict[str, list[str]]:
+    """The classes that the outputs stand for, where the data name them."""
+    return {"classes": list(job.data.classes)} if isinstance(job.data, Named) else {}
 
 
 def input_record(network: Network) -> dict[str, Any]:
     """The file's input, for its manifest."""
-    kind = ("uint8", "NHWC") if reads_raw(network) else ("float32", "NCHW")
-    return {"shape": [1, *network.input_shape], "type": kind[0], "layout": kind[1]}
+    raw, shape = reads_raw(network), network.input_shape
+    layouts = {3: "NHWC" if raw else "NCHW", 2: "NCT", 1: "NT"}
+    return {"shape": [1, *shape], "type": "uint8" if raw else "float32", "layout": layouts.get(len(shape), "N...")}
 
 
-def preprocess_record(job: Job, network: Network) -> dict[str, Any]:
-    """How images become that input: nothing to do, or the recipe (export/recipe.py)."""
+def preprocess_record(job: Job, network: Network) -> dict[str, Any] | None:
+    """How images become that input: nothing to do, or the recipe (export/recipe.py). None for data that are no images:
+    the file takes what training saw."""
+    if not isinstance(job.data, Images):
+        return None
     mean, std = tuple(map(float, job.data.mean)), tuple(map(float, job.data.std))
     if reads_raw(network):
         size = network.nodes[0].operator.output_shape[1:]
@@ -65,12 +81,19 @@ def preprocess_record(job: Job, network: Network) -> dict[str, Any]:
 
 
 def require_whole_numbers(data: Data) -> None:
-    """HwnasError unless the data's pixels are bytes: raw images are what a camera or a decoder gives."""
-    if data.pixels.dtype != np.uint8:
+    """HwnasError unless the data are images whose pixels are bytes: raw images are what a camera or a decoder gives."""
+    pixels = _images(data).pixels
+    if pixels.dtype != np.uint8:
         raise HwnasError(
-            f"preprocess: inside needs uint8 images, data {data.name} holds {data.pixels.dtype}",
-            hint="preprocess: outside",
+            f"preprocess: inside needs uint8 images, data {data.name} holds {pixels.dtype}", hint="preprocess: outside"
         )
+
+
+def _images(data: Data) -> Images:
+    if not isinstance(data, Images):
+        held = ", ".join(f"{name} {port}" for name, port in data.inputs.items())
+        raise HwnasError(f"preprocess: inside needs images, data {data.name} holds {held}", hint="preprocess: outside")
+    return data
 
 
 def _typical(job: Job) -> np.ndarray:

@@ -12,7 +12,6 @@ from typing import Any
 from hwnas import formats
 from hwnas.boards import board_of
 from hwnas.card import command_line, versions
-from hwnas.confidence import wilson
 from hwnas.engines import engine_class
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.extras import missing_extra
@@ -21,14 +20,14 @@ from hwnas.measure.backend import why_not_here
 from hwnas.paths import digest, digest_file
 from hwnas.pipeline import limits, searching, shipping, tables, timing, verifying
 from hwnas.pipeline.config import MIXED, cost_unit
-from hwnas.pipeline.decision import candidate, decide
+from hwnas.pipeline.decision import Words, candidate, decide
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.searching import Found
 from hwnas.pipeline.shipping import Shipped
 from hwnas.pipeline.timing import Measured
 from hwnas.pipeline.validating import Answers, validate
 from hwnas.report import results as report
-from hwnas.report.findings import limits_in_words
+from hwnas.report.findings import examples, limits_in_words
 from hwnas.report.latest import with_latest
 
 Fidelities = dict[tuple[str, str], Fidelity]
@@ -196,19 +195,19 @@ def gather(
     drift: dict[str, float],
 ) -> report.Results:
     """Everything the run found, for the reports; `answers` are those of the deliveries on the validation images."""
-    from hwnas.data import linear_baseline
-
     data, config = job.data, job.config
-    shape, sizes = (data.facts["in_channels"], *data.facts["image_size"]), data.sizes()
+    shape, sizes = next(iter(data.inputs.values())).shape, data.sizes()
+    baseline, reached = job.task.baseline(data)
+    task = report.Task(job.task.metric, job.task.unit, baseline)
     rows = {id(d): _row(job, d, answer) for d, answer in zip(deliveries, answers, strict=True)}
     results = report.Results(
         run=config.name,
         device=report.Device(job.device.name, str(job.device.cpu.model.value), job.device.digest),
-        dataset=report.Dataset(data.name, len(data.classes), shape, **sizes),
+        dataset=report.Dataset(data.name, int(data.facts.get("classes", 0)), shape, **sizes),
         limits=_limits(job),
         targets=tuple(_target(job, fidelities, one, deliveries, rows) for one in found),
         cards={f"{engine}-{precision}": _card(fidelity) for (precision, engine), fidelity in fidelities.items()},
-        linear_baseline_accuracy=linear_baseline(data),
+        linear_baseline_accuracy=reached,
         seconds={name: round(value, 2) for name, value in job.seconds.items()},
         reachable=tuple(
             report.Reach(one.target.name, name, cost_unit(name), low, high)
@@ -221,9 +220,12 @@ def gather(
         notes=(*_notes(found), *advice_for(job, found), *job.notes),
         statistic=config.statistic,
         drift=drift,
+        task=None if task == report.Task() else task,
     )  # fmt: skip
     listed = [candidate(results, rows[id(d)], answer) for d, answer in zip(deliveries, answers, strict=True)]
-    return replace(results, ship=decide(listed, limits_in_words(results)))
+    return replace(
+        results, ship=decide(listed, limits_in_words(results), Words(task.metric, task.unit, examples(results)))
+    )
 
 
 def _card(fidelity: Fidelity) -> report.Card:
@@ -272,7 +274,6 @@ def _blocks(job: Job, fidelities: Fidelities, listed: Sequence[Shipped]) -> tupl
 
 def _row(job: Job, d: Delivery, answers: Answers | None) -> report.Row:
     latencies, verdicts, accuracy = d.measured.latencies_us, d.verdicts, d.verified["accuracy"]
-    low, high = wilson(accuracy, d.verified["samples"])  # of the images it was run on: all, or as many as are kept
     return report.Row(
         precision=d.shipped.precision,
         engine=d.shipped.engine,
@@ -297,9 +298,9 @@ def _row(job: Job, d: Delivery, answers: Answers | None) -> report.Row:
         verified=d.verified["summary"],
         file=str(d.shipped.artefact.relative_to(job.config.folder)),
         float_accuracy=d.manifest["float_accuracy"],
-        accuracy_low=low,
-        accuracy_high=high,
-        validation_accuracy=None if answers is None else float(answers.correct.mean()),
+        accuracy_low=d.verified["accuracy_low"],
+        accuracy_high=d.verified["accuracy_high"],
+        validation_accuracy=None if answers is None else answers.metric,
         validation_loss=None if answers is None else answers.loss,
         trained_further=d.manifest.get("trained_further"),
         test_images=d.verified["samples"],

@@ -21,8 +21,8 @@ from hwnas.space import Architecture
 
 
 def scorer(job: Job, parts: Parts, target: Target) -> Scorer:
-    """The run file's scorer: accuracies and losses float64 (n, 2), NaN where it gives none; every score is kept by the
-    digest of its network."""
+    """The run file's scorer: the task's metric and losses float64 (n, 2), NaN where it gives none; every score is kept
+    by the digest of its network."""
     from hwnas.pipeline import learning
 
     code = code_of(["hwnas.pipeline.scoring"]) | parts.code("scorer")

@@ -93,8 +93,13 @@ def _found(
             return decoded(space.architecture(found), scores, costings, limits, exact)
         return search(
             space, parts.make("sampler"), scores, costings, limits, settings.budget, settings.batch, job.config.seed,
-            shown, exact, job.data.sizes()["validation"], memory,
+            shown, exact, _examples(job), memory,
         )  # fmt: skip
+
+
+def _examples(job: Job) -> int:
+    """How many validation examples an accuracy is of; 0 where the metric is no share, whose error is not known."""
+    return job.data.sizes()["validation"] if job.task.unit == "%" else 0
 
 
 def _trained(job: Job, net: Any) -> Any:

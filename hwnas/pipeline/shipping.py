@@ -23,7 +23,15 @@ from hwnas.ops.primitive import is_integer
 from hwnas.paths import digest_file, read_json, write_bytes, write_json
 from hwnas.pipeline import tables
 from hwnas.pipeline.config import MIXED, Target
-from hwnas.pipeline.identity import COMPILING, EXPORTING, NOT_EXPORTING, code_of, toolchain
+from hwnas.pipeline.identity import (
+    COMPILING,
+    COMPILING_AXES,
+    EXPORTING,
+    NOT_EXPORTING,
+    code_of,
+    code_outside,
+    toolchain,
+)
 from hwnas.pipeline.job import TWIN, Job
 from hwnas.pipeline.searching import Found
 from hwnas.space import Architecture
@@ -110,7 +118,11 @@ def export(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     if shipped.artefact != shipped.model:
         made_from, target = files[shipped.model.name], job.device.target
         engine = engine_class(shipped.engine)(job.device, job.config.threads, job.config.tables)
-        by = code_of(COMPILING) | (toolchain(target) if engine.compiles else dict(engine.sources()))
+        by = (
+            code_of(COMPILING)
+            | code_outside(*COMPILING_AXES)
+            | (toolchain(target) if engine.compiles else dict(engine.sources()))
+        )
         compiled = _kept(
             job, shipped, shipped.artefact.name, [made_from, target], by, lambda: _build(engine, shipped, target),
             lambda kept: "choices" in kept and kept["choices"] == engine.choices(kept["choices"]),
@@ -203,8 +215,10 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
     quantised = calibrate(fold(ready.network, constants), seen, weight_bits=weight_bits(job))
     expected = quantised(images)
     preprocess = raw_images.preprocess_record(job, network)
+    exported = to_onnx(quantised)
     bounds = {"onnx": asdict(tolerance_for(quantised)), "native": asdict(tolerance_for(quantised, library=True))}
-    write_bytes(shipped.model, with_record(to_onnx(quantised), preprocess).SerializeToString())
+    shipped_model = with_record(exported, preprocess) if preprocess else exported
+    write_bytes(shipped.model, shipped_model.SerializeToString())
     buffer = io.BytesIO()
     np.savez(buffer, images=images, labels=labels, expected=expected, tolerance=json.dumps(bounds))
     write_bytes(shipped.samples, buffer.getvalue())
@@ -215,13 +229,14 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
         "architecture": dict(shipped.architecture),
         "input": raw_images.input_record(network),
         "preprocess": preprocess,
-        "output": {"shape": [1, len(job.data.classes)], "classes": list(job.data.classes)},
+        "output": {"shape": [1, *expected.shape[1:]], **raw_images.class_names(job)},
+        "task": dict(job.config.task),
         "trained_further": deployable.record,
         "tolerance": bounds,
         "samples": shipped.samples.name,
         "int8": _integer_facts(shipped, weight_bits(job)),
-        "float_accuracy": learning.evaluate(ready, job.data, "test", chosen).accuracy,
-        "expected_accuracy": float((expected.reshape(len(expected), -1).argmax(1) == labels).mean()),
+        "float_accuracy": learning.judge(job, ready, "test", chosen).accuracy,
+        "expected_accuracy": job.task.reduce(job.task.statistics(expected, labels)),
         "size_bytes": shipped.model.stat().st_size,
         "peak_bytes": ops.network_peak_bytes(shipped.network),
         "files": {name: digest_file(shipped.folder / name) for name in (shipped.model.name, shipped.samples.name)},
@@ -254,9 +269,9 @@ def _saturates(target: str, isa: Sequence[str]) -> bool:
 def entry_for_target(entry: Mapping[str, Any], folder: Path, target: str) -> dict[str, Any]:
     """The manifest's entry of a library for another target, made from the same model: same samples, same bounds."""
     ends = ("input", "preprocess", "output")
-    about = ("format", "name", "precision", "role", "architecture", *ends, "tolerance", "samples", "int8")
+    about = ("format", "name", "precision", "role", "architecture", *ends, "task", "tolerance", "samples", "int8")
     files = {f"{folder.name}/{path.name}": digest_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    return {**{key: entry[key] for key in about}, "engine": NATIVE, "target": target, "files": files}
+    return {**{key: entry[key] for key in about if key in entry}, "engine": NATIVE, "target": target, "files": files}
 
 
 def _integer_facts(shipped: Shipped, bits: int) -> dict[str, Any] | None:

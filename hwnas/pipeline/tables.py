@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from hwnas import find, formats
+from hwnas.boards import board_of
 from hwnas.card import Calibration
 from hwnas.cost import Costing, OperatorCost
 from hwnas.errors import HwnasError
@@ -60,6 +61,7 @@ class Work:
 def measure(job: Job, say: Callable[[str], object] = lambda text: None) -> list[Report]:
     """Measures every missing row of every line of the job; says beforehand how many and how long it takes."""
     _refuse_small_spaces(job)
+    _refuse_uncounted_energy(job)
     fresh: dict[str, set[Operator]] = {}
     with job.stage("measure"):
         return [_measure_line(job, *line, fresh.setdefault(line[1], set()), say) for line in job.lines]
@@ -68,6 +70,7 @@ def measure(job: Job, say: Callable[[str], object] = lambda text: None) -> list[
 def dry_run(job: Job) -> list[Work]:
     """How many rows each line lacks and how long they take. The few that are timed to tell it are kept."""
     _refuse_small_spaces(job)
+    _refuse_uncounted_energy(job)
     fresh: dict[str, set[Operator]] = {}
     works = []
     with job.stage("measure"):
@@ -82,6 +85,18 @@ def _refuse_small_spaces(job: Job) -> None:
     """HwnasError where a line's space is too small to be graded, before its rows cost time."""
     for precision in dict.fromkeys(precision for precision, _ in job.lines):
         distinct_networks(job.space_of(precision), job.config.card.fit + job.config.card.test, job.config.seed)
+
+
+def _refuse_uncounted_energy(job: Job) -> None:
+    """HwnasError where energy is limited and the board at hand has no counter, before its rows cost time."""
+    board = board_of(job.device, job.config.tables)
+    if "energy" not in job.config.cost_limits or board is None or board.unreachable() is not None:
+        return
+    if not board.counts_energy():
+        raise HwnasError(
+            f"energy is limited and cannot be measured on {job.device.name}: it has no energy counter that can be read",
+            hint="drop the energy limit; Linux's RAPL counters (/sys/class/powercap) take root to read",
+        )
 
 
 def _measure_line(job: Job, precision: str, engine: str, fresh: set[Operator], say: Callable[[str], object]) -> Report:

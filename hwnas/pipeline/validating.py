@@ -1,71 +1,64 @@
-"""The exported files on the validation images: what decides which of them to ship. Test images take no part in it."""
+"""The exported files on the validation examples: what decides which of them to ship. Test examples take no part."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from hwnas.confidence import shares
 from hwnas.paths import digest_file
-from hwnas.pipeline.identity import code_of
+from hwnas.pipeline.identity import code_behind, code_of
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.shipping import Shipped
+from hwnas.protocols import Task
 
 
 @dataclass(frozen=True)
 class Answers:
-    """`correct` bool (n,): the images that are classified right; `loss` the mean cross entropy in nats."""
+    """`metric` of the task on all validation examples; `shares` float64 (n,): what each adds to it (for an accuracy 1
+    where it is right); `loss` the mean loss."""
 
-    correct: np.ndarray
+    metric: float
+    shares: np.ndarray
     loss: float
 
 
 def validate(job: Job, shipped: Shipped) -> Answers:
-    """The ONNX file in ONNX Runtime, image by image; a library was verified to give the outputs of its ONNX file."""
+    """The ONNX file in ONNX Runtime, one example a call; a library was verified to give what its ONNX file gives."""
     import onnxruntime
 
-    mark = [digest_file(shipped.model), job.data.digest, onnxruntime.__version__]
-    code = code_of(["hwnas.pipeline.validating"])
+    mark = [digest_file(shipped.model), job.data.digest, onnxruntime.__version__, job.config.task]
+    code = code_of(["hwnas.pipeline.validating", "hwnas.confidence"]) | code_behind(job.task)
     name = f"export/{shipped.target.name}/validated-{shipped.precision}"
     kept = job.kept(name, mark, code)
     if kept is not None:
-        return Answers(np.array([right == "1" for right in kept["correct"]]), float(kept["loss"]))
+        return judged(job.task, np.array(kept["statistics"], dtype=np.float64))
     with job.stage("validate"):
-        logits = _logits(job, shipped)
-    answers = judged(logits, job.data.targets("validation"))
-    correct = "".join("1" if right else "0" for right in answers.correct)
-    job.keep(name, mark, {"correct": correct, "loss": answers.loss}, code, replace=True)
-    return answers
+        statistics = _statistics(job, shipped)
+    job.keep(name, mark, {"statistics": statistics.tolist()}, code, replace=True)
+    return judged(job.task, statistics)
 
 
-def judged(logits: np.ndarray, labels: np.ndarray) -> Answers:
-    """Which of the logits (n, classes) are largest at their labels (n,), and the mean cross entropy of all."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    log_share = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return Answers(logits.argmax(axis=1) == labels, float(-log_share[np.arange(len(labels)), labels].mean()))
+def judged(task: Task, statistics: np.ndarray) -> Answers:
+    """What the task makes of the statistics (n, k) of all examples."""
+    return Answers(task.reduce(statistics), shares(task.reduce, statistics), float(statistics[:, -1].mean()))
 
 
-def _logits(job: Job, shipped: Shipped) -> np.ndarray:
-    """float32 (n, classes). A file that takes raw images (uint8) is given them as they are."""
+def _statistics(job: Job, shipped: Shipped) -> np.ndarray:
+    """float64 (n, k). A file that takes raw images (uint8) is given them as they are."""
     import onnxruntime
 
-    from hwnas.train import portions
+    from hwnas.batches import portions
+    from hwnas.pipeline.raw_images import inputs
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = job.config.threads
     session = onnxruntime.InferenceSession(str(shipped.model), options, providers=["CPUExecutionProvider"])
     entry = session.get_inputs()[0]
-    rows = []
+    targets, rows = job.data.targets("validation"), []
     for some in portions(job.data, np.arange(job.data.sizes()["validation"])):
-        for image in _images(job, shipped, some, entry.type == "tensor(uint8)"):
-            rows.append(session.run(None, {entry.name: image.reshape(entry.shape)})[0].reshape(-1))
-    return np.stack(rows)
-
-
-def _images(job: Job, shipped: Shipped, some: np.ndarray, raw: bool) -> Any:
-    from hwnas.supernet import resize
-
-    if raw:
-        return job.data.raw("validation", some)
-    return resize(job.data.batch("validation", some).images, shipped.network.input_shape).contiguous().numpy()
+        given = inputs(job, shipped.network, "validation", some)
+        outputs = [session.run(None, {entry.name: np.ascontiguousarray(one)[None]})[0] for one in given]
+        rows.append(job.task.statistics(np.concatenate(outputs), targets[some]))
+    return np.concatenate(rows)

@@ -16,9 +16,10 @@ from hwnas.errors import CheckFailed, HwnasError
 from hwnas.export.verify import Tolerance
 from hwnas.export.verify import verify as verify_file
 from hwnas.paths import digest_file, read_json
-from hwnas.pipeline.identity import VERIFYING, code_of
-from hwnas.pipeline.job import Job
+from hwnas.pipeline.identity import VERIFYING, code_behind, code_of
+from hwnas.pipeline.job import Job, make_task
 from hwnas.pipeline.shipping import MANIFEST, Shipped, files_of
+from hwnas.protocols import Task
 
 
 def verify(job: Job, shipped: Shipped, manifest: dict[str, Any], fresh: bool = False) -> dict[str, Any]:
@@ -32,15 +33,19 @@ def verify(job: Job, shipped: Shipped, manifest: dict[str, Any], fresh: bool = F
     unrun = _unrunnable(job, shipped)
     artefacts = (shipped.model,) if unrun else tuple(dict.fromkeys((shipped.artefact, shipped.model)))
     bounds = manifest["tolerance"]
+    asked = [bounds, job.config.task]
     spoken_of = {name: digest_file(shipped.folder / name) for name in files_of(shipped)}
-    identity = [spoken_of, digest_file(shipped.samples), bounds, onnxruntime.__version__, *([unrun] if unrun else [])]
-    name, code = f"export/{shipped.target.name}/verified-{shipped.artefact.name}", code_of(VERIFYING)
+    identity = [spoken_of, digest_file(shipped.samples), asked, onnxruntime.__version__, *([unrun] if unrun else [])]
+    name, code = (
+        f"export/{shipped.target.name}/verified-{shipped.artefact.name}",
+        code_of(VERIFYING) | code_behind(job.task),
+    )
     kept = None if fresh else job.kept(name, identity, code)
     if kept is not None:
         return dict(kept)
     with job.stage("verify"):
         images, labels, expected, _ = read_samples(shipped.samples)
-        checked = [verify_file(one, images, labels, expected, bound_of(one, bounds)) for one in artefacts]
+        checked = [verify_file(one, images, labels, expected, bound_of(one, bounds), job.task) for one in artefacts]
     for one, result in zip(artefacts, checked, strict=True):
         if not result.ok:
             raise CheckFailed(f"{one} does not give the quantised module's outputs: {result}")
@@ -117,7 +122,15 @@ def verify_alone(artefact: Path, samples: Path | None) -> Any:
             hint="samples that `hwnas export` wrote hold a tolerance; add `tolerance` to yours: "
             '\'{"onnx": {"rounding": 2e-4, "steps": 0}, "native": {"rounding": 0, "steps": 0}}\'',
         )
-    return verify_file(artefact, images, labels, expected, bound_of(artefact, bounds))
+    return verify_file(artefact, images, labels, expected, bound_of(artefact, bounds), task_of(entry))
+
+
+def task_of(entry: dict[str, Any]) -> Task:
+    """The task that a manifest's entry names, one of hwnas; classification where it names none, as old ones do."""
+    settings = entry.get("task", {"use": "classify"})
+    if not isinstance(settings, dict):
+        raise HwnasError(f"a manifest's task must be a mapping such as {{use: classify}}, got {settings!r}")
+    return make_task(settings)
 
 
 def _beside(entry: dict[str, Any]) -> Path:

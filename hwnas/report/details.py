@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from hwnas.network import FULL_PRECISION
-from hwnas.report.findings import readable
+from hwnas.report.findings import examples, readable, shown
 from hwnas.report.html import number, section, table, text
 from hwnas.report.plots import tone
 from hwnas.report.results import Block, Results, Scalar, Target
@@ -118,7 +118,8 @@ def _provenance(results: Results) -> str:
         *(("note", escape(note)) for note in results.notes),
     ]
     if results.linear_baseline_accuracy is not None:
-        facts.insert(5, ("linear classifier", f"{results.linear_baseline_accuracy:.2%} on at most 5,000 test images"))
+        reached = shown(results, results.linear_baseline_accuracy)
+        facts.insert(5, (results.measure.baseline, f"{reached} on at most 5,000 test {examples(results)}"))
     listed = "".join(
         f"<dt>{escape(key)}</dt><dd>{value}</dd>" for key, value in facts if value and value != "<code></code>"
     )

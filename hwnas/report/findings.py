@@ -12,7 +12,7 @@ from hwnas import find, formats
 from hwnas.confidence import wilson
 from hwnas.network import FULL_PRECISION
 from hwnas.report.results import Limit, Results, Row, Target
-from hwnas.units import readable_bytes, readable_us
+from hwnas.units import readable_bytes, readable_metric, readable_us
 
 QUANTISING_MARGIN = 0.01  # one point of accuracy: what low-bit arithmetic may lose before it is called out
 NOISY = 0.05  # a table whose own repeat differs by more cannot support a claim finer than that
@@ -59,13 +59,28 @@ def interval(results: Results, row: Row) -> tuple[float, float]:
     return wilson(row.accuracy, row.test_images or results.dataset.test)
 
 
+def shown(results: Results, value: float) -> str:
+    """A value of the run's metric, as a person reads it."""
+    return readable_metric(value, results.measure.unit)
+
+
+def headed(metric: str) -> str:
+    """A metric's name at the start of a line: `Accuracy`, but `mIoU` as it is."""
+    return metric.capitalize() if metric.islower() else metric
+
+
+def examples(results: Results) -> str:
+    """What the data set's examples are called."""
+    return "images" if len(results.dataset.input_shape) == 3 else "examples"
+
+
 def tested_on(results: Results) -> str:
     """How many images the accuracies are of: `360 test images`, `425 to 980 of 6000 test images`."""
     whole = results.dataset.test
     counts = sorted({row.test_images or whole for target in results.targets for row in target.rows} or {whole})
     if counts == [whole]:
-        return f"{whole} test images"
-    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} of {whole} test images"
+        return f"{whole} test {examples(results)}"
+    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} of {whole} test {examples(results)}"
 
 
 def latency_of(row: Row, statistic: str) -> float | None:
@@ -201,33 +216,37 @@ def _about_winner(results: Results, target: Target, row: Row) -> Iterator[Findin
 
 
 def _about_accuracy(results: Results, target: Target, row: Row) -> Iterator[Finding]:
+    metric, baseline = results.measure.metric, results.measure.baseline
     twins = [other.accuracy for other in target.rows if other.role == "fp32 twin"]
-    if arithmetic_of(row.precision) == "integer" and twins:
+    points = results.measure.unit == "%"  # only of shares is it known what one point is worth
+    if arithmetic_of(row.precision) == "integer" and twins and points:
         lost = max(twins) - row.accuracy
         said = "within 1 point of" if lost <= QUANTISING_MARGIN else "more than 1 point below"
         yield Finding(
-            lost <= QUANTISING_MARGIN, f"{named(row)}: accuracy {row.accuracy:.2%}, {said} fp32's {max(twins):.2%}"
+            lost <= QUANTISING_MARGIN, f"{named(row)}: {metric} {row.accuracy:.2%}, {said} fp32's {max(twins):.2%}"
         )
-    if row.precision != FULL_PRECISION and row.float_accuracy is not None:
+    if row.precision != FULL_PRECISION and row.float_accuracy is not None and points:
         lost = row.float_accuracy - row.accuracy
         if lost > QUANTISING_MARGIN:
             text = f"loses {100 * lost:.2f} points against its own float net ({row.float_accuracy:.2%})"
-            yield Finding(False, f"{named(row)}: accuracy {row.accuracy:.2%}, {text}")
+            yield Finding(False, f"{named(row)}: {metric} {row.accuracy:.2%}, {text}")
     linear = results.linear_baseline_accuracy
     if arithmetic_of(row.precision) == "signs" and linear is not None:
         said = "above" if row.accuracy > linear else "NOT above"
         yield Finding(
             row.accuracy > linear,
-            f"{named(row)}: accuracy {row.accuracy:.2%}, {said} a linear classifier's {linear:.2%}",
+            f"{named(row)}: {metric} {shown(results, row.accuracy)}, {said} a {baseline}'s {shown(results, linear)}",
         )
     if row.trained_further is not None and row.trained_further["epochs"] > 0:
-        yield _about_training(row, row.trained_further)
+        yield _about_training(results, row, row.trained_further)
 
 
-def _about_training(row: Row, record: dict[str, float]) -> Finding:
+def _about_training(results: Results, row: Row, record: dict[str, float]) -> Finding:
     before, after = record["inherited_accuracy"], record["accuracy"]
     took = f"{record['epochs']:.0f} epochs, {record['seconds']:.0f} s"
-    gain = f"{100 * (after - before):+.1f} points on validation images ({before:.2%} to {after:.2%})"
+    unit = results.measure.unit
+    more = f"{100 * (after - before):+.1f} points" if unit == "%" else f"{after - before:+.2f} {unit}".rstrip()
+    gain = f"{more} on validation {examples(results)} ({shown(results, before)} to {shown(results, after)})"
     return Finding(after >= before, f"{named(row)}: trained further ({took}): {gain}")
 
 

@@ -70,7 +70,9 @@ def _latest(row: Row, found: Row | None, results: Results) -> Row:
     if found is None or found.measured_us is None or found.size_bytes != row.size_bytes:
         return row
     now = {name: getattr(found, name) for name in MEASURED if getattr(found, name) is not None}
-    low, high = wilson(found.accuracy, found.test_images or results.dataset.test)
+    low, high = found.accuracy_low, found.accuracy_high
+    if low is None or high is None:  # verified by a version that wrote no interval
+        low, high = wilson(found.accuracy, found.test_images or results.dataset.test)
     newer = replace(row, **now, accuracy_low=low, accuracy_high=high, not_timed=None)
     values = {limit.name: in_unit_of(limit, newer, results.statistic) for limit in results.limits}
     within = {limit.name: limit.value for limit in results.limits}
@@ -127,6 +129,8 @@ def _row(name: str, entry: dict[str, Any], exported: Path, folder: Path) -> Row 
             arena_bytes=_whole(entry.get("arena_bytes")),
             file_bytes=_whole(entry.get("file_bytes")),
             test_images=_whole(entry["verified"].get("samples")),
+            accuracy_low=_number(entry["verified"].get("accuracy_low")),
+            accuracy_high=_number(entry["verified"].get("accuracy_high")),
             not_timed=str(entry["not_timed"]) if entry.get("not_timed") else None,
         )
     except (KeyError, TypeError, ValueError, IndexError, StopIteration, AttributeError):

@@ -14,7 +14,9 @@ from hwnas.errors import HwnasError
 from hwnas.paths import write_text
 from hwnas.report.details import details
 from hwnas.report.findings import (
+    examples,
     findings,
+    headed,
     interval,
     kept,
     limit_verdict,
@@ -22,6 +24,7 @@ from hwnas.report.findings import (
     quantity,
     readable,
     shipped_bytes,
+    shown,
     speed_up,
     tested_on,
     untimed,
@@ -62,7 +65,7 @@ def _header(results: Results) -> str:
     shape = "×".join(str(extent) for extent in data.input_shape)
     chips = [
         ("device", f"{results.device.name}: {results.device.model}"),
-        ("data", f"{data.name}, {data.classes} classes, {shape}"),
+        ("data", ", ".join([data.name, *([f"{data.classes} classes"] if data.classes else []), shape])),
         *((quantity(results, limit), f"at most {readable(limit.value, limit.unit)}") for limit in results.limits),
     ]
     items = "".join(f"<li>{escape(key)} <b>{escape(value)}</b></li>" for key, value in chips)
@@ -92,18 +95,22 @@ def _shipped_facts(results: Results, ship: Ship) -> str:
         return ""
     target, row = found[0]
     facts = [
-        ("accuracy on test images", f"{row.accuracy:.2%}", _interval(results, row)),
+        (
+            f"{results.measure.metric} on test {examples(results)}",
+            shown(results, row.accuracy),
+            _interval(results, row),
+        ),
         _shipped_latency(results, row),
         ("to copy to the device", readable_bytes(shipped_bytes(row)), _constants(row)),
     ]
     ratio = speed_up(target, row)
     if ratio is not None:
         facts.append(("against the fastest fp32 twin", f"{ratio:.2f}×", ""))
-    shown = "".join(
+    listed = "".join(
         f'<div><dt>{escape(key)}</dt><dd>{escape(value)}<span class="below">{escape(more)}</span></dd></div>'
         for key, value, more in facts
     )
-    return f'<dl class="shown">{shown}</dl>'
+    return f'<dl class="shown">{listed}</dl>'
 
 
 def _shipped_latency(results: Results, row: Row) -> tuple[str, str, str]:
@@ -117,7 +124,7 @@ def _findings(results: Results) -> str:
     return section("Findings", "", f'<ul class="findings">{"".join(items)}</ul>') if items else ""
 
 
-HEADS = ["file", "engine", "accuracy", "predicted", "min", "p50", "p90", "p99", "n", "size", "speed-up", "limit"]
+TIMES = ["predicted", "min", "p50", "p90", "p99", "n", "size", "speed-up", "limit"]
 
 
 def _files(results: Results) -> str:
@@ -129,16 +136,20 @@ def _files(results: Results) -> str:
     how = f"predicted ({untimed(results)})" if untimed(results) else "as timed on the device"
     caption = (
         f"Latency of the exported file, one image, {how}; n timed samples. Limits and predictions are "
-        f"of the {results.statistic}. Under an accuracy stands its 95 % interval on {tested_on(results)}, "
-        "under a prediction its error, under a size the constants alone. Speed-up is over the fastest fp32 "
-        "twin of the same target on any engine."
+        f"of the {results.statistic}. Under the {results.measure.metric} stands its 95 % interval on "
+        f"{tested_on(results)}, under a prediction its error, under a size the constants alone. Speed-up is over the "
+        "fastest fp32 twin of the same target on any engine."
     )
     checked = "".join(
         f"<li><code>{escape(row.file)}</code> {escape(row.verified)}</li>"
         for target in results.targets for row in target.rows
     )  # fmt: skip
     listing = f"<details><summary>what a fresh process without hwnas found</summary><ul>{checked}</ul></details>"
-    return section("Exported files", caption, table(HEADS, rows) + listing) if rows else ""
+    return (
+        section("Exported files", caption, table(["file", "engine", results.measure.metric, *TIMES], rows) + listing)
+        if rows
+        else ""
+    )
 
 
 def _row_classes(results: Results, row: Row) -> str:
@@ -152,7 +163,7 @@ def _file_cells(results: Results, row: Row) -> list[Cell]:
     return [
         Cell(f'<span class="dot {tone(row.precision)}"></span>{escape(name)}', "name nowrap"),
         text(row.engine, "nowrap"),
-        number(f"{row.accuracy:.2%}", _interval(results, row)),
+        number(shown(results, row.accuracy), _interval(results, row)),
         number(_latency(row.predicted_us), "" if error is None else f"{error:+.0%}"),
         *(number(_latency(value)) for value in (row.measured_us, row.p50_us, row.p90_us, row.p99_us)),
         number("–" if row.samples is None else str(row.samples)),
@@ -173,7 +184,7 @@ def _earlier(results: Results) -> str:
             [
                 Cell(f'<span class="dot {tone(row.precision)}"></span>{escape(row.precision)}', "name nowrap"),
                 text(row.engine, "nowrap"),
-                number(f"{row.accuracy:.2%}", _interval(results, row)),
+                number(shown(results, row.accuracy), _interval(results, row)),
                 *(number(_latency(value)) for value in (row.predicted_us, row.measured_us, row.p90_us)),
                 number(readable_bytes(shipped_bytes(row))),
                 Cell(f"<code>{escape(row.file)}</code>", "words"),
@@ -182,7 +193,7 @@ def _earlier(results: Results) -> str:
         )
         for row in results.earlier
     ]
-    heads = ["file", "engine", "accuracy", "predicted", "min", "p90", "size", "path", "verified"]
+    heads = ["file", "engine", results.measure.metric, "predicted", "min", "p90", "size", "path", "verified"]
     caption = (
         "Exported into the same folder by earlier runs, as last verified and timed; not judged by this run’s limits."
     )
@@ -209,7 +220,9 @@ def _pareto(results: Results) -> str:
         f"exported files are the final network as {'predicted' if untimed(results) else 'measured'}."
         + (f" {left_out[0].upper()}{left_out[1:]}." if left_out else "")
     )
-    return section("Accuracy against cost", caption, f'{plots}<ul class="legend">{legend}</ul>')
+    return section(
+        f"{headed(results.measure.metric)} against cost", caption, f'{plots}<ul class="legend">{legend}</ul>'
+    )
 
 
 def _interval(results: Results, row: Row) -> str:

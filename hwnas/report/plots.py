@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from hwnas.report.findings import arithmetic_of, interval, named, readable, value_of
-from hwnas.report.results import Limit, Results, Row, Target
+from hwnas.report.findings import arithmetic_of, headed, interval, named, readable, shown, value_of
+from hwnas.report.results import Limit, Results, Row, Target, Task
 
 WIDE, NARROW = (1000, 440), (340, 360)  # drawn for a screen and for a telephone, whose letters would be too small
 LEFT, RIGHT, TOP, BOTTOM = 58, 24, 30, 50
@@ -65,14 +65,15 @@ def pareto_plot(results: Results, size: tuple[int, int] = WIDE) -> str:
     if x is None or y is None:
         return ""
     limits = [limit for limit in results.limits if limit.name == cost]
-    parts = [_frame(x, y, cost, unit), *(_limit_line(limit, x, y) for limit in limits)]
+    parts = [_frame(x, y, cost, unit, results.measure), *(_limit_line(limit, x, y) for limit in limits)]
     parts += [_dots(target, cost, x, y) for target in results.targets]
     parts += [_front(target, cost, x, y) for target in results.targets]
     parts.append(_files(results, cost, unit, x, y))
     shape = "wide" if size == WIDE else "narrow"
     return (
         f'<svg class="plot {shape}" viewBox="0 0 {size[0]} {size[1]}" role="img" '
-        f'aria-label="Accuracy against {escape(cost)}: trials, front, exported files and limit">{"".join(parts)}</svg>'
+        f'aria-label="{escape(headed(results.measure.metric))} against {escape(cost)}: trials, front, exported files '
+        f'and limit">{"".join(parts)}</svg>'
     )
 
 
@@ -118,7 +119,10 @@ def _axes(results: Results, cost: str, size: tuple[int, int] = WIDE) -> tuple[Ax
     x_low, x_high = (low / 1.12, high * 1.18) if log else (low - (high - low) * 0.06, high + (high - low) * 0.10 + 1e-9)
     pad = (max(accuracies) - min(accuracies)) * 0.12 or 0.01
     x = Axis(x_low if log else max(0.0, x_low), x_high, LEFT, size[0] - RIGHT, log)
-    y = Axis(max(0.0, min(accuracies) - pad), min(1.005, max(accuracies) + pad), size[1] - BOTTOM, TOP)
+    y_low, y_high = min(accuracies) - pad, max(accuracies) + pad
+    if results.measure.unit == "%":
+        y_low, y_high = max(0.0, y_low), min(1.005, y_high)
+    y = Axis(y_low, y_high, size[1] - BOTTOM, TOP)
     return x, y
 
 
@@ -127,15 +131,17 @@ def _middle(values: Sequence[float], low: float, high: float) -> list[float]:
     return ordered[int(len(ordered) * low) : max(1, math.ceil(len(ordered) * high))]
 
 
-def _frame(x: Axis, y: Axis, cost: str, unit: str) -> str:
+def _frame(x: Axis, y: Axis, cost: str, unit: str, measure: Task) -> str:
     parts = []
     digits = 0 if y.high - y.low > 0.06 else 1
+
+    def shown_at(tick: float) -> str:
+        return f"{tick * 100:.{digits}f} %" if measure.unit == "%" else f"{tick:g} {measure.unit}".rstrip()
+
     for tick in y.ticks():
         at = y(tick)
         parts.append(f'<line class="grid" x1="{x.start}" x2="{x.stop}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(
-            f'<text class="tick" x="{x.start - 8}" y="{at + 4:.1f}" text-anchor="end">{tick * 100:.{digits}f} %</text>'
-        )
+        parts.append(f'<text class="tick" x="{x.start - 8}" y="{at + 4:.1f}" text-anchor="end">{shown_at(tick)}</text>')
     for tick in x.ticks():
         at = x(tick)
         parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{y.stop}" y2="{y.start}"/>')
@@ -144,7 +150,7 @@ def _frame(x: Axis, y: Axis, cost: str, unit: str) -> str:
         )
     scale = ", logarithmic" if x.log else ""
     parts.append(f'<text class="axis" x="{x.stop}" y="{y.start + 40}" text-anchor="end">{escape(cost)}{scale} →</text>')
-    parts.append(f'<text class="axis" x="{x.start}" y="{y.stop - 14}">↑ accuracy</text>')
+    parts.append(f'<text class="axis" x="{x.start}" y="{y.stop - 14}">↑ {escape(measure.metric)}</text>')
     return "".join(parts)
 
 
@@ -204,7 +210,8 @@ def _files(results: Results, cost: str, unit: str, x: Axis, y: Axis) -> str:
     for row, c in sorted(found, key=lambda pair: -pair[0].accuracy):
         at_x, at_y = x(c), y(row.accuracy)
         winner = row.role == "winner"
-        title = f"<title>{escape(named(row))} ({row.role}): {row.accuracy:.2%}, {escape(readable(c, unit))}</title>"
+        value = shown(results, row.accuracy)
+        title = f"<title>{escape(named(row))} ({row.role}): {escape(value)}, {escape(readable(c, unit))}</title>"
         shape = (
             _diamond(at_x, at_y) if winner else f'<rect x="{at_x - 5:.1f}" y="{at_y - 5:.1f}" width="10" height="10"/>'
         )

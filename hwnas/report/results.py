@@ -32,8 +32,18 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """What the accuracies of a run are: the metric's name, its unit ("%" for a share), and the name of its baseline."""
+
+    metric: str = "accuracy"
+    unit: str = "%"
+    baseline: str = "linear classifier"
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
-    """What was trained and tested on; `input_shape` is (channels, height, width)."""
+    """What was trained and tested on; `input_shape` is that of the first input, for images (channels, height, width);
+    `classes` is 0 where there are none."""
 
     name: str
     classes: int
@@ -78,15 +88,15 @@ class Block:
 class Row:
     """One exported file as it was verified and timed.
 
-    `accuracy` is of the test split, `accuracy_low` and `accuracy_high` its 95 % interval (Wilson); `float_accuracy` is
-    that of the same weights before quantising. `validation_accuracy` and `validation_loss` decide what is shipped.
-    `verdicts` says of every limited quantity whether the file keeps it; `limit_ok` whether it keeps all, None where
-    nothing is judged. `weight_bytes` are the constants alone, `size_bytes` the ONNX file, `file_bytes` what is copied
-    to the device. `arena_bytes` is the memory a compiled program asks for; `peak_bytes` an estimate from shapes.
-    `samples` timed samples stand behind the latencies. `test_images` is how many of the test split the file was run on
-    (None: all; large images are too many to keep beside every file). `trained_further` is None where the weights
-    are the supernet's.
-    `not_timed` says why nothing was timed: then the limits on latency and energy are judged on what is predicted.
+    `accuracy` is of the test split, in the task's metric, `accuracy_low` and `accuracy_high` its 95 % interval;
+    `float_accuracy` is that of the same weights before quantising. `validation_accuracy` and
+    `validation_loss` decide what is shipped. `verdicts` says of every limited quantity whether the file keeps it;
+    `limit_ok` whether it keeps all, None where nothing is judged. `weight_bytes` are the constants alone,
+    `size_bytes` the ONNX file, `file_bytes` what is copied to the device. `arena_bytes` is the memory a compiled
+    program asks for; `peak_bytes` an estimate from shapes. `samples` timed samples stand behind the latencies.
+    `test_images` is how many of the test split the file was run on (None: all; large images are too many to keep
+    beside every file). `trained_further` is None where the weights are the supernet's. `not_timed` says why nothing
+    was timed: then the limits on latency and energy are judged on what is predicted.
     """
 
     precision: str
@@ -179,7 +189,8 @@ class Results:
     """One run. `cards` is keyed `<engine>-<precision>`; `seconds` and `versions` by stage and by package.
 
     `earlier` are files that stand in the run's folder from earlier runs, as their manifests have them. `drift` is, by
-    table, the share by which rows timed again beside the exports differ from the rows the search read.
+    table, the share by which rows timed again beside the exports differ from the rows the search read. `task` is None
+    for classification: what every accuracy here is then.
     """
 
     run: str
@@ -200,11 +211,20 @@ class Results:
     ship: Ship | None = None
     earlier: tuple[Row, ...] = ()
     drift: dict[str, float] = field(default_factory=dict)
+    task: Task | None = None
     format: int = SCHEMA
+
+    @property
+    def measure(self) -> Task:
+        """What the accuracies are."""
+        return self.task or Task()
 
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
-        write_json(path, asdict(self))
+        record = asdict(self)
+        if self.task is None:  # classification is written as it was before there were tasks
+            del record["task"]
+        write_json(path, record)
 
 
 def load_results(path: Path) -> Results:

@@ -15,6 +15,7 @@ from hwnas.report.findings import (
     limits_in_words,
     prediction_error,
     shipped_bytes,
+    shown,
     speed_up,
     tested_on,
     untimed,
@@ -60,13 +61,13 @@ def files_table(results: Results) -> Table:
     size = "; size: of the file; its limit is on the weights alone" if sized else ""
     table = _table(
         f"{results.run} on {results.device.name}" + (f", {limits}" if limits else ""),
-        f"accuracy: of {tested_on(results)}, with its 95 % interval; "
+        f"{results.measure.metric}: of {tested_on(results)}, with its 95 % interval; "
         f"speed-up: over the fastest fp32 twin of the target on any engine{size}",
     )
     for heading in ("", "file", "engine"):
         table.add_column(heading, no_wrap=True)
     latency = "predicted" if untimed(results) else "min"
-    for heading in ("accuracy", "95 %", latency, "size", "speed-up"):
+    for heading in (results.measure.metric, "95 %", latency, "size", "speed-up"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("limit")
     for target, row in rows_of(results):
@@ -89,14 +90,15 @@ def _table(title: str, caption: str) -> Table:
 def _file_cells(results: Results, target: Target, row: Row) -> list[Text]:
     ratio = speed_up(target, row)
     low, high = interval(results, row)
+    scale = 100 if results.measure.unit == "%" else 1
     verdict = {None: "", True: "ok", False: "OVER"}[kept(row)]
     shipped = results.ship is not None and results.ship.file == row.file
     return [
         Text(">" if shipped else "", style="bold green"),
         _name(row),
         Text(row.engine),
-        Text(f"{row.accuracy:.2%}"),
-        Text(f"{100 * low:.1f}-{100 * high:.1f}", style="dim"),
+        Text(shown(results, row.accuracy)),
+        Text(f"{scale * low:.1f}-{scale * high:.1f}", style="dim"),
         Text(_latency(row.predicted_us if untimed(results) else row.measured_us)),
         Text(readable_bytes(shipped_bytes(row))),
         Text("" if ratio is None else f"{ratio:.2f}x", style="green" if ratio is not None and ratio > 1 else "red"),

@@ -55,19 +55,23 @@ def toy_data() -> Data:
 
 
 def toy_batch(step: int = 0, count: int = 16) -> Batch:
-    """`count` training images of the toy data, with the number of the optimiser step they are for."""
+    """`count` training images of the toy data, with the number of the optimiser step they are for and as many others,
+    held out."""
     from dataclasses import replace
 
-    return replace(toy_data().batch("train", np.arange(count)), step=step)
+    held_out = toy_data().batch("train", np.arange(count, 2 * count))
+    return replace(toy_data().batch("train", np.arange(count)), step=step, held_out=replace(held_out, step=step))
 
 
 def made(make: Callable[..., Any], space: SearchSpace, seed: int = 0, settings: Mapping[str, Any] | None = None) -> Any:
-    """What a method's constructor gives when a run calls it with `settings`: of space, seed, data, net, costings,
+    """What a method's constructor gives when a run calls it with `settings`: of space, seed, task, data, net, costings,
     limits, device, scorer and predictor it is given those that it names. HwnasError where it needs something else."""
     names = inspect.signature(make).parameters
     latency = Costing(space, toy_cost())
     context: dict[str, Any] = {"space": space, "seed": seed, "costings": {"latency": latency}, "scorer": latency}
     context |= {"limits": {"latency": latency.bounds().high}, "device": null_device()}
+    if "task" in names:
+        context["task"] = resolve("classify", "tasks")()
     if "predictor" in names:
         context["predictor"] = resolve("predictor.ridge", "methods")(space)
     if "data" in names:

@@ -9,14 +9,15 @@ import pytest
 
 from hwnas.pipeline.decision import Candidate, decide
 from hwnas.pipeline.validating import judged
+from hwnas.tasks.classify import Classify
 
 
 def answers(right: int, of: int = 360) -> np.ndarray:
     return np.arange(of) < right
 
 
-INT8 = Candidate("export/a/int8", "int8", "tvm", answers(357), 0.05, 18.0, 190_000)
-TWIN = Candidate("export/a/fp32", "fp32", "onnxruntime", answers(359), 0.04, 72.0, 680_000)
+INT8 = Candidate("export/a/int8", "int8", "tvm", 357 / 360, answers(357), 0.05, 18.0, 190_000)
+TWIN = Candidate("export/a/fp32", "fp32", "onnxruntime", 359 / 360, answers(359), 0.04, 72.0, 680_000)
 
 
 def test_the_most_accurate_file_is_shipped_where_its_lead_is_more_than_one_standard_error() -> None:
@@ -29,7 +30,7 @@ def test_the_most_accurate_file_is_shipped_where_its_lead_is_more_than_one_stand
 
 
 def test_of_files_that_accuracy_does_not_tell_apart_the_fastest_is_shipped() -> None:
-    near = replace(INT8, correct=answers(358))
+    near = replace(INT8, metric=358 / 360, shares=answers(358))
     ship = decide([near, TWIN], "latency <= 80.0 us")
     assert ship.file == near.file
     assert "it is the fastest (99.44%" in ship.reason
@@ -40,7 +41,7 @@ def test_the_comparison_is_paired() -> None:
     """Nine images apart, but on 81 images exactly one of the two is right: within the noise of sqrt(81)."""
     first = np.arange(360) < 300
     second = np.where(np.arange(360) < 45, False, first) | ((np.arange(360) >= 300) & (np.arange(360) < 336))
-    slow, fast = replace(TWIN, correct=first), replace(INT8, correct=second)
+    slow, fast = replace(TWIN, metric=300 / 360, shares=first), replace(INT8, metric=291 / 360, shares=second)
     assert first.sum() - second.sum() == 9
     assert decide([slow, fast], "").file == fast.file
 
@@ -68,6 +69,7 @@ def test_where_nothing_keeps_the_limits_it_is_said_with_the_nearest() -> None:
 
 def test_the_loss_is_the_cross_entropy_of_the_labels_and_survives_large_logits() -> None:
     logits = np.array([[2.0, 0.0], [0.0, 1000.0], [1.0, 1.0]], dtype=np.float32)
-    found = judged(logits, np.array([0, 1, 1]))
-    assert found.correct.tolist() == [True, True, False]
+    task = Classify()
+    found = judged(task, task.statistics(logits, np.array([0, 1, 1])))
+    assert found.shares.tolist() == [1.0, 1.0, 0.0] and found.metric == 2 / 3
     assert found.loss == pytest.approx((np.log1p(np.exp(-2.0)) + 0.0 + np.log(2.0)) / 3)

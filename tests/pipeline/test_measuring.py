@@ -56,7 +56,7 @@ def test_a_data_set_that_is_not_as_the_run_file_says_is_refused(tmp_path: Path) 
     ("data", "space", "message"),
     [
         ({"facts": []}, {}, "data.facts must be a mapping"),
-        ({"facts": {"channels": 3}}, {}, "data.facts: unknown key 'channels'; hint: it takes in_channels"),
+        ({"facts": {"channels": 3}}, {}, "data.facts: unknown key 'channels'; nearest: in_channels"),
         ({}, {"classes": "ten"}, "classes must be a whole number from 1"),
         ({}, {"classes": True}, "classes must be a whole number"),
         ({}, {"in_channels": 0}, "in_channels must be a whole number"),

@@ -37,11 +37,14 @@ class Argmax:
 
 def _best(value: Value | Mix, options: tuple[Value, ...]) -> Value:
     """The option of largest weight among those the space leaves; ties go to the first."""
+    from torch import Tensor
+
     if len(options) == 1:
         return options[0]
     if not isinstance(value, Mix):
         return value
-    weights = [float(weight) for weight in value.weights]
+    held = value.weights.tolist() if isinstance(value.weights, Tensor) else value.weights  # of a rule that trains them
+    weights = [float(weight) for weight in held]
     left = [(weight, option) for weight, option in zip(weights, value.options, strict=True) if option in options]
     if not left or not np.isfinite([weight for weight, _ in left]).all():
         raise HwnasError(f"weights {weights} of the options {list(value.options)} decide nothing among {list(options)}")

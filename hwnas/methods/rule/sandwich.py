@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, log_softmax, softmax
 
 from hwnas.errors import HwnasError
-from hwnas.protocols import Batch, Supernet
+from hwnas.protocols import Batch, Supernet, Task
 from hwnas.space import Architecture, SearchSpace, Value
+from hwnas.tasks.classify import Classify
 
 
 class Sandwich:
@@ -28,9 +28,11 @@ class Sandwich:
         random_paths: int = 2,
         hard: float = 0.5,
         turns: Sequence[str] | None = None,
+        task: Task = Classify(),
     ) -> None:
         """`turns` are the precisions the students take, one a step, over and over; all of the space's by default."""
-        self.space, self.seed, self.random_paths, self.hard = space, seed, random_paths, hard
+        self.space, self.seed, self.task = space, seed, task
+        self.random_paths, self.hard = random_paths, hard
         known = list(dict.fromkeys(str(p) for c in space.choices if c.role == "precision" for p in c.options))
         for precision in turns or ():
             if precision not in known:
@@ -45,13 +47,13 @@ class Sandwich:
         yield "weights", self._losses(net, batch)
 
     def _losses(self, net: Supernet, batch: Batch) -> Iterator[Tensor]:
-        logits = net(batch.images, self.teacher)
-        soft = softmax(logits.detach(), dim=1)
-        yield cross_entropy(logits, batch.labels)
+        taught = net(batch.given, self.teacher)
+        teacher = taught.detach()
+        yield self.task.loss(taught, batch.targets)
         for path in self.paths(batch.step):
-            logits = net(batch.images, path)
-            distilled = -(soft * log_softmax(logits, dim=1)).sum(1).mean()
-            yield self.hard * cross_entropy(logits, batch.labels) + (1 - self.hard) * distilled
+            outputs = net(batch.given, path)
+            distilled = self.task.distil(outputs, teacher)
+            yield self.hard * self.task.loss(outputs, batch.targets) + (1 - self.hard) * distilled
 
     def paths(self, step: int) -> list[Architecture]:
         """The students of a step: extremes and random paths; half of the random ones of a single precision."""

@@ -33,11 +33,18 @@ def gives_the_examples_that_are_asked_for(subject: Callable[[], Data]) -> None:
         one = data.batch(split, order)
         data.batch(split, order[::-1])
         again = data.batch(split, order)
-        hold(torch.equal(one.images, again.images), f"{split}: the same indices give the same examples")
-        hold(torch.equal(one.labels, again.labels), f"{split}: the same indices give the same targets")
-        hold(bool(torch.isfinite(one.images.float()).all()), f"{split}: examples are finite numbers")
         alone = data.batch(split, order[:1])
-        hold(torch.equal(alone.images[0], one.images[0]), f"{split}: an example does not depend on its batch")
+        hold(set(one.inputs) == set(data.inputs), f"{split}: a batch has the inputs {list(data.inputs)}")
+        for name, x in one.inputs.items():
+            port = data.inputs[name]
+            right = tuple(x.shape[1:]) == port.shape and str(x.dtype) == f"torch.{port.dtype}"
+            hold(right, f"{split}: {name} is {port}, got {x.dtype} {tuple(x.shape[1:])}")
+            hold(torch.equal(x, again.inputs[name]), f"{split}: the same indices give the same examples")
+            hold(bool(torch.isfinite(x.float()).all()), f"{split}: examples are finite numbers")
+            hold(torch.equal(alone.inputs[name][0], x[0]), f"{split}: an example does not depend on its batch")
+        hold(torch.equal(one.targets, again.targets), f"{split}: the same indices give the same targets")
+        wanted = torch.as_tensor(data.targets(split)[order])
+        hold(torch.equal(one.targets, wanted), f"{split}: the targets of a batch are those of its indices")
 
 
 def counts_its_targets(subject: Callable[[], Data]) -> None:

@@ -43,8 +43,9 @@ def yields_finite_losses_of_its_groups(
     searched = space or toy_space()
     net, rule = WeightSharing(searched), made(subject, searched, 0, settings)
     groups, losses = rule.groups(net), 0
-    for group, values in rule.steps(net, toy_batch(STEP)):
-        hold(group in groups, f"a step is of one of the groups {list(groups)}, got {group!r}")
+    for stepped, values in rule.steps(net, toy_batch(STEP)):
+        named = (stepped,) if isinstance(stepped, str) else stepped
+        hold(named and set(named) <= set(groups), f"a step is of one of the groups {list(groups)}, got {stepped!r}")
         for value in values:
             hold(value.ndim == 0 and bool(np.isfinite(value.item())), f"a loss is one finite number, got {value}")
             value.backward()
