@@ -145,18 +145,13 @@ Groups = str | tuple[str, ...]  # one group of parameters, or several that one b
 
 @runtime_checkable
 class TrainingRule(Protocol):
-<<<<<<< HEAD
-    """Turns a batch into optimiser steps. `steps` yields (group or groups, losses).
+    """Turns a batch into optimiser steps. `steps` yields (group or groups, losses), each loss a scalar.
 
-    Law: the losses of a step are consumed (each is back-propagated as it comes) and its groups stepped before the next
-    is asked for, so what stands after a `yield` runs after that step. A group that is not yielded is left as it is:
-    that is how one is frozen during a warm-up. What else a rule may have are the protocols below.
+    Law: the losses follow from the net, the batch, the seed and the batch's step alone, so that a resumed run repeats
+    an undisturbed one. Those of a step are consumed (each is back-propagated as it comes) and its groups stepped before
+    the next is asked for, so what stands after a `yield` runs after that step. A group that is not yielded is left as
+    it is: that is how one is frozen during a warm-up. What else a rule may have are the protocols below.
     """
-=======
-    """Turns a batch into optimiser steps. `steps` yields (group, losses), each loss a scalar; the losses of a step are
-    consumed (each is back-propagated as it comes) before the next step is asked for. Law: the losses follow from the
-    net, the batch, the seed and the batch's step alone, so that a resumed run repeats an undisturbed one."""
->>>>>>> w-c
 
     def groups(self, net: Supernet) -> Mapping[str, Iterable[nn.Parameter]]: ...
 

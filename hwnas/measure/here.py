@@ -35,9 +35,9 @@ def time_here(
         found.append(timed if isinstance(timed, Exception) else Timed(timed))
     if "energy" in quantities:
         for i, runner in enumerate(loaded[: len(programs)]):
-            timed = found[i]
-            if isinstance(timed, Timed) and not isinstance(runner, Exception):
-                found[i] = Timed(timed.timing, rapl_energy_uj(runner, timed.timing.latency_us))
+            outcome = found[i]
+            if isinstance(outcome, Timed) and not isinstance(runner, Exception):
+                found[i] = Timed(outcome.timing, rapl_energy_uj(runner, outcome.timing.latency_us))
     return found
 
 
