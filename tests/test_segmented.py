@@ -30,7 +30,7 @@ def test_it_is_as_large_as_asked_and_says_that_it_was_made() -> None:
 def test_a_batch_is_normalised_images_and_maps_as_large() -> None:
     batch = DATA.batch("train", np.arange(24))
     assert batch.images.shape == (24, 3, 48, 48) and batch.targets.shape == (24, 48, 48)
-    assert batch.targets.dtype == torch.int64 and 0 <= int(batch.targets.min()) and int(batch.targets.max()) <= 10
+    assert batch.targets.dtype == torch.int64 and int(batch.targets.min()) >= 0 and int(batch.targets.max()) <= 10
     np.testing.assert_allclose(batch.images.mean((0, 2, 3)).numpy(), 0, atol=1e-4)
     np.testing.assert_allclose(batch.images.std((0, 2, 3), correction=0).numpy(), 1, atol=1e-3)
     np.testing.assert_array_equal(batch.targets.numpy(), DATA.targets("train"))

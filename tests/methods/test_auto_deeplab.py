@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from hwnas.errors import HwnasError
 from hwnas.methods.rule.auto_deeplab import AutoDeepLab
 from hwnas.network import INPUT
 from hwnas.protocols import Batch
-from hwnas.space import Mix
+from hwnas.space import Mix, SearchSpace
 from hwnas.spaces.auto_deeplab import Trellis, auto_deeplab, edge_name, end_name, stride_name
 from hwnas.spaces.nas_bench_201 import nas_bench_201
 from hwnas.supernet import WeightSharing
 from hwnas.tasks.segment import Segment
+from hwnas.testing import contract
 from hwnas.train import Schedule, optimisers_of, step, train
 
 SPACE = auto_deeplab(3, 4, (16, 16), layers=3, strides=(2, 4, 8), width=2)
@@ -48,6 +50,13 @@ def batch(progress: float = 0.0, held_out: bool = True) -> Batch:
     )
     held = Batch({INPUT: images[1]}, maps[1]) if held_out else None
     return Batch({INPUT: images[0]}, maps[0], 0, progress, held)
+
+
+def of_space(space: SearchSpace, seed: int = 0) -> AutoDeepLab:
+    return AutoDeepLab(space, Segment(), seed, search_from=0.0)
+
+
+test_the_rule = contract("rule", of_space, space=SPACE, batch=lambda step: replace(batch(), step=step))
 
 
 def test_the_weights_that_leave_a_node_sum_to_one_and_so_do_those_of_the_ends() -> None:
