@@ -22,6 +22,7 @@ LAYERS = (
     Layer("zero", "zero", ("input",), (5, 6, 8), (5, 6, 8)),
     Layer("max_pool", "max_pool", ("input",), (5, 7, 7), (5, 3, 3), kernel=3, stride=2),
     Layer("resize", "resize", ("input",), (5, 6, 7), (5, 12, 14)),
+    Layer("grown", "resize", ("input",), (5, 4, 6), (5, 9, 7), attributes=(("mode", "nearest"),)),
     Layer("resize_unevenly", "resize", ("input",), (3, 6, 7), (3, 9, 5)),
     Layer("global_pool", "global_pool", ("input",), (5, 7, 6), (5, 1, 1)),
     Layer("dense", "dense", ("input",), (17, 1, 1), (10,)),

@@ -1,4 +1,4 @@
-"""Bilinear interpolation in float32, operation by operation as ONNX Runtime does it: its integer nets round the sum."""
+"""Nearest pixels, and bilinear ones in float32, operation by operation as ONNX Runtime has it: integer nets round these."""
 
 from __future__ import annotations
 
@@ -36,3 +36,10 @@ def bilinear(x: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         for j in range(2):
             total += (high[i][:, None] * wide[j][None, :]) * lines[:, :, :, columns[j]]
     return total
+
+
+def nearest(x: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """(N, C, H, W) of any type -> (N, C, *shape): the pixel at floor(i H / h) of every row i, and so the columns."""
+    rows, columns = (np.arange(shape[axis]) * x.shape[2 + axis] // shape[axis] for axis in (0, 1))
+    found: np.ndarray = x[:, :, rows][:, :, :, columns]
+    return found
