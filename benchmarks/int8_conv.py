@@ -28,6 +28,7 @@ from bars import integer_bar, report, versions, weight_bits  # type: ignore[impo
 from onnx import TensorProto, helper, numpy_helper
 
 from hwnas.kernels import fp32_conv, fp32_depthwise, int8_conv, int8_depthwise
+from hwnas.kernels.builder import kernel_name
 from hwnas.kernels.fp32_conv import Fp32Conv
 from hwnas.kernels.fp32_depthwise import Fp32Depthwise
 from hwnas.kernels.host_library import HostLibrary
@@ -201,7 +202,7 @@ def kernel(layer: Layer, data: Data) -> tuple[Callable[[], Any], Callable[[], np
     output = aligned_copy(np.zeros(y.size, data.pixels.dtype))
     source = x.embed(data.pixels, 0 if layer.fp32 else X_ZERO)
     arguments = [aligned_copy(array) for array in (source, *packed)]
-    calls = [library.bound(spec.symbol(tile), *arguments, output) for tile in tiles]
+    calls = [library.bound(kernel_name(spec, tile), *arguments, output) for tile in tiles]
     fastest = min(calls, key=lambda call: min(timed(call, 4) for _ in range(8)))
 
     def answer() -> np.ndarray:

@@ -56,7 +56,8 @@ class Batch:
 
 @runtime_checkable
 class Batches(Protocol):
-    """A data set's examples by split ("train", "validation", "test") and index; see `Data`."""
+    """A data set's examples by split ("train", "validation", "test") and index, what the training loop reads: targets
+    (n, ...) of a split, and batches of its examples. Law: that of `Data`."""
 
     def sizes(self) -> Mapping[str, int]: ...
 
@@ -91,7 +92,8 @@ class Data(Batches, Protocol):
 
 @runtime_checkable
 class Named(Protocol):
-    """Data whose outputs have names: `classes` in the order of a net's outputs."""
+    """Data whose outputs have names, for reports and manifests: `classes` in the order of a net's outputs. Law: there
+    are as many as the net has outputs, and no two are alike."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...
@@ -163,7 +165,8 @@ class OwnOptimiser(Protocol):
     """A rule that brings optimisers of its own. None: the loop's AdamW with the schedule's rate and decay.
 
     The loop leaves the rates of a rule's own optimiser alone unless the rule is an `OwnRate`. Gradients are clipped to
-    the schedule's norm, or to what a parameter group says under "clip" (math.inf: not at all).
+    the schedule's norm, or to what a parameter group says under "clip" (math.inf: not at all). Law: it holds the
+    parameters it was given, and its state is saved and loaded with the net's.
     """
 
     def optimiser(self, group: str, parameters: list[nn.Parameter]) -> Optimizer | None: ...
@@ -171,14 +174,16 @@ class OwnOptimiser(Protocol):
 
 @runtime_checkable
 class OwnRate(Protocol):
-    """A rule that sets learning rates: that of a group at `progress` in [0, 1), where the schedule says `scheduled`."""
+    """A rule that sets learning rates: that of a group at `progress` in [0, 1), where the schedule says `scheduled`.
+    Law: it is at least 0 and follows from these three alone, so that a resumed run has the same."""
 
     def rate(self, group: str, progress: float, scheduled: float) -> float: ...
 
 
 @runtime_checkable
 class NeedsHeldOut(Protocol):
-    """A rule that may ask for `Batch.held_out`: half of the training examples then train, the others are held out."""
+    """A rule that may ask for `Batch.held_out`: half of the training examples then train, the others are held out. Law:
+    whether it asks is settled when it is made, since it decides what is trained on."""
 
     needs_validation_batch: bool
 

@@ -13,7 +13,7 @@ from hwnas.kernels.binary_engine import Engine, engine_for, masked_engine_for
 from hwnas.kernels.binary_epilogue import BitCollector, EpilogueMemory, Pixel, apply
 from hwnas.kernels.binary_layout import BorderClasses, Spans, border_classes, epilogue_constants, spans, weight_words
 from hwnas.kernels.binary_spec import BinaryConv, BinaryParameters, reference
-from hwnas.kernels.builder import KernelBuilder, Memory, Value, lanes_of, shuffle
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, kernel_name, lanes_of, shuffle
 from hwnas.kernels.image import Image
 from hwnas.kernels.target import Target
 
@@ -122,8 +122,7 @@ class _Builder:
         self.classes: BorderClasses = border_classes(spec, target)
         self.words = spec.window.taps * self.layout.count
         self.unit = _chunk_bits(tile.vectors * self.engine.lanes)
-        symbol = f"{spec.symbol}_{tile.pixels}_{tile.vectors}_{tile.unroll}"
-        self.k = KernelBuilder(symbol)
+        self.k = KernelBuilder(kernel_name(spec, tile))
         self._declare()
 
     def _declare(self) -> None:
@@ -157,8 +156,9 @@ class _Builder:
                 self._rows(block * vectors, vectors, vectors * self.engine.lanes)
         rest = self.layout.vectors - whole * vectors
         if rest:
-            self._rows(tirx.const(whole * vectors, "int32"), rest,
-                       self.spec.out_channels - whole * vectors * self.engine.lanes)
+            self._rows(
+                tirx.const(whole * vectors, "int32"), rest, self.spec.out_channels - whole * vectors * self.engine.lanes
+            )
         return k.finish()
 
     def _rows(self, vector: Value, vectors: int, channels: int) -> None:

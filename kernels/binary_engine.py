@@ -44,9 +44,7 @@ class Engine(Protocol):
     def steps(self) -> int:
         """Words that may be added between two calls of `flush`."""
 
-    def add(
-        self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
-    ) -> None:
+    def add(self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None) -> None:
         """Add one word of some pixels against the weight words of some vectors, at offsets in words of all lanes."""
 
     def end_step(self) -> None:
@@ -83,9 +81,7 @@ class WordEngine:
     def steps(self) -> int:
         return 1 << 25
 
-    def add(
-        self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
-    ) -> None:
+    def add(self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None) -> None:
         for vector, offset in offsets.items():
             at = offset * self.lanes
             weight = self._k.let(weights.load(at, self.lanes))
@@ -104,8 +100,12 @@ class WordEngine:
         """32-bit lanes never fill."""
 
     def counts(self, pixel: int, vector: int) -> list[Value]:
-        return [reinterpret(self._accumulators[pixel][vector].value, f"int32x{self.lanes}")
-                if self.lanes > 1 else cast(self._accumulators[pixel][vector].value, "int32")]
+        return [
+            reinterpret(self._accumulators[pixel][vector].value, f"int32x{self.lanes}")
+            if self.lanes > 1
+            else cast(self._accumulators[pixel][vector].value, "int32")
+        ]
+
 
 # Byte lanes hold 31 words of at most 8 differences each.
 _BYTE_WORDS = 31
@@ -146,9 +146,7 @@ class ByteEngine:
     def steps(self) -> int:
         return _BYTE_WORDS
 
-    def add(
-        self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
-    ) -> None:
+    def add(self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None) -> None:
         assert masks is None
         kind = f"uint8x{4 * self.lanes}"
         for vector, offset in offsets.items():
@@ -213,9 +211,7 @@ class CarrySaveEngine:
     def steps(self) -> int:
         return 1 << 25
 
-    def add(
-        self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
-    ) -> None:
+    def add(self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None) -> None:
         for vector, offset in offsets.items():
             weight = self._k.let(weights.load(offset))
             mask = None if masks is None else self._k.let(masks.load(offset))

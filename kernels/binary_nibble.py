@@ -52,9 +52,7 @@ class NibbleEngine:
     def steps(self) -> int:
         return _NIBBLE_WORDS
 
-    def add(
-        self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None
-    ) -> None:
+    def add(self, words: dict[int, Value], weights: Memory, offsets: dict[int, Value], masks: Memory | None) -> None:
         k, lanes = self._k, self.lanes
         assert self._tables is not None and masks is None
         for nibble in range(8):
@@ -95,9 +93,7 @@ class NibbleEngine:
             whole = self._k.let(reinterpret(self._bytes[pixel][vector].value, f"uint32x{quads}"))
             byte = const(0xFF, "uint32", quads)
             return [reinterpret((whole >> const(8 * t, "uint32", quads)) & byte, kind) for t in range(4)]
-        even, odd = (
-            self._k.let(reinterpret(half.value, f"uint32x{quads}")) for half in self._halves[pixel][vector]
-        )
+        even, odd = (self._k.let(reinterpret(half.value, f"uint32x{quads}")) for half in self._halves[pixel][vector])
         low, shift = const(0xFFFF, "uint32", quads), const(16, "uint32", quads)
         return [reinterpret(part, kind) for part in (even & low, odd & low, even >> shift, odd >> shift)]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Value
+from hwnas.kernels.builder import KernelBuilder, Value, kernel_name
 from hwnas.kernels.image import Image, Window, check_window, padded, patches
 from hwnas.kernels.target import Target
 
@@ -33,11 +32,6 @@ class BinaryPool:
         if self.x.channels != self.y.channels:
             raise HwnasError(f"binary pool: words a pixel must agree, got {self.x.channels} and {self.y.channels}")
         check_window("binary pool", self.x, self.y, self.window)
-
-    @property
-    def symbol(self) -> str:
-        digest = hashlib.sha1(repr(self).encode()).hexdigest()[:10]
-        return f"binary_{self.kind}_pool_{self.y.height}x{self.y.width}x{self.y.channels}_{digest}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,7 @@ def tiles(spec: BinaryPool, target: Target) -> list[Tile]:
 def build(spec: BinaryPool, target: Target, tile: Tile | None = None) -> tirx.PrimFunc:
     """The kernel: x, y."""
     lanes = (tile or tiles(spec, target)[0]).lanes
-    k = KernelBuilder(f"{spec.symbol}_{lanes}")
+    k = KernelBuilder(kernel_name(spec, tile))
     x, y = k.pointer("x", "uint32", spec.x.size), k.pointer("y", "uint32", spec.y.size)
     window = spec.window
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Value, const
+from hwnas.kernels.builder import KernelBuilder, Value, const, kernel_name
 from hwnas.kernels.image import Image
 from hwnas.kernels.packed_bits import WORD, pack_bits, unpack_bits, word_count
 from hwnas.kernels.target import Target
@@ -34,11 +33,6 @@ class BinaryShuffle:
         """The input channel that becomes output `channel`."""
         return channel % self.groups * (self.channels // self.groups) + channel // self.groups
 
-    @property
-    def symbol(self) -> str:
-        digest = hashlib.sha1(repr(self).encode()).hexdigest()[:10]
-        return f"binary_shuffle_{self.x.height}x{self.x.width}x{self.channels}_{self.groups}_{digest}"
-
 
 @dataclass(frozen=True)
 class Tile:
@@ -62,7 +56,7 @@ def tiles(spec: BinaryShuffle, target: Target) -> list[Tile]:
 
 def build(spec: BinaryShuffle, target: Target, tile: Tile | None = None) -> tirx.PrimFunc:
     """The kernel: x, y. Bits that move by one distance between two words move together under one mask."""
-    k = KernelBuilder(spec.symbol)
+    k = KernelBuilder(kernel_name(spec, tile))
     x, y = k.pointer("x", "uint32", spec.x.size), k.pointer("y", "uint32", spec.y.size)
     with k.loop(spec.x.height) as row, k.loop(spec.x.width) as column:
         source = k.let(row * spec.x.row + column * spec.x.pixel + spec.x.start)

@@ -6,7 +6,6 @@ adds back, for each class of border pixels, the weights that met the halo. 1x1 a
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -104,12 +103,6 @@ class BinaryConv:
         """Multiply-accumulates of the whole layer."""
         height, width = self.out_size
         return height * width * self.out_channels * self.dot_length
-
-    @property
-    def symbol(self) -> str:
-        (kh, kw), (h, w) = self.window.kernel, self.out_size
-        digest = hashlib.sha1(repr(self).encode()).hexdigest()[:10]
-        return f"binary_conv_{kh}x{kw}_{self.in_channels}_{self.out_channels}_{h}x{w}_{digest}"
 
 
 @dataclass(frozen=True, eq=False)

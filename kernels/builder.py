@@ -7,6 +7,7 @@ expressions are trees and a shared sub-expression would be evaluated (and visite
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,12 @@ from tvm.ir import PointerType, PrimType
 
 # A TIR expression (tvm.ir.Expr) or, where an offset is meant, a python int.
 Value = Any
+
+
+def kernel_name(spec: object, tile: object = None) -> str:
+    """The C identifier of a kernel: another for every specification and tile."""
+    digest = hashlib.sha1(f"{spec!r}|{tile!r}".encode()).hexdigest()[:16]
+    return f"{type(spec).__name__.lower()}_{digest}"
 
 
 def lanes_of(value: Value) -> int:
@@ -131,9 +138,7 @@ class KernelBuilder:
         """The next pointer parameter, to `elements` values of `dtype`."""
         parameter = tirx.Var(name, PointerType(PrimType(dtype)))
         self._parameters.append(parameter)
-        buffer = tirx.decl_buffer(
-            (elements,), dtype, name=name, data=parameter, layout=None, data_alignment=alignment
-        )
+        buffer = tirx.decl_buffer((elements,), dtype, name=name, data=parameter, layout=None, data_alignment=alignment)
         self.emit(tirx.DeclBuffer(buffer, data=parameter))
         return Memory(self, buffer, dtype)
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Memory, Value, cast
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, cast, kernel_name
+from hwnas.kernels.image import Image
 from hwnas.kernels.sweep import Body, lanes_for, sweep_channels
 from hwnas.kernels.target import Target
 
@@ -37,9 +37,6 @@ class Concat:
         if any(self.requantised) and self.dtype != "uint8":
             raise HwnasError("concat: only u8 images pass through a table")
 
-    def symbol(self, tile: None = None) -> str:
-        return symbol("concat", "x".join(map(str, self.y.shape)), self)
-
 
 def reference(spec: Concat, images: Sequence[np.ndarray], tables: Sequence[np.ndarray] = ()) -> np.ndarray:
     """Images [H, W, Ci] and the tables of the marked ones -> [H, W, sum Ci]."""
@@ -59,7 +56,7 @@ def tiles(spec: Concat, target: Target) -> list[None]:
 
 def build(spec: Concat, target: Target, tile: None = None) -> Any:
     """The kernel: f(inputs..., tables..., y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     sources = [b.pointer(f"x{i}", spec.dtype, image.size) for i, image in enumerate(spec.inputs)]
     marks = spec.requantised or (False,) * len(sources)
     tables = [b.pointer(f"table{i}", "uint8", 256) if mark else None for i, mark in enumerate(marks)]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, const, lanes_of
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, const, kernel_name, lanes_of
+from hwnas.kernels.image import Image
 from hwnas.kernels.requantise import storage
 from hwnas.kernels.sweep import lanes_for, sweep_channels
 from hwnas.kernels.target import Target
@@ -32,9 +32,6 @@ class Dequantize:
         if self.planar:
             check_planar("dequantize", self.y)
 
-    def symbol(self, tile: None = None) -> str:
-        return symbol("dequantize", "x".join(map(str, self.y.shape)), self)
-
 
 def reference(spec: Dequantize, x: np.ndarray, scale: float) -> np.ndarray:
     """x [H, W, C] -> f32 [H, W, C] (still NHWC)."""
@@ -52,7 +49,7 @@ def tiles(spec: Dequantize, target: Target) -> list[None]:
 
 def build(spec: Dequantize, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, scale, y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", storage(spec.signed), spec.x.size)
     scale = b.pointer("scale", "float32", 1)
     y = b.pointer("y", "float32", spec.y.size)

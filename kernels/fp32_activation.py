@@ -10,8 +10,8 @@ from tvm import tirx
 
 from hwnas.errors import HwnasError
 from hwnas.kernels.activation import activated, activated_reference, check_activation
-from hwnas.kernels.builder import KernelBuilder, Value, const
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, Value, const, kernel_name
+from hwnas.kernels.image import Image
 from hwnas.kernels.sweep import lanes_for, sweep_channels, sweep_elements
 from hwnas.kernels.target import Target
 
@@ -29,9 +29,6 @@ class Fp32Activation:
             check_activation(self.function)
         if self.x.shape != self.y.shape:
             raise HwnasError(f"{self.function}: both images must have one shape, got {self.x.shape}, {self.y.shape}")
-
-    def symbol(self, tile: None = None) -> str:
-        return symbol(f"fp32_{self.function}", "x".join(map(str, self.y.shape)), self)
 
 
 def reference(spec: Fp32Activation, x: np.ndarray, slope: np.ndarray | None = None) -> np.ndarray:
@@ -52,7 +49,7 @@ def tiles(spec: Fp32Activation, target: Target) -> list[None]:
 
 def build(spec: Fp32Activation, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, [slope,] y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", "float32", spec.x.size)
     slope = b.pointer("slope", "float32", spec.x.channels) if spec.function == "prelu" else None
     y = b.pointer("y", "float32", spec.y.size)

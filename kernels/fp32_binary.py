@@ -9,8 +9,8 @@ import numpy as np
 
 from hwnas.errors import HwnasError, unknown
 from hwnas.kernels.activation import activated, activated_reference, check_activation
-from hwnas.kernels.builder import KernelBuilder, Value
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, Value, kernel_name
+from hwnas.kernels.image import Image
 from hwnas.kernels.sweep import lanes_for, sweep_channels, sweep_elements
 from hwnas.kernels.target import Target
 
@@ -34,9 +34,6 @@ class Fp32Binary:
                 f"fp32 {self.operation}: b must be {self.a.shape} or (1, 1, {self.a.channels}), got {self.b.shape}"
             )
 
-    def symbol(self, tile: None = None) -> str:
-        return symbol(f"fp32_{self.operation}", "x".join(map(str, self.y.shape)), self)
-
 
 def reference(spec: Fp32Binary, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a [H, W, C], b [H, W, C] or [1, 1, C] -> y; one float32 operation each, then the activation."""
@@ -54,7 +51,7 @@ def tiles(spec: Fp32Binary, target: Target) -> list[None]:
 
 def build(spec: Fp32Binary, target: Target, tile: None = None) -> Any:
     """The kernel: f(a, b, y)."""
-    builder = KernelBuilder(spec.symbol())
+    builder = KernelBuilder(kernel_name(spec, tile))
     a = builder.pointer("a", "float32", spec.a.size)
     b = builder.pointer("b", "float32", spec.b.size)
     y = builder.pointer("y", "float32", spec.y.size)

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwnas.errors import HwnasError
 from hwnas.kernels.activation import activated, activated_reference, check_activation
-from hwnas.kernels.builder import KernelBuilder, Memory, Value, broadcast, const
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, broadcast, const, kernel_name
 from hwnas.kernels.direct_conv import (
     Conv,
     Place,
@@ -21,7 +21,7 @@ from hwnas.kernels.direct_conv import (
     pack_lanes,
     pack_weights,
 )
-from hwnas.kernels.image import POINT, Image, Window, check_window, padded, patches, symbol
+from hwnas.kernels.image import POINT, Image, Window, check_window, padded, patches
 from hwnas.kernels.store import load_first, store_first
 from hwnas.kernels.sweep import lanes_for
 from hwnas.kernels.target import Target
@@ -60,10 +60,6 @@ class Fp32Conv:
         if not flattened(whole, *(() if self.residual is None else (self.residual,))):
             return whole
         return Conv(long_row(self.x), long_row(self.y), self.window, self.groups)
-
-    def symbol(self, tile: Tile | None = None) -> str:
-        (kh, kw), x = self.window.kernel, self.x
-        return symbol("fp32_conv", f"{x.height}x{x.width}x{x.channels}_{self.y.channels}_k{kh}x{kw}", self, tile)
 
 
 def reference(
@@ -120,7 +116,7 @@ def build(spec: Fp32Conv, target: Target, tile: Tile | None = None) -> Any:
     """The kernel: f(x, weights, bias, [residual,] y)."""
     tile = tile or tiles(spec, target)[0]
     conv, dot = spec.conv, Fma(lanes_for(target, 32))
-    b = KernelBuilder(spec.symbol(tile))
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", "float32", spec.x.size)
     weights = b.pointer("weights", "float32", conv.weights_size(dot))
     bias = b.pointer("bias", "float32", conv.lanes_size(dot))

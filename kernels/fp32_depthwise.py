@@ -10,9 +10,9 @@ import numpy as np
 from hwnas.errors import HwnasError
 from hwnas.kernels import fp32_conv
 from hwnas.kernels.activation import activated, check_activation
-from hwnas.kernels.builder import KernelBuilder, Value
+from hwnas.kernels.builder import KernelBuilder, Value, kernel_name
 from hwnas.kernels.depthwise_loops import Depthwise, Tile, emit_depthwise
-from hwnas.kernels.image import THREE, Image, Window, check_window, symbol
+from hwnas.kernels.image import THREE, Image, Window, check_window
 from hwnas.kernels.sweep import lanes_for
 from hwnas.kernels.target import Target
 
@@ -39,11 +39,6 @@ class Fp32Depthwise:
     def macs(self) -> int:
         return self.y.height * self.y.width * self.y.channels * self.window.taps
 
-    def symbol(self, tile: Tile | None = None) -> str:
-        (kh, kw), (sh, sw) = self.window.kernel, self.window.stride
-        shape = "x".join(map(str, self.x.shape))
-        return symbol("fp32_depthwise", f"{shape}_k{kh}x{kw}_s{sh}x{sw}", self, tile)
-
 
 def reference(spec: Fp32Depthwise, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
     """x [H, W, C], weight [C, 1, KH, KW] -> y [OH, OW, C]."""
@@ -68,7 +63,7 @@ def tiles(spec: Fp32Depthwise, target: Target) -> list[Tile]:
 def build(spec: Fp32Depthwise, target: Target, tile: Tile | None = None) -> Any:
     """The kernel: f(x, weights, bias, y)."""
     tile = tile or tiles(spec, target)[0]
-    b = KernelBuilder(spec.symbol(tile))
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", "float32", spec.x.size)
     weights = b.pointer("weights", "float32", spec.window.taps * spec.x.channels)
     bias = b.pointer("bias", "float32", spec.x.channels)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.kernels.builder import KernelBuilder, Value, const
-from hwnas.kernels.image import Image, Window, check_window, symbol
+from hwnas.kernels.builder import KernelBuilder, Value, const, kernel_name
+from hwnas.kernels.image import Image, Window, check_window
 from hwnas.kernels.pool_loops import emit_pool, reference_taps
 from hwnas.kernels.sweep import lanes_for
 from hwnas.kernels.target import Target
@@ -25,9 +25,6 @@ class Fp32AveragePool:
 
     def __post_init__(self) -> None:
         check_window("fp32 average pool", self.x, self.y, self.window, needs_halo=False)
-
-    def symbol(self, tile: None = None) -> str:
-        return symbol("fp32_average_pool", "x".join(map(str, self.x.shape)), self)
 
 
 def global_pool(x: Image) -> Fp32AveragePool:
@@ -57,7 +54,7 @@ def tiles(spec: Fp32AveragePool, target: Target) -> list[None]:
 
 def build(spec: Fp32AveragePool, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", "float32", spec.x.size)
     y = b.pointer("y", "float32", spec.y.size)
 

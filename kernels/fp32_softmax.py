@@ -10,8 +10,8 @@ from tvm import tirx
 
 from hwnas.errors import HwnasError
 from hwnas.kernels.activation import exponential
-from hwnas.kernels.builder import KernelBuilder, broadcast, const
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, broadcast, const, kernel_name
+from hwnas.kernels.image import Image
 from hwnas.kernels.sweep import lanes_for, pieces
 from hwnas.kernels.target import Target
 
@@ -26,9 +26,6 @@ class Fp32Softmax:
     def __post_init__(self) -> None:
         if self.x.shape != self.y.shape:
             raise HwnasError(f"fp32 softmax: both images must have one shape, got {self.x.shape}, {self.y.shape}")
-
-    def symbol(self, tile: None = None) -> str:
-        return symbol("fp32_softmax", "x".join(map(str, self.y.shape)), self)
 
 
 def reference(spec: Fp32Softmax, x: np.ndarray) -> np.ndarray:
@@ -48,7 +45,7 @@ def tiles(spec: Fp32Softmax, target: Target) -> list[None]:
 
 def build(spec: Fp32Softmax, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", "float32", spec.x.size)
     y = b.pointer("y", "float32", spec.y.size)
     channels, lanes = spec.x.channels, lanes_for(target, 32)

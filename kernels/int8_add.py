@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, intrinsic, lanes_of, vector_type
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, intrinsic, kernel_name, lanes_of, vector_type
+from hwnas.kernels.image import Image
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.requantise import storage, to_8_bits
 from hwnas.kernels.sweep import lanes_for, sweep_elements
@@ -37,9 +37,6 @@ class Int8Add:
             raise HwnasError(
                 f"int8 addition: all images must have one shape, got {self.a.shape}, {self.b.shape}, {self.y.shape}"
             )
-
-    def symbol(self, tile: None = None) -> str:
-        return symbol("int8_add", "x".join(map(str, self.y.shape)), self)
 
 
 def ratios(scales: tuple[float, float, float], zero_points: tuple[int, int, int]) -> np.ndarray:
@@ -82,7 +79,7 @@ def fused(target: Target, a: Value, b: Value, c: Value) -> Value:
 
 def build(spec: Int8Add, target: Target, tile: None = None) -> Any:
     """The kernel: f(a, b, ratios, y)."""
-    builder = KernelBuilder(spec.symbol())
+    builder = KernelBuilder(kernel_name(spec, tile))
     kind = storage(spec.signed)
     a = builder.pointer("a", kind, spec.a.size)
     b = builder.pointer("b", kind, spec.b.size)

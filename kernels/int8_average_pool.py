@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, const, rounded
-from hwnas.kernels.image import Image, Window, check_window, symbol
+from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, const, kernel_name, rounded
+from hwnas.kernels.image import Image, Window, check_window
 from hwnas.kernels.pool_loops import emit_pool, reference_taps
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.requantise import storage, to_8_bits
@@ -33,9 +33,6 @@ class Int8AveragePool:
 
     def __post_init__(self) -> None:
         check_window("int8 average pool", self.x, self.y, self.window, needs_halo=False)
-
-    def symbol(self, tile: None = None) -> str:
-        return symbol("int8_average_pool", "x".join(map(str, self.x.shape)), self)
 
 
 def reference(spec: Int8AveragePool, x: np.ndarray, scales: np.ndarray) -> np.ndarray:
@@ -61,7 +58,7 @@ def tiles(spec: Int8AveragePool, target: Target) -> list[None]:
 
 def build(spec: Int8AveragePool, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, scales, y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     kind = storage(spec.signed)
     x = b.pointer("x", kind, spec.x.size)
     scales = b.pointer("scales", "float32", 2)

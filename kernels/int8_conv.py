@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Value, cast
+from hwnas.kernels.builder import KernelBuilder, Value, cast, kernel_name
 from hwnas.kernels.direct_conv import (
     Conv,
     Place,
@@ -20,7 +20,7 @@ from hwnas.kernels.direct_conv import (
     pack_lanes,
     pack_weights,
 )
-from hwnas.kernels.image import POINT, Image, Window, check_window, padded, patches, symbol
+from hwnas.kernels.image import POINT, Image, Window, check_window, padded, patches
 from hwnas.kernels.int8_dot import choose_dot, zero_point_shift
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.requantise import scaled_to_8_bits, storage
@@ -65,11 +65,6 @@ class Int8Conv:
     def conv(self) -> Conv:
         whole = Conv(self.x, self.y, self.window, self.groups)
         return Conv(long_row(self.x), long_row(self.y), self.window, self.groups) if flattened(whole) else whole
-
-    def symbol(self, tile: Tile | None = None) -> str:
-        """The C name of this kernel with this tile."""
-        (kh, kw), x = self.window.kernel, self.x
-        return symbol("int8_conv", f"{x.height}x{x.width}x{x.channels}_{self.y.channels}_k{kh}x{kw}", self, tile)
 
 
 def reference(
@@ -140,7 +135,7 @@ def build(spec: Int8Conv, target: Target, tile: Tile | None = None) -> Any:
     tile = tile or tiles(spec, target)[0]
     conv = spec.conv
     dot = choose_dot(target, conv, spec.x_signed)
-    b = KernelBuilder(spec.symbol(tile))
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", storage(spec.x_signed), spec.x.size)
     weights = b.pointer("weights", dot.weight_dtype, conv.weights_size(dot))
     bias = b.pointer("bias", "int32", conv.lanes_size(dot))

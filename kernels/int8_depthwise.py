@@ -9,9 +9,9 @@ import numpy as np
 
 from hwnas.errors import HwnasError
 from hwnas.kernels import int8_conv, vnni_depthwise
-from hwnas.kernels.builder import KernelBuilder, Value, cast, lanes_of
+from hwnas.kernels.builder import KernelBuilder, Value, cast, kernel_name, lanes_of
 from hwnas.kernels.depthwise_loops import Depthwise, Tile, emit_depthwise
-from hwnas.kernels.image import THREE, Image, Window, check_window, symbol
+from hwnas.kernels.image import THREE, Image, Window, check_window
 from hwnas.kernels.requantise import scaled_to_8_bits, storage
 from hwnas.kernels.sweep import lanes_for
 from hwnas.kernels.target import Target
@@ -45,11 +45,6 @@ class Int8Depthwise:
         return int8_conv.Int8Conv(
             self.x, self.y, self.window, self.x.channels, self.y_zero_point, self.x_signed, self.y_signed
         )
-
-    def symbol(self, tile: Tile | None = None) -> str:
-        (kh, kw), (sh, sw) = self.window.kernel, self.window.stride
-        shape = "x".join(map(str, self.x.shape))
-        return symbol("int8_depthwise", f"{shape}_k{kh}x{kw}_s{sh}x{sw}", self, tile)
 
 
 def reference(
@@ -94,7 +89,7 @@ def _by_vnni(spec: Int8Depthwise, target: Target) -> bool:
 
 
 def _build_vnni(spec: Int8Depthwise, tile: Tile) -> Any:
-    b = KernelBuilder(spec.symbol(tile))
+    b = KernelBuilder(kernel_name(spec, tile))
     lanes = vnni_depthwise.lane_channels(spec.x.channels).size
     kh, kw = spec.window.kernel
     vnni_depthwise.VnniDepthwise(
@@ -121,7 +116,7 @@ def build(spec: Int8Depthwise, target: Target, tile: Tile | None = None) -> Any:
     if _by_vnni(spec, target):
         return _build_vnni(spec, tile)
     channels = spec.x.channels
-    b = KernelBuilder(spec.symbol(tile))
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", storage(spec.x_signed), spec.x.size)
     weights = b.pointer("weights", "int16", spec.window.taps * channels)
     bias = b.pointer("bias", "int32", channels)

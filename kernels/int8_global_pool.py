@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, broadcast, cast, const
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, broadcast, cast, const, kernel_name
+from hwnas.kernels.image import Image
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.requantise import scaled_to_8_bits, storage
 from hwnas.kernels.sweep import lanes_for, pieces
@@ -34,9 +34,6 @@ class Int8GlobalPool:
             raise HwnasError(f"int8 global pool: the output must be (1, 1, {self.x.channels}), got {self.y.shape}")
         if self.x.height * self.x.width * 255 >= 2**31:
             raise HwnasError(f"int8 global pool: {self.x.height}x{self.x.width} pixels overflow the int32 sum")
-
-    def symbol(self, tile: None = None) -> str:
-        return symbol("int8_global_pool", "x".join(map(str, self.x.shape)), self)
 
 
 def scale_of(spec: Int8GlobalPool, x_scale: float, y_scale: float) -> np.ndarray:
@@ -62,7 +59,7 @@ def tiles(spec: Int8GlobalPool, target: Target) -> list[None]:
 
 def build(spec: Int8GlobalPool, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, scale, y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     kind = storage(spec.signed)
     x = b.pointer("x", kind, spec.x.size)
     scale = b.pointer("scale", "float32", 1)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, const, rounded
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, const, kernel_name, rounded
+from hwnas.kernels.image import Image
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.requantise import storage, to_8_bits
 from hwnas.kernels.sweep import lanes_for, sweep_channels
@@ -34,9 +34,6 @@ class Int8Mul:
     def __post_init__(self) -> None:
         if self.a.shape != self.y.shape or self.b.shape not in (self.a.shape, (1, 1, self.a.channels)):
             raise HwnasError(f"int8 product: b must be {self.a.shape} or (1, 1, {self.a.channels}), got {self.b.shape}")
-
-    def symbol(self, tile: None = None) -> str:
-        return symbol("int8_mul", "x".join(map(str, self.y.shape)), self)
 
 
 def ratio(scales: tuple[float, float, float]) -> np.ndarray:
@@ -63,7 +60,7 @@ def tiles(spec: Int8Mul, target: Target) -> list[None]:
 
 def build(spec: Int8Mul, target: Target, tile: None = None) -> Any:
     """The kernel: f(a, b, ratio, y)."""
-    builder = KernelBuilder(spec.symbol())
+    builder = KernelBuilder(kernel_name(spec, tile))
     kind = storage(spec.signed)
     a = builder.pointer("a", kind, spec.a.size)
     b = builder.pointer("b", kind, spec.b.size)

@@ -12,8 +12,8 @@ import numpy as np
 from tvm import tirx
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, cast, const, rounded
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, cast, const, kernel_name, rounded
+from hwnas.kernels.image import Image
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.requantise import to_8_bits
 from hwnas.kernels.target import Target
@@ -35,9 +35,6 @@ class Int8Softmax:
         if self.x.channels < 2:
             # with one channel table * scale leaves float32 (ONNX Runtime's answer is then undefined)
             raise HwnasError(f"int8 softmax: at least 2 channels are needed, got {self.x.channels}")
-
-    def symbol(self, tile: None = None) -> str:
-        return symbol("int8_softmax", "x".join(map(str, self.y.shape)), self)
 
 
 def table(x_scale: float, length: int) -> np.ndarray:
@@ -72,7 +69,7 @@ def tiles(spec: Int8Softmax, target: Target) -> list[None]:
 
 def build(spec: Int8Softmax, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, table, scale, y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", "uint8", spec.x.size)
     entries = b.pointer("table", "float32", 256)
     scale = b.pointer("scale", "float32", 1)

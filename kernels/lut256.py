@@ -10,8 +10,8 @@ import numpy as np
 
 from hwnas.errors import HwnasError, unknown
 from hwnas.kernels import functions
-from hwnas.kernels.builder import KernelBuilder, Value, cast, const, intrinsic, reinterpret
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, Value, cast, const, intrinsic, kernel_name, reinterpret
+from hwnas.kernels.image import Image
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.sweep import sweep_elements
 from hwnas.kernels.target import Target
@@ -27,9 +27,6 @@ class Lut256:
     def __post_init__(self) -> None:
         if self.x.shape != self.y.shape:
             raise HwnasError(f"lut256: both images must have one shape, got {self.x.shape} and {self.y.shape}")
-
-    def symbol(self, tile: None = None) -> str:
-        return symbol("lut256", "x".join(map(str, self.y.shape)), self)
 
 
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -93,7 +90,7 @@ def _permute(b: KernelBuilder, parts: list[Value], value: Value) -> Value:
 
 def build(spec: Lut256, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, table, y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", "uint8", spec.x.size)
     entries = b.pointer("table", "uint8", 256)
     y = b.pointer("y", "uint8", spec.y.size)

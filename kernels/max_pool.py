@@ -9,8 +9,8 @@ import numpy as np
 from tvm import tirx
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Value, const
-from hwnas.kernels.image import Image, Window, check_window, symbol
+from hwnas.kernels.builder import KernelBuilder, Value, const, kernel_name
+from hwnas.kernels.image import Image, Window, check_window
 from hwnas.kernels.pool_loops import emit_pool, reference_taps
 from hwnas.kernels.sweep import lanes_for
 from hwnas.kernels.target import Target
@@ -34,9 +34,6 @@ class MaxPool:
         if any(not taps for _, _, taps in reference_taps(self.x, self.y, self.window)):
             raise HwnasError(f"max pool: a window lies wholly in the padding, got {self.window}")
 
-    def symbol(self, tile: None = None) -> str:
-        return symbol("max_pool", "x".join(map(str, self.x.shape)), self)
-
 
 def reference(spec: MaxPool, x: np.ndarray) -> np.ndarray:
     """x [H, W, C] -> y [OH, OW, C]."""
@@ -57,7 +54,7 @@ def tiles(spec: MaxPool, target: Target) -> list[None]:
 
 def build(spec: MaxPool, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", spec.dtype, spec.x.size)
     y = b.pointer("y", spec.dtype, spec.y.size)
     # the constant must be a Python int where the type is an integer

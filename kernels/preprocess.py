@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Memory, Value, broadcast, cast, const
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, broadcast, cast, const, kernel_name
+from hwnas.kernels.image import Image
 from hwnas.kernels.sweep import lanes_for, pieces
 from hwnas.kernels.target import Target
 
@@ -51,9 +51,6 @@ class Preprocess:
     def line(self) -> int:
         """Values of one line of pixels."""
         return self.x.width * self.x.channels
-
-    def symbol(self, tile: None = None) -> str:
-        return symbol("preprocess", "x".join(map(str, (*self.x.shape, *self.y.shape[:2]))), self)
 
 
 def check_taps(spec: Preprocess, rows: Taps, columns: Taps) -> None:
@@ -110,7 +107,7 @@ def tiles(spec: Preprocess, target: Target) -> list[None]:
 
 def build(spec: Preprocess, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, taps..., mean, factor, y, line), or f(x, mean, factor, y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", "uint8", spec.x.size)
     if spec.taps is None:
         _convert(b, spec, x, _lanes(target))

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Memory, Value, broadcast, const, shuffle
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, broadcast, const, kernel_name, shuffle
+from hwnas.kernels.image import Image
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.requantise import storage, to_8_bits
 from hwnas.kernels.sweep import lanes_for, pieces, sweep_channels
@@ -37,9 +37,6 @@ class Quantize:
         if self.planar:
             check_planar("quantize", self.x)
 
-    def symbol(self, tile: None = None) -> str:
-        return symbol("quantize", "x".join(map(str, self.y.shape)), self)
-
 
 def reference(spec: Quantize, x: np.ndarray, scale: float) -> np.ndarray:
     """x [H, W, C] f32 (already NHWC) -> [H, W, C] 8-bit."""
@@ -57,7 +54,7 @@ def tiles(spec: Quantize, target: Target) -> list[None]:
 
 def build(spec: Quantize, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, scale, y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", "float32", spec.x.size)
     scale = b.pointer("scale", "float32", 1)
     y = b.pointer("y", storage(spec.signed), spec.y.size)

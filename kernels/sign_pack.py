@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Memory, Value, cast, const, mask_bits
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, cast, const, kernel_name, mask_bits
 from hwnas.kernels.image import Image
 from hwnas.kernels.packed_bits import WORD, pack_bits, word_count
 from hwnas.kernels.target import Target
@@ -26,11 +25,6 @@ class SignPack:
         expected = (self.x.height, self.x.width, word_count(self.x.channels))
         if self.bits.shape != expected:
             raise HwnasError(f"sign pack: the packed image must be {expected}, got {self.bits.shape}")
-
-    @property
-    def symbol(self) -> str:
-        digest = hashlib.sha1(repr(self).encode()).hexdigest()[:10]
-        return f"sign_pack_{self.x.height}x{self.x.width}x{self.x.channels}_{digest}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +51,7 @@ def tiles(spec: SignPack, target: Target) -> list[Tile]:
 def build(spec: SignPack, target: Target, tile: Tile | None = None) -> tirx.PrimFunc:
     """The kernel: x, threshold, bits."""
     lanes = (tile or tiles(spec, target)[0]).lanes
-    k = KernelBuilder(f"{spec.symbol}_{lanes}")
+    k = KernelBuilder(kernel_name(spec, tile))
     x = k.pointer("x", "float32", spec.x.size)
     threshold = k.pointer("threshold", "float32", spec.x.channels)
     bits = k.pointer("bits", "uint32", spec.bits.size)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.kernels.builder import KernelBuilder, Memory, Value, lanes_of, shuffle
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.builder import KernelBuilder, Memory, Value, kernel_name, lanes_of, shuffle
+from hwnas.kernels.image import Image
 from hwnas.kernels.sweep import lanes_for, pieces
 from hwnas.kernels.target import Target
 
@@ -26,9 +26,6 @@ class Transpose:
         if self.x.shape != self.y.shape:
             raise HwnasError(f"transpose: both images must have one shape, got {self.x.shape} and {self.y.shape}")
         check_planar("transpose", self.y if self.to_planar else self.x)
-
-    def symbol(self, tile: None = None) -> str:
-        return symbol("transpose", "x".join(map(str, self.y.shape)), self)
 
 
 def check_planar(what: str, image: Image) -> None:
@@ -64,7 +61,7 @@ def tiles(spec: Transpose, target: Target) -> list[None]:
 
 def build(spec: Transpose, target: Target, tile: None = None) -> Any:
     """The kernel: f(x, y)."""
-    b = KernelBuilder(spec.symbol())
+    b = KernelBuilder(kernel_name(spec, tile))
     x = b.pointer("x", "float32", spec.x.size)
     y = b.pointer("y", "float32", spec.y.size)
     planar, image = (spec.y, spec.x) if spec.to_planar else (spec.x, spec.y)

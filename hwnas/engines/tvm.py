@@ -26,6 +26,7 @@ from hwnas.export.native import arena, compile_onnx, link
 from hwnas.export.native.compile import plan_model
 from hwnas.export.native.load import NativeModel
 from hwnas.export.native.objects import default_cache, kernel_objects, sources_digest
+from hwnas.export.native.operator import operators
 from hwnas.export.native.tiles import TileTable
 from hwnas.export.onnx import block_model, network_model
 from hwnas.measure.calls import least_call_us, loop_us, without_calls
@@ -42,10 +43,6 @@ if TYPE_CHECKING:
     from hwnas.kernels.target import Target
     from hwnas.measure.onnx_file import Input
     from hwnas.profile import DeviceProfile
-
-# Steps that a block has only because it was compiled alone. A `convert` block is one of these, so it keeps them.
-ENTRY = {"to_nhwc", "quantize"}
-EXIT = {"to_nchw", "dequantize"}
 
 
 class Engine:
@@ -210,17 +207,18 @@ def import_tvm_alone() -> None:
 
 
 def own_steps(kinds: Sequence[str], operator: Operator) -> tuple[int, int]:
-    """[first, last) of the steps that are the block itself, given the kinds of all steps in order."""
+    """[first, last) of the steps that are the block itself, given the kinds of all steps in order: without those at the
+    edges that it has only because it was compiled alone. A `convert` block is one of these, so it keeps it."""
     if operator.kind == "convert":
         wanted = operator.layers[0].kind  # quantize or dequantize
         places = [i for i, kind in enumerate(kinds) if kind.startswith(wanted)]
         if not places:
             raise HwnasError(f"the compiled {operator} has no {wanted} step, only {', '.join(kinds)}")
         return places[0], places[0] + 1
-    first, last = 0, len(kinds)
-    while first < last and kinds[first] in ENTRY:
+    first, last, known = 0, len(kinds), operators()
+    while first < last and known.kind(kinds[first]).edge == "entry":
         first += 1
-    while last > first and kinds[last - 1] in EXIT:
+    while last > first and known.kind(kinds[last - 1]).edge == "exit":
         last -= 1
     return first, last
 
@@ -231,7 +229,7 @@ class LibraryRunner:
     def __init__(self, folder: str | Path) -> None:
         self.model = NativeModel(folder)
         rng = np.random.default_rng(0)
-        self.model(random_input(rng, (1, *self.model.input_shape[1:]), self.model.input_type.name))
+        self.model(tuple(random_input(rng, (1, *end.sample), end.type, end.below) for end in self.model.inputs))
         self.call_us = empty_call_us()
 
     def run_us(self, repeats: int) -> float:

@@ -149,7 +149,7 @@ def verify(
 
     A library for another machine runs under an emulator, on as many of the images as that does in seconds. `expected`
     are the reference's outputs for the same images. A difference is a result (`ok` is False), not an exception;
-    HwnasError where the artifact does not load or run at all.
+    HwnasError where the artefact does not load or run at all.
     """
     if len(images) == 0 or len(images) != len(expected):
         raise HwnasError(

@@ -1,6 +1,6 @@
-"""Runs an exported file in a process of its own: python -I verify_runner.py ARTIFACT SAMPLES.npz OUTPUTS.npy
+"""Runs an exported file in a process of its own: python -I verify_runner.py ARTEFACT SAMPLES.npz OUTPUTS.npy
 
-Needs numpy, and onnxruntime for .onnx files; nothing of the package that exported the file. ARTIFACT is an .onnx file
+Needs numpy, and onnxruntime for .onnx files; nothing of the package that exported the file. ARTEFACT is an .onnx file
 or a folder with a native library and its manifest.json. The last line of standard output is a JSON object: the
 runtime, or an error.
 """

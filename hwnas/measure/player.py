@@ -114,8 +114,9 @@ def write_program(program: Program, objects: Sequence[Path], compiler: Sequence[
     (folder / "constants.bin").write_bytes(program.constants)
     record = {
         "alignment": program.alignment,
-        "input": {"shape": list(program.input_shape), "type": program.input_type},
-        "output_bytes": 4 * int(np.prod(program.output_shape)),
+        "inputs": [[end.offset, list(end.shape), end.type, end.below] for end in program.inputs],
+        "input_bytes": program.input_bytes,
+        "output_bytes": program.output_bytes,
         "arena_bytes": program.arena_bytes,
         "calls": [_call_record(call) for call in program.calls],
     }
@@ -140,10 +141,10 @@ def open_program(folder: Path, first: int, last: int) -> StepsRunner:
     steps [first, last)."""
     record = json.loads((folder / "program.json").read_text(encoding="utf-8"))
     library, alignment = ctypes.CDLL(str(folder.resolve() / "libplay.so")), record["alignment"]
-    shape, kind = tuple(record["input"]["shape"]), record["input"]["type"]
-    values = random_input(np.random.default_rng(0), shape, kind).reshape(-1)
-    given = aligned(values.nbytes, alignment)
-    given.view(values.dtype)[:] = values
+    given, rng = aligned(record["input_bytes"], alignment), np.random.default_rng(0)
+    for offset, shape, kind, below in record["inputs"]:
+        values = random_input(rng, tuple(shape), kind, below).reshape(-1)
+        given[offset : offset + values.nbytes].view(values.dtype)[:] = values
     stored = np.fromfile(folder / "constants.bin", np.uint8)
     constants = aligned(stored.size, alignment)
     constants[:] = stored
@@ -164,11 +165,13 @@ def open_program(folder: Path, first: int, last: int) -> StepsRunner:
     return replace(whole, first=first, last=last)
 
 
-def random_input(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndarray:
-    """Plausible values of a model's input: normal ones, or pixels."""
-    if kind == "uint8":
-        return rng.integers(0, 256, shape).astype(np.uint8)
-    return rng.standard_normal(shape).astype(np.float32)
+def random_input(rng: np.random.Generator, shape: tuple[int, ...], kind: str, below: int = 0) -> np.ndarray:
+    """Plausible values of a model's input: normal ones, 8-bit codes or pixels, or whole numbers (under `below`)."""
+    if kind == "float32":
+        return rng.standard_normal(shape).astype(np.float32)
+    limits = np.iinfo(kind)
+    low, high = (0, below) if below else (max(limits.min, -128), min(limits.max, 255) + 1)
+    return rng.integers(low, high, shape).astype(kind)
 
 
 def _step(call: dict[str, Any], base: dict[str, int], library: ctypes.CDLL) -> _Step:

@@ -87,6 +87,10 @@ class Primitive(ABC):
         """The value a parameter starts from."""
         raise AssertionError(f"{layer.kind} has no parameter {name}")
 
+    def below(self, layer: Layer) -> int:
+        """What the layer's first input must be below where it holds whole numbers (tokens, int64); 0 for real ones."""
+        return 0
+
     def macs(self, layer: Layer) -> int:
         """Multiply-accumulates of one image."""
         return 0

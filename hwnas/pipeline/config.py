@@ -63,8 +63,10 @@ class Target(Strict):
     @classmethod
     def _known_engine(cls, engine: str) -> str:
         if not find.has("engines", engine):
-            near = nearest_names(engine, find.names("engines"), 3)
-            raise ValueError(f"unknown engine; nearest: {', '.join(near)}; known: {', '.join(find.names('engines'))}")
+            known = find.names("engines")
+            near = nearest_names(engine, known)
+            nearest = f"; nearest: {', '.join(near)}" if near else ""
+            raise ValueError(f"unknown engine{nearest}; known: {', '.join(known)}")
         return engine
 
     @field_validator("precision")

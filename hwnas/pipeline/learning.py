@@ -69,14 +69,14 @@ def code(job: Job) -> dict[str, str]:
 
 
 def given(job: Job) -> Given:
-    """What a training rule or a wrapper may ask for by name."""
+    """What a rule or a wrapper may ask for by name. Costs and the device are the search's: one supernet
+    serves them all."""
     return Given(
         {
             "space": lambda: job.space,
             "seed": lambda: job.config.seed,
             "task": lambda: job.task,
             "data": lambda: job.data,
-            "device": lambda: job.device,
         }
     )
 

@@ -35,7 +35,7 @@ class Parts:
     costings and limits from the tables, the trained net."""
 
     def __init__(self, job: Job, target: Target, known: Mapping[str, Callable[[], Any]] | None = None) -> None:
-        self.job, self._waiting = job, list[str]()
+        self.job = job
         self._progress: Progress = lambda done, total, note: None
         space = job.space_of(target.precision)
         self.given = Given(
@@ -67,9 +67,12 @@ class Parts:
         """These parts (by default the main one and the scorer), what they ask for, what that asks for, and so on."""
         found = list(first or (self.main, "scorer"))
         for part in found:
-            asked = names_of(self._resolved(part))
-            found += [name for name in GIVEN if name in asked and name not in found]
+            found += [name for name in self._asked(part) if name not in found]
         return found
+
+    def _asked(self, part: str) -> list[str]:
+        names = names_of(self._resolved(part))
+        return [name for name in GIVEN if name in names]
 
     def needs(self, part: str) -> frozenset[str]:
         """What a part, or a method that it is given, asks for besides methods: its answers depend on that."""
@@ -86,6 +89,9 @@ class Parts:
                 hint = "a decoder stands instead of a sampler" if part == "sampler" else why
                 raise HwnasError(f"search.{part} is given, and nothing asks for it", hint=hint)
         for part in used:
+            asked = self._asked(part)
+            if asked and part in self.used(*asked):
+                raise HwnasError(f"{self._where(part)} asks, by way of {', '.join(asked)}, for a {part} itself")
             check_settings(self._resolved(part), self._settings(part), self.given, self._where(part))
         self.make_those_of(EARLY)
 
@@ -113,18 +119,13 @@ class Parts:
         self._progress = shown
 
     def _made(self, part: str) -> Any:
-        if part in self._waiting:
-            raise HwnasError(f"{self._where(part)} asks, by way of {', '.join(self._waiting)}, for a {part} itself")
-        self._waiting.append(part)
-        try:
-            return bind(self._resolved(part), self._settings(part), self.given, self._where(part))
-        finally:
-            self._waiting.pop()
+        return bind(self._resolved(part), self._settings(part), self.given, self._where(part))
 
     def _named(self, part: str) -> dict[str, Any]:
         return dict(getattr(self.job.config.search, part) or {})
 
-    def _use(self, part: str) -> str:
+    def use(self, part: str) -> str:
+        """What the run file's `use:` says of a part, or its default."""
         use: str = self._named(part).get("use", DEFAULTS[part])
         return use
 
@@ -132,10 +133,10 @@ class Parts:
         return {name: value for name, value in self._named(part).items() if name != "use"}
 
     def _where(self, part: str) -> str:
-        return f"search.{part} ({self._use(part)})"
+        return f"search.{part} ({self.use(part)})"
 
     def _resolved(self, part: str) -> Callable[..., Any]:
-        use, folder = self._use(part), FOLDERS.get(part, part)
+        use, folder = self.use(part), FOLDERS.get(part, part)
         found = resolve(use, "methods", self.job.config.trust, (INTERFACES[part],))
         name = use.partition(":")[0].removeprefix("hwnas.methods.")
         if find.has("methods", name) and name.partition(".")[0] != folder:  # a proxy is called as a scorer is

@@ -28,7 +28,7 @@ def scorer(job: Job, parts: Parts, target: Target) -> Scorer:
     code = code_of(["hwnas.pipeline.scoring"]) | parts.code("scorer")
     name, mark = "scores", [learning.identity(job), job.config.search.recalibration_images, "accuracy and loss"]
     if job.config.search.scorer is not None:  # it may ask for what is the target's own: its limits, its costs
-        trained = learning.identity(job) if "net" in parts.needs("scorer") else space_digest(job.space)
+        trained = learning.identity(job) if {"net", "rule", "data"} & parts.needs("scorer") else space_digest(job.space)
         name, mark = f"scores-{target.name}", [trained, parts.named("scorer"), job.config.cost_limits, job.config.seed]
     known: dict[str, Any] = job.kept(name, mark, code) or {}
 

@@ -66,6 +66,8 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
             "rule": lambda: _trained_rule(job),
         },
     )  # fmt: skip
+    if job.config.search.scorer is not None:
+        job.note(f"{target.name}: what the search calls accuracy is the score of {parts.use('scorer')}")
     mark, code = _identity(job, target, line, limits, costings), _code(job, target)
     stored = job.kept(f"search-{target.name}", mark, code)
     if stored is not None:
@@ -79,11 +81,9 @@ def search_target(job: Job, target: Target, fidelities: dict[tuple[str, str], Fi
 def _found(
     job: Job, target: Target, parts: Parts, costings: dict[str, Costing], limits: dict[str, float], memory: Memory
 ) -> SearchResult:
-    if job.config.search.scorer is not None:
-        job.note(f"{target.name}: what the search calls accuracy is the score of {job.config.search.scorer.get('use')}")
     space, settings, exact = job.space_of(target.precision), job.config.search, exact_costs(job, target)
     scores = scorer(job, parts, target)
-    if any("net" in parts.needs(part) for part in (parts.main, "scorer")):
+    if parts.main == "decoder" or any("net" in parts.needs(part) for part in ("sampler", "scorer")):
         _ = parts.given["net"]  # trained in a stage of its own
     with job.stage("search"), bar(f"searching {target.name}", job.progress) as shown:
         parts.use_progress(shown)

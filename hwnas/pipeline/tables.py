@@ -12,6 +12,7 @@ from hwnas import find, formats
 from hwnas.boards import board_of
 from hwnas.card import Calibration
 from hwnas.cost import Costing, OperatorCost
+from hwnas.engines import engine_class
 from hwnas.errors import HwnasError
 from hwnas.fidelity import Fidelity, Judged, distinct_networks, whole_nets
 from hwnas.measure.backend import engine_version, why_not_here
@@ -61,6 +62,7 @@ class Work:
 def measure(job: Job, say: Callable[[str], object] = lambda text: None) -> list[Report]:
     """Measures every missing row of every line of the job; says beforehand how many and how long it takes."""
     _refuse_small_spaces(job)
+    _refuse_unrun_precisions(job)
     _refuse_uncounted_energy(job)
     fresh: dict[str, set[Operator]] = {}
     with job.stage("measure"):
@@ -70,6 +72,7 @@ def measure(job: Job, say: Callable[[str], object] = lambda text: None) -> list[
 def dry_run(job: Job) -> list[Work]:
     """How many rows each line lacks and how long they take. The few that are timed to tell it are kept."""
     _refuse_small_spaces(job)
+    _refuse_unrun_precisions(job)
     _refuse_uncounted_energy(job)
     fresh: dict[str, set[Operator]] = {}
     works = []
@@ -85,6 +88,17 @@ def _refuse_small_spaces(job: Job) -> None:
     """HwnasError where a line's space is too small to be graded, before its rows cost time."""
     for precision in dict.fromkeys(precision for precision, _ in job.lines):
         distinct_networks(job.space_of(precision), job.config.card.fit + job.config.card.test, job.config.seed)
+
+
+def _refuse_unrun_precisions(job: Job) -> None:
+    """HwnasError where a target's engine does not run networks of its precision."""
+    for target in job.config.targets:
+        runs = engine_class(target.engine).precisions
+        if runs is not None and target.precision not in runs:
+            raise HwnasError(
+                f"target {target.name}: {target.engine} runs no network of {target.precision}",
+                hint=f"it runs {', '.join(sorted(runs))}",
+            )
 
 
 def _refuse_uncounted_energy(job: Job) -> None:

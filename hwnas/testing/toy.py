@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,12 @@ from hwnas.cost import Costing, OperatorCost
 from hwnas.device import DeviceProfile, load_device
 from hwnas.network import Operator, elements
 from hwnas.plug import bind, resolve
-from hwnas.space import SearchSpace
+from hwnas.space import Architecture, Mix, SearchSpace, Selection
 from hwnas.spaces.resnet_binary import resnet_binary
 
 if TYPE_CHECKING:
     from hwnas.data import Data
-    from hwnas.protocols import Batch
+    from hwnas.protocols import Batch, Supernet
 
 CLASSES, SIDE, IMAGES = 10, 8, 96
 
@@ -63,9 +64,36 @@ def toy_batch(step: int = 0, count: int = 16) -> Batch:
     return replace(toy_data().batch("train", np.arange(count)), step=step, held_out=replace(held_out, step=step))
 
 
+@dataclass(frozen=True)
+class ToyRule:
+    """A training rule with architecture parameters that nothing trains: the last option of every choice weighs most."""
+
+    space: SearchSpace
+
+    def groups(self, net: Supernet) -> dict[str, Any]:
+        return {"weights": net.parameters()}
+
+    def steps(self, net: Supernet, batch: Batch) -> Iterator[Any]:
+        return iter(())
+
+    def mixture(self) -> Selection:
+        """Weights 1, 2, 3, ... over their sum, a `Mix` a choice."""
+        counts = {choice.name: np.arange(1, len(choice.options) + 1) for choice in self.space.choices}
+        return {c.name: Mix(c.options, counts[c.name] / counts[c.name].sum()) for c in self.space.choices}
+
+    def pick(self) -> Architecture:
+        """The last option of every choice."""
+        return Architecture({choice.name: choice.options[-1] for choice in self.space.choices})
+
+
+def toy_rule(space: SearchSpace) -> ToyRule:
+    """The rule that a decoder of the toy space reads."""
+    return ToyRule(space)
+
+
 def made(make: Callable[..., Any], space: SearchSpace, seed: int = 0, settings: Mapping[str, Any] | None = None) -> Any:
-    """What a method's constructor gives when a run calls it with `settings`: of space, seed, task, data, net, costings,
-    limits, device, scorer and predictor it is given those that it names. HwnasError where it needs something else."""
+    """What a method's constructor gives when a run calls it with `settings`: of all that a run gives to methods
+    (docs/methods.md) it is given what it names. HwnasError where it needs something else."""
     names = inspect.signature(make).parameters
     latency = Costing(space, toy_cost())
     context: dict[str, Any] = {"space": space, "seed": seed, "costings": {"latency": latency}, "scorer": latency}
@@ -74,6 +102,11 @@ def made(make: Callable[..., Any], space: SearchSpace, seed: int = 0, settings: 
         context["task"] = resolve("classify", "tasks")()
     if "predictor" in names:
         context["predictor"] = resolve("predictor.ridge", "methods")(space)
+    if "proxy" in names:
+        context["proxy"] = resolve("proxy.synflow", "methods")()
+    if "rule" in names:
+        context["rule"] = toy_rule(space)
+    context |= {"recalibration_images": IMAGES, "progress": lambda done, total, note: None}
     if "data" in names:
         context["data"] = toy_data()
     if "net" in names:

@@ -13,6 +13,7 @@ import pytest
 
 from hwnas import find
 from hwnas.boards import Board, Conditions, Timed, board_of
+from hwnas.cli.main import main
 from hwnas.device import load_device
 from hwnas.engines import AnyModel, Artefact, Engine, engine_class
 from hwnas.errors import HwnasError
@@ -20,7 +21,9 @@ from hwnas.export.onnx import network_model
 from hwnas.measure.harness import Plan
 from hwnas.network import Network, Operator
 from hwnas.profile import DeviceProfile
+from tests.pipeline.runs import SETTINGS, run_file
 
+SPACE = {**SETTINGS["space"], "in_channels": 1, "classes": 10}
 QUICK = Plan(warmup_us=100.0, round_us=2_000.0, most_rounds=2)
 CONV = Operator.of("conv_bn_act", (16, 8, 8), (16, 8, 8), kernel=3, stride=1, activation="relu")
 SECOND = Operator.of("conv_bn_act", (16, 8, 8), (24, 8, 8), kernel=1, stride=1, activation="relu")
@@ -188,3 +191,14 @@ def test_a_profile_of_no_board_or_of_an_unknown_one(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text.replace("connection: none", "connection: carrier-pigeon"))
     with pytest.raises(HwnasError, match="connection: input should be a board: local, null, none, made-up, got"):
         read_profile(tmp_path / "mine.yaml")
+
+
+def test_a_limit_on_energy_is_refused_before_anything_is_measured_where_nothing_counts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hwnas.boards.local.rapl_domains", list)
+    path = run_file(tmp_path, device="local", data=None, space=SPACE, limits={"energy_uj": 5.0})
+    for options in ([], ["--dry-run"]):
+        assert main(["measure", str(path), *options]) == 2
+        assert "energy is limited and cannot be measured on local: it has no energy counter" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.csv"))

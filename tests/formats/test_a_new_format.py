@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from hwnas import find, formats, ops
@@ -24,7 +24,6 @@ from hwnas.supernet import Net
 from tests.exact import exact_session
 from tests.pipeline.runs import SETTINGS, run_file
 
-PACKAGE = "outside_with_formats"
 # Ships as int8 codes that keep to 15 levels: a byte a weight, which every engine multiplies as it does int8.
 INT4 = '''"""int4: weights of 15 levels a channel, kept in int8; activations and arithmetic as int8's."""
 
@@ -66,22 +65,53 @@ class Half:
 format = replace(fp32.format, weight=Half(), bits=16, family="half", ends=("half",), suffix="half")
 '''
 
+# A learnt step a layer, relative to the largest weight of a channel, so that folding batch norm does not move it.
+LEARNT = '''"""learnt: int8 weights whose step is trained."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from hwnas.formats import Parameter, int8
+
+
+class Learnt:
+    def parameters(self, layer):
+        return {"reach": Parameter((1,), 0.75)}
+
+    def train(self, x, params, progress=1.0):
+        step = x.detach().abs().flatten(1).amax(1).reshape(-1, *[1] * (x.dim() - 1)) * params["reach"] / 127
+        code = (x / step).clamp(-127, 127)
+        return (code + (code.round() - code).detach()) * step
+
+    def encode(self, x, params, most_bits=8):
+        largest = np.abs(x.reshape(len(x), -1)).max(1)
+        step = (largest * params["reach"] / np.float32(127)).astype(np.float32)
+        across = step.reshape(-1, *[1] * (x.ndim - 1))
+        return {"weight": np.rint(np.clip(x / across, -127, 127)).astype(np.int8), "weight_scale": step}
+
+    def decode(self, arrays, shape):
+        return int8.format.weight.decode(arrays, shape)
+
+    def stored_bytes(self, shape):
+        return int8.format.weight.stored_bytes(shape)
+
+
+format = replace(int8.format, weight=Learnt(), suffix="learnt")
+'''
+
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package outside hwnas with the formats int4 and half, known to this process and to those it starts."""
-    top = tmp_path / "packages" / PACKAGE
-    (top / "formats").mkdir(parents=True)
-    (top / "__init__.py").write_text("")
-    (top / "formats" / "int4.py").write_text(INT4)
-    (top / "formats" / "half.py").write_text(HALF)
-    monkeypatch.syspath_prepend(str(top.parent))
-    monkeypatch.setenv(find.ENVIRONMENT, PACKAGE)
-    yield top
-    for cached in (find._folder, find._places, formats.of, require_precision):
-        cached.cache_clear()
-    for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
-        del sys.modules[name]
+def package(outside: Path) -> Iterator[Path]:
+    """A package outside hwnas with the formats int4, half and learnt."""
+    (outside / "formats").mkdir()
+    (outside / "formats" / "int4.py").write_text(INT4)
+    (outside / "formats" / "half.py").write_text(HALF)
+    (outside / "formats" / "learnt.py").write_text(LEARNT)
+    yield outside
+    for remembered in (formats.of, require_precision):
+        remembered.cache_clear()
 
 
 def rows(table: Path) -> list[dict[str, str]]:
@@ -95,11 +125,12 @@ def codes_of(model: onnx.ModelProto, name: str) -> np.ndarray:
 
 @pytest.mark.slow
 def test_a_run_file_measures_trains_searches_ships_and_verifies_a_format_from_outside(
-    package: Path, tmp_path: Path
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv(find.ENVIRONMENT)  # the run file itself says where the format is
     space = {**SETTINGS["space"], "precisions": ["fp32", "int8", "int4"]}
     targets = [{"precision": "int4", "engine": engine} for engine in ("onnxruntime", "tvm")]
-    path = run_file(tmp_path, space=space, targets=targets, card={"fit": 5, "test": 5})
+    path = run_file(tmp_path, space=space, targets=targets, plugins=[package.name])
     assert main(["run", str(path)]) == 0
     measured = rows(tmp_path / "tables" / "null" / "onnxruntime-int4.csv")
     assert {row["kind"] for row in measured} == {"bireal"} and all(row["status"] == "ok" for row in measured)
@@ -140,7 +171,23 @@ def test_a_float_format_ships_in_the_type_that_it_stores(package: Path) -> None:
     x = np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)
     (found,) = exact_session(model).run(None, {"input": x})
     np.testing.assert_allclose(found, ready(x), rtol=1e-4, atol=1e-5)  # float32 sums of 27 terms
-    assert formats.names() == ("fp32", "half", "int8", "int4", "w1a1")
+    assert formats.names() == ("fp32", "half", "int8", "learnt", "int4", "w1a1")
+
+
+def test_what_a_codec_learns_is_trained_folded_and_shipped(package: Path) -> None:
+    operator = Operator.of("conv_bn_act", (3, 8, 8), (8, 8, 8), "learnt", kernel=3, stride=1, activation="relu")
+    values = ops.initial(operator, torch.Generator().manual_seed(0))
+    values["conv.reach"].requires_grad_()
+    ops.forward(operator, [torch.ones(2, 3, 8, 8)], values, True).square().sum().backward()
+    assert values["conv.reach"].grad is not None and float(values["conv.reach"].grad.abs()) > 0
+    enter = Operator.of("convert", (3, 8, 8), (3, 8, 8), "learnt")
+    network = Network.chain([("enter", enter), ("block", operator)])
+    folded = fold(network, {**Net(network, seed=3).arrays(), "block.conv.reach": np.array([0.5], np.float32)})
+    ready = calibrate(folded, np.random.default_rng(0).standard_normal((8, 3, 8, 8), dtype=np.float32))
+    weight, shipped = folded.tensors["block.conv"]["weight"], ready.tensors["block.conv"]
+    largest = np.abs(weight).reshape(8, -1).max(axis=1)
+    np.testing.assert_allclose(shipped["weight_scale"], largest * 0.5 / 127, rtol=1e-6)
+    assert np.abs(shipped["weight"]).max() == 127 and set(shipped) == {"weight", "weight_scale", "bias"}
 
 
 def test_a_format_that_is_not_there_names_the_nearest_in_a_run_file(

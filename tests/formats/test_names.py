@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hwnas import find
 
-# Files of formats; the native compiler, whose "int8" and "uint8" are types of tensors.
-LEFT_OUT = ("formats/", "export/native/")
+# Files of formats; the native compiler and the readers of data, whose "int8" and "uint8" are types of arrays.
+LEFT_OUT = ("formats/", "export/native/", "data/sources/")
 
 
 def sources(repository: Path) -> Iterator[tuple[str, ast.Module]]:

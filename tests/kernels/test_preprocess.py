@@ -7,6 +7,7 @@ import pytest
 
 from hwnas.errors import HwnasError
 from hwnas.kernels import preprocess
+from hwnas.kernels.builder import kernel_name
 from hwnas.kernels.cross_library import can_run, run
 from hwnas.kernels.host_library import HostLibrary
 from hwnas.kernels.image import Image
@@ -49,7 +50,7 @@ class Case:
         self.arguments = [aligned_copy(a) for a in (pixels.reshape(-1), *packed, y_buffer, *scratch)]
         self.y_index = 1 + len(packed)
         self.function = preprocess.build(self.spec, target)
-        self.symbol = self.spec.symbol()
+        self.symbol = kernel_name(self.spec)
 
     def check(self) -> None:
         buffer = self.arguments[self.y_index]
@@ -93,7 +94,7 @@ def test_an_image_of_255_fills_the_integers_and_stays_flat() -> None:
     packed = preprocess.pack(spec, target, *ends, *pair)
     y, line = aligned_copy(np.zeros(35, np.float32)), aligned_copy(np.zeros(3, np.int32))
     arguments = [aligned_copy(a) for a in (pixels.reshape(-1), *packed)]
-    HostLibrary([preprocess.build(spec, target)], target).call(spec.symbol(), *arguments, y, line)
+    HostLibrary([preprocess.build(spec, target)], target).call(kernel_name(spec), *arguments, y, line)
     assert set(y.tolist()) == {255.0}
 
 

@@ -167,9 +167,9 @@ def test_real_networks_are_graded_on_both_engines(tmp_path: Path) -> None:
     ("kinds", "operator", "steps"),
     [
         ("to_nhwc conv_f32 to_nchw", Operator.of("conv_bn_act", (8, 4, 4), (8, 4, 4)), (1, 2)),
-        ("quantize conv_u8 add_u8 dequantize", Operator.of("conv_bn_act", (8, 4, 4), (8, 4, 4), "int8"), (1, 3)),
+        ("quantize conv_int add_int dequantize", Operator.of("conv_bn_act", (8, 4, 4), (8, 4, 4), "int8"), (1, 3)),
         ("to_nhwc sign_pack binary_conv to_nchw", Operator.of("bireal", (8, 4, 4), (8, 4, 4), "w1a1"), (1, 3)),
-        ("global_average_f32 dense_f32", Operator.of("pool_dense", (8, 4, 4), (10,)), (0, 2)),
+        ("global_average_f32 conv_f32", Operator.of("pool_dense", (8, 4, 4), (10,)), (0, 2)),
         ("quantize dequantize", Operator.of("convert", (8, 4, 4), (8, 4, 4), "int8"), (0, 1)),
         ("quantize dequantize", Operator.of("convert", (8, 4, 4), (8, 4, 4), "fp32"), (1, 2)),
     ],

@@ -16,6 +16,7 @@ from hwnas.plug import HWNAS_ALONE, Given, bind, resolve
 from hwnas.space import Architecture, Mix, Selection
 from hwnas.spaces.resnet_binary import resnet_binary
 from hwnas.supernet import WeightSharing
+from hwnas.tasks.classify import Classify
 
 SPACE = resnet_binary(1, 10, (8,), 8, 2, ((8, 16),), (1, 2), (2,), (3, 5), ("fp32", "int8"))
 MACS = Costing(SPACE, macs())
@@ -49,6 +50,7 @@ def asked_for(seed: int = 0) -> Given:
         "space": lambda: SPACE,
         "seed": lambda: seed,
         "data": digits,
+        "task": Classify,
         "net": lambda: WeightSharing(SPACE, seed),
         "rule": Relaxed,
         "costings": lambda: {"macs": MACS},

@@ -13,6 +13,7 @@ import onnx
 from hwnas.errors import HwnasError
 from hwnas.export.native import link
 from hwnas.export.native.compile import plan_model
+from hwnas.export.native.ends import unpacked
 from hwnas.export.native.lower import KernelCall
 from hwnas.export.native.program import Program
 from hwnas.measure.player import load_program
@@ -107,19 +108,34 @@ def _inputs(seed: int, model: onnx.ModelProto) -> list[np.ndarray]:
 
 def _played(program: Program, objects: _Objects, symbols: list[str], xs: list[np.ndarray]) -> list[np.ndarray]:
     """The program's output for every input, one after the other in the same memory."""
+    return [found[0] for found in played_ends(program, objects, symbols, [(x,) for x in xs])]
+
+
+def played_ends(
+    program: Program, objects: _Objects, symbols: list[str], samples: Iterable[tuple[np.ndarray, ...]]
+) -> list[tuple[np.ndarray, ...]]:
+    """All outputs of the program for all inputs of every sample."""
     files = list(dict.fromkeys(objects.of[symbol] for symbol in symbols))
     runner = load_program(program, files, link.toolchain(objects.machine).compiler, 0, 0)
     memory = runner.kept[1]
-    whole, found = replace(runner, last=len(program.calls)), list[np.ndarray]()
-    for x in xs:
-        memory["input"].view(np.float32)[: x.size] = x.reshape(-1)
+    whole, found = replace(runner, last=len(program.calls)), list[tuple[np.ndarray, ...]]()
+    for arrays in samples:
+        for end, array in zip(program.inputs, arrays, strict=True):
+            memory["input"][end.offset : end.offset + end.bytes].view(array.dtype)[:] = array.reshape(-1)
         whole.run_us(1)
-        found.append(memory["output"].view(np.float32).reshape(program.output_shape).copy())
+        made = memory["output"][None, : program.output_bytes].copy()
+        ends = zip(program.outputs, unpacked(program.outputs, made), strict=True)
+        found.append(tuple(one.reshape(end.shape) for end, one in ends))
     return found
 
 
-def run_native(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    """The compiled model's output for one input [1, ...]."""
+def run_native(model: onnx.ModelProto, *arrays: np.ndarray) -> np.ndarray:
+    """The compiled model's output for one sample of every input."""
+    return run_ends(model, *arrays)[0]
+
+
+def run_ends(model: onnx.ModelProto, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """All outputs of the compiled model for one sample of every input."""
     from hwnas.kernels.target import parse_target
 
     machine = parse_target("host")
@@ -127,7 +143,7 @@ def run_native(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         objects = _Objects(Path(folder), machine)
         objects.add(dict(kernels))
-        return _played(program, objects, list(kernels), [x])[0]
+        return played_ends(program, objects, list(kernels), [arrays])[0]
 
 
 def _compared(seed: int, sample: Sample, found: list[np.ndarray], expected: list[list[np.ndarray]]) -> Outcome:

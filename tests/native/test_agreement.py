@@ -135,7 +135,8 @@ def test_one_infinite_output_does_not_excuse_the_others(strange: float) -> None:
     program, _ = compile.plan_model(nets.fp32_net(), parse_target("host"))
     expected = np.random.default_rng(0).standard_normal((4, 10))
     expected[0, 0] = strange
-    for bound in (agreement.bound_of(program, expected), agreement.Bound(0.0, 1.0, np.inf, 0.03, "as noise")):
+    of_the_model = agreement.bound_of(program, expected, program.outputs[0])
+    for bound in (of_the_model, agreement.Bound(0.0, 1.0, np.inf, 0.03, "as noise")):
         assert agreement._compared(expected.copy(), expected, bound, "", "").ran
         with pytest.raises(CheckFailed, match="disagree"):
             agreement._compared(np.where(np.isfinite(expected), 0.0, expected), expected, bound, "", "")

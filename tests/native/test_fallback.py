@@ -76,3 +76,18 @@ def test_a_kept_model_that_was_changed_is_refused(erf: Path, tmp_path: Path) -> 
     (folder / "manifest.json").write_text('{"schema": 1, "engine": "onnxruntime", "files": []}')
     with pytest.raises(HwnasError):
         hwnas.load_native(folder)
+
+
+def test_a_kept_model_of_several_inputs_takes_a_tuple_or_a_dict(tmp_path: Path) -> None:
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 5]) for name in ("a", "b", "c", "d")]
+    nodes = [helper.make_node("Erf", ["a"], ["c"]), helper.make_node("Add", ["a", "b"], ["d"])]
+    model = helper.make_model(
+        helper.make_graph(nodes, "two", ends[:2], ends[2:]), opset_imports=[helper.make_opsetid("", 21)], ir_version=10
+    )
+    onnx.save(model, tmp_path / "two.onnx")
+    out = ["--format", "native", "--fallback", "--out", str(tmp_path / "made")]
+    assert main(["export", str(tmp_path / "two.onnx"), *out]) == 0
+    kept = hwnas.load_native(tmp_path / "made")
+    a, b = np.random.default_rng(0).standard_normal((2, 3, 5)).astype(np.float32)
+    for outputs in (kept((a, b)), kept({"b": b, "a": a})):
+        np.testing.assert_array_equal(outputs[1], a + b)

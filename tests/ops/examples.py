@@ -21,18 +21,35 @@ LAYERS = (
     Layer("relu", "relu", ("input",), (5, 6, 8), (5, 6, 8)),
     Layer("zero", "zero", ("input",), (5, 6, 8), (5, 6, 8)),
     Layer("max_pool", "max_pool", ("input",), (5, 7, 7), (5, 3, 3), kernel=3, stride=2),
-    Layer("resize", "resize", ("input",), (5, 6, 7), (5, 12, 14)),
-    Layer("grown", "resize", ("input",), (5, 4, 6), (5, 9, 7), attributes=(("mode", "nearest"),)),
     Layer("resize_unevenly", "resize", ("input",), (3, 6, 7), (3, 9, 5)),
     Layer("global_pool", "global_pool", ("input",), (5, 7, 6), (5, 1, 1)),
     Layer("dense", "dense", ("input",), (17, 1, 1), (10,)),
     Layer("dense_image", "dense", ("input",), (17, 1, 1), (9, 1, 1), activation="relu"),
+    Layer("dense_rows", "dense", ("input",), (6, 17), (6, 10)),
+    Layer("embedding", "embedding", ("input",), (7,), (7, 12), attributes=(("vocabulary", 30),)),
+    Layer("layer_norm", "layer_norm", ("input",), (6, 20), (6, 20)),
+    Layer("gelu", "gelu", ("input",), (6, 20), (6, 20)),
+    Layer("softmax", "softmax", ("input",), (3, 6, 9), (3, 6, 9), attributes=(("scale", 0.35),)),
+    Layer("split", "heads", ("input",), (6, 12), (3, 6, 4)),
+    Layer("merge", "heads", ("input",), (3, 6, 4), (6, 12)),
+    Layer("mixed", "matmul", ("a", "b"), (3, 6, 9), (3, 6, 4), more_shapes=((3, 9, 4),)),
+    Layer(
+        "scores",
+        "matmul",
+        ("a", "b"),
+        (3, 6, 4),
+        (3, 6, 5),
+        attributes=(("transpose", True),),
+        more_shapes=((3, 5, 4),),
+    ),
+    Layer("grown", "resize", ("input",), (5, 4, 6), (5, 9, 7), attributes=(("mode", "nearest"),)),
+    Layer("smooth", "resize", ("input",), (5, 4, 6), (5, 8, 9), attributes=(("mode", "linear"),)),
     Layer("quantize", "quantize", ("input",), (3, 5, 5), (3, 5, 5), "int8"),
     Layer("dequantize", "dequantize", ("input",), (3, 5, 5), (3, 5, 5), "fp32"),
 )
 # reads raw pixels (H, W, C): tests/native/test_raw_images.py holds it to torch, ONNX Runtime and the kernel
 PIXELS = Layer("pixels", "preprocess", ("input",), (9, 7, 3), (3, 6, 8))
-FLOAT_ONLY = ("binary_conv", "prelu", "quantize", "dequantize")
+FLOAT_ONLY = ("binary_conv", "prelu", "quantize", "dequantize", "embedding", "layer_norm")
 
 
 def blocks() -> list[Operator]:

@@ -125,6 +125,20 @@ def test_a_run_uses_a_sampler_scorer_predictor_proxy_and_cost_of_a_listed_packag
     assert {f"{package.name}/{name}" for name in PACKAGE if "cost" not in name and "decoder" not in name} <= set(code)
 
 
+def test_methods_that_ask_for_each_other_are_refused_before_anything_is_measured(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mean = package / "methods" / "predictor" / "mean.py"
+    mean.write_text(mean.read_text().replace("offset=0.0", "scorer, net, offset=0.0"))
+    counted = package / "methods" / "scorer" / "counted.py"
+    counted.write_text(counted.read_text().replace("proxy, device", "proxy, predictor, device"))
+    path = run_file(tmp_path, plugins=[package.name], search=METHODS, limits={"areas": 1000})
+    assert main(["search", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "search.scorer (scorer.counted) asks, by way of predictor, proxy, for a scorer itself" in said
+    assert not (tmp_path / "tables").exists()
+
+
 def test_an_edited_method_of_a_package_searches_again(package: Path, tmp_path: Path) -> None:
     path = run_file(tmp_path, plugins=[package.name], search=METHODS, limits={"areas": 1000})
     first = Parts(job := Job(read_run_file(path)), job.config.targets[0]).code()
@@ -142,6 +156,20 @@ def test_a_decoder_stands_instead_of_a_sampler(package: Path, tmp_path: Path) ->
     found = searched(path)["value"]
     job = Job(read_run_file(path))
     assert found["pick"]["architecture"] == dict(job.space_of("int8").smallest()) and len(found["trials"]) == 1
+
+
+def test_what_darts_learnt_is_decoded_by_argmax_from_the_kept_state_alone(tmp_path: Path) -> None:
+    from hwnas.train import load_state
+
+    train = {"epochs": 2, "batch_size": 256, "rule": {"use": "rule.darts", "relax": ["*.kernel"], "alpha_rate": 0.1}}
+    path = run_file(tmp_path, search={"decoder": {"use": "decoder.argmax"}, "recalibration_images": 64}, train=train)
+    assert main(["search", str(path)]) == 0
+    alpha = load_state(tmp_path / "runs" / "tiny" / "supernet.pt")["rule"]["alpha"]
+    picked = searched(path)["value"]["pick"]["architecture"]
+    space = Job(read_run_file(path)).space
+    assert alpha and {picked[name] for name in picked if name.endswith("precision")} <= {"int8", "fp32"}
+    for name, weights in alpha.items():
+        assert picked[name] == space.by_name[name].options[int(weights.argmax())]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.export.native.artifact import NativeArtifact
 from hwnas.export.native.emulate import TooSlow, how_it_runs, run_program, why_not_here
+from hwnas.export.native.ends import End
 from hwnas.export.native.link import runs_here
+from hwnas.export.native.operator import operators
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -23,17 +26,6 @@ SAMPLES = 16
 #: multiply-accumulates that the samples may cost together, natively and emulated: some seconds of either
 MACS, EMULATED_MACS = 2_000_000_000, 150_000_000
 TIMEOUT_S = 300.0
-
-#: steps whose results are the same bits whoever computes them: integers, signs, and moves of whole values
-EXACT_KINDS = frozenset(
-    (
-        *("quantize", "dequantize", "conv_int", "add_int", "mul_int", "global_average_int", "average_pool_int"),
-        *("max_pool_int", "concat_int", "softmax_int", "lut", "binary_conv", "sign_pack"),
-        *("max_pool_f32", "concat_f32", "to_nhwc", "to_nchw", "add_f32"),
-    )
-)
-#: steps that turn a float's last bit into a whole code or a sign
-STEP_KINDS = frozenset(("quantize", "sign_pack", "binary_conv"))
 
 
 @dataclass(frozen=True)
@@ -90,24 +82,42 @@ def agree(artifact: NativeArtifact, model: ModelProto, program: Program, machine
             f"the compiled model does not run {how}: {problem.message}", hint="nothing was replaced; please report it"
         ) from None
     try:
-        return _compared(got, expected, bound_of(program, expected), against, how)
+        return _all_compared(program, got, expected, against, how)
     except CheckFailed:
         # ONNX Runtime's integer Gemm takes a bias for one of scale input * weight, whatever its own scale is, and other
         # fusions have had errors of the kind: what counts is the model's own meaning, operator by operator
         against, expected = reference(model, inputs, as_written=True)
-        return _compared(got, expected, bound_of(program, expected), against, how)
+        return _all_compared(program, got, expected, against, how)
 
 
-def random_inputs(program: Program, macs: int) -> NDArray[Any]:
-    """[N, *sample]: normal values of three scales, constants, and extremes; as many as `macs` operations allow."""
+def _all_compared(
+    program: Program, got: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]], against: str, how: str
+) -> Agreement:
+    """Every output by a bound of its own; the manifest tells of all values and of the least equal output."""
+    found = [
+        _compared(mine, wanted, bound_of(program, wanted, end), against, how)
+        for mine, wanted, end in zip(got, expected, program.outputs, strict=True)
+    ]
+    worst = max(found, key=lambda one: one.largest_difference)
+    return replace(worst, values=sum(one.values for one in found), differing=sum(one.differing for one in found))
+
+
+def random_inputs(program: Program, macs: int) -> tuple[NDArray[Any], ...]:
+    """[N, *sample] of every input: normal values of three scales, constants, and extremes, or any whole numbers that
+    it takes; as many samples as `macs` operations allow."""
     rng = np.random.default_rng(0)
-    shape = program.input_shape[1:]
     count = int(np.clip(macs // max(1, sum(call.macs for call in program.calls)), 2, SAMPLES))
-    if program.input_type != "float32":
-        limits = np.iinfo(program.input_type)
-        return rng.integers(limits.min, limits.max + 1, (count, *shape)).astype(program.input_type)
+    return tuple(_random_input(program, end, rng, count) for end in program.inputs)
+
+
+def _random_input(program: Program, end: End, rng: np.random.Generator, count: int) -> NDArray[Any]:
+    shape = end.sample
+    if end.type != "float32":
+        limits = np.iinfo(end.type)
+        low, high = (0, end.below) if end.below else (limits.min, min(limits.max, 2**62) + 1)
+        return rng.integers(low, high, (count, *shape)).astype(end.type)
     # where the input is quantised first, any number saturates; in float nets great ones would drown the others
-    readers = [call.kind for call in program.calls if ("input", 0) in call.pointers]
+    readers = [call.kind for call in program.calls if ("input", end.offset) in call.pointers]
     great = 1e9 if all(kind == "quantize" for kind in readers) else 16.0
     listed = [
         rng.standard_normal(shape),
@@ -122,8 +132,11 @@ def random_inputs(program: Program, macs: int) -> NDArray[Any]:
     return np.stack(listed[:count]).astype(np.float32)
 
 
-def reference(model: ModelProto, inputs: NDArray[Any], as_written: bool = False) -> tuple[str, NDArray[Any]]:
-    """(what it is, outputs [N, ...]) of ONNX Runtime on one thread, one sample at a time; `as_written` fuses nothing.
+def reference(
+    model: ModelProto, inputs: Sequence[NDArray[Any]], as_written: bool = False
+) -> tuple[str, tuple[NDArray[Any], ...]]:
+    """(what it is, every output [N, ...]) of ONNX Runtime on one thread, one sample at a time; `as_written` fuses
+    nothing.
 
     x86 without VNNI adds two products of unsigned and signed bytes in 16 bits, and saturates where weights use all 8
     bits: there ONNX Runtime is wrong, unless it is told to take the slower exact products, which is done here.
@@ -140,30 +153,35 @@ def reference(model: ModelProto, inputs: NDArray[Any], as_written: bool = False)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        results = [np.asarray(session.run(None, {name: sample[None]})[0]) for sample in inputs]
+        given = session.get_inputs()
+        results = [
+            session.run(None, {g.name: one.reshape(g.shape) for g, one in zip(given, sample, strict=True)})
+            for sample in zip(*inputs, strict=True)
+        ]
     except Exception as problem:  # ONNX Runtime raises many kinds for a model that it refuses
         raise HwnasError(f"ONNX Runtime refuses the model: {' '.join(str(problem).split())[:200]}") from None
     how = "without graph optimisations" if as_written else "with session.x64quantprecision=1"
-    return f"onnxruntime {onnxruntime.__version__} {how}", np.stack(results)
+    return f"onnxruntime {onnxruntime.__version__} {how}", tuple(np.stack(one) for one in zip(*results, strict=True))
 
 
-def bound_of(program: Program, expected: NDArray[Any]) -> Bound:
-    """The bound that the model's arithmetic allows. Infinite values and NaN must be the same and widen no bound."""
+def bound_of(program: Program, expected: NDArray[Any], end: End) -> Bound:
+    """The bound that the model's arithmetic allows at the output `end`. Infinite values and NaN must be the same and
+    widen no bound."""
     sizes = np.where(np.isfinite(expected), np.abs(expected), 0.0).reshape(len(expected), -1).max(axis=1, keepdims=True)
     largest = float(sizes.max())
-    inexact = [place for place, call in enumerate(program.calls) if call.kind not in EXACT_KINDS]
-    if not inexact and program.output_step:
+    known = operators()
+    inexact = [place for place, call in enumerate(program.calls) if not known.kind(call.kind).exact]
+    if not inexact and end.step:
         # Equal bits; but another build of ONNX Runtime may round a single product or table entry the other way, which
         # moves single values by a code or two. A wrong lane, tap or rounding mode moves more than one in a hundred.
-        step = 2 * program.output_step
+        step = 2 * end.step
         text = f"equal, but for 1 % of the values by at most {step:.3g}, two codes (all sums are of integers)"
         return Bound(0.0, 0.01, step * 1.001, np.inf, text)
     if not inexact:
         # The same for a stream of floats without sums, where a build may fuse a product with an addition.
         text = "equal within 1e-6 of the largest output, but for 1 % of the values (no sums of floats)"
         return Bound(1e-6 * largest, 0.01, np.inf, 0.03, text)
-    if any(call.kind in STEP_KINDS for call in program.calls[inexact[0] :]):
+    if any(known.kind(call.kind).thresholds for call in program.calls[inexact[0] :]):
         # A float sum within its own rounding of a threshold may fall on the other side; that changes a few signs or
         # codes in 10^5, and each changes the outputs a little. A wrong lane of a layer is noise of 10 % and more.
         text = "differences of at most 3 % of the outputs' spread, by root mean squares (float sums feed signs, codes)"

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import HwnasError
+from hwnas.export.native.ends import ELEMENT_BYTES, End, block_bytes, ends_of
 from hwnas.export.native.replacement import MANIFEST, SCHEMA, file_digest
 from hwnas.paths import read_json
 
-#: element types of a model's ends
-ELEMENT_BYTES = {"float32": 4, "uint8": 1, "int8": 1, "int32": 4, "int64": 8}
 #: more than any machine that a model is compiled for holds
 MOST_BYTES = 2**40
+MOST_ENDS = 64
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,22 @@ class NativeArtifact:
         return str(self.manifest["triple"])
 
     @property
+    def inputs(self) -> tuple[End, ...]:
+        return ends_of(self.manifest, "input")
+
+    @property
+    def outputs(self) -> tuple[End, ...]:
+        return ends_of(self.manifest, "output")
+
+    @property
     def input_bytes(self) -> int:
-        return end_bytes(self.manifest["input"])
+        """Of the block that holds all inputs."""
+        return block_bytes(self.inputs)
 
     @property
     def output_bytes(self) -> int:
-        return end_bytes(self.manifest["output"])
+        """Of the block that holds all outputs."""
+        return block_bytes(self.outputs)
 
     def check_files(self) -> None:
         """HwnasError where a listed file is missing, is a link, or is not the one that was listed."""
@@ -67,7 +77,8 @@ def end_bytes(end: Mapping[str, Any]) -> int:
 
 def artifact_of(folder: Path, manifest: Mapping[str, Any]) -> NativeArtifact:
     """The artefact that `manifest` describes; HwnasError names a key that is missing or cannot be."""
-    for key, what, good in _RULES:
+    several = "inputs" in manifest or "outputs" in manifest
+    for key, what, good in (*_RULES, *(_SEVERAL if several else _ONE)):
         if key not in manifest or not good(manifest[key]):
             got = repr(manifest[key])[:80] if key in manifest else "nothing"
             raise HwnasError(f"{folder / MANIFEST}: {key} must be {what}, got {got}", hint="export it again")
@@ -94,9 +105,22 @@ def _is_end(value: Any) -> bool:
     if not isinstance(kind, str) or kind not in ELEMENT_BYTES:
         return False
     shape = value.get("shape")
-    if not isinstance(shape, list) or not 2 <= len(shape) <= 8 or not all(_is_size(size) and size for size in shape):
+    if not isinstance(shape, list) or not 1 <= len(shape) <= 8 or not all(_is_size(size) and size for size in shape):
         return False
-    return bool(shape[0] == 1 and end_bytes(value) < MOST_BYTES)
+    codes = [value[key] for key in ("scale", "zero_point", "below") if key in value]
+    return end_bytes(value) < MOST_BYTES and all(type(code) in (int, float) for code in codes)
+
+
+def _is_only_end(value: Any) -> bool:
+    return _is_end(value) and len(value["shape"]) >= 2 and value["shape"][0] == 1
+
+
+def _are_ends(value: Any) -> bool:
+    """Named inputs or outputs."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_ENDS or not all(map(_is_end, value)):
+        return False
+    names = [item.get("name") for item in value]
+    return all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
 
 
 def _is_files(value: Any) -> bool:
@@ -121,12 +145,19 @@ _RULES = (
     ("cpu", "a text", lambda value: isinstance(value, str)),
     ("features", "a list of texts", _is_texts),
     ("alignment", "a power of two up to 4096", lambda value: value in [2**n for n in range(13)] and _is_size(value)),
-    ("input", "a shape [1, ...] of positive sizes and a type", _is_end),
-    ("output", "a shape [1, ...] of positive sizes and a type", _is_end),
     ("arena_bytes", "a size in bytes", _is_size),
     ("lower_bound_bytes", "a size in bytes", _is_size),
     ("constant_bytes", "a size in bytes", _is_size),
     ("files", "plain names with their SHA-256", _is_files),
+)
+
+_ONE = (
+    ("input", "a shape [1, ...] of positive sizes and a type", _is_only_end),
+    ("output", "a shape [1, ...] of positive sizes and a type", _is_only_end),
+)
+_SEVERAL = (
+    ("inputs", "a list of named shapes and types", _are_ends),
+    ("outputs", "a list of named shapes and types", _are_ends),
 )
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import HwnasError
-from hwnas.export.native import emit, link, microcontroller, templates
+from hwnas.export.native import emit, interface, link, microcontroller, templates
 from hwnas.export.native.agreement import agree
 from hwnas.export.native.artifact import NativeArtifact, artifact_of
 from hwnas.export.native.cpu_check import cpu_check
 from hwnas.export.native.elf import flash_and_ram
+from hwnas.export.native.ends import records
 from hwnas.export.native.fuse import fuse
 from hwnas.export.native.graph import load_model, read_graph
 from hwnas.export.native.lower import Candidate, KernelCall, lower
@@ -106,7 +107,7 @@ def _write(folder: Path, program: Program, machine: Target, name: str, objects: 
     constants = f"{name}_constants.bin"
     (work / constants).write_bytes(program.constants)
     filled = {"name": name, "NAME": name.upper(), "alignment": program.alignment, "file": constants}
-    filled |= {"input_type": program.input_type, "preprocess": "", **templates.INPUTS[program.input_type]}
+    filled |= {"preprocess": "", **interface.example(program, name)}
     if program.preprocess is not None and program.preprocess["where"] == "outside":
         recipe = recipe_from(program.preprocess)
         filled |= {"preprocess": c_function(recipe, name), "given": c_call(recipe, name)}
@@ -142,8 +143,7 @@ def _manifest(folder: Path, program: Program, machine: Target, name: str, tool: 
         "features": sorted(machine.features),
         "linker": tool,
         "alignment": program.alignment,
-        "input": {"shape": list(program.input_shape), "type": program.input_type},
-        "output": {"shape": list(program.output_shape), "type": program.output_type},
+        **records(program.inputs, program.outputs),
         **({} if program.preprocess is None else {"preprocess": program.preprocess}),
         "arena_bytes": program.arena_bytes,
         "planned_bytes": plan.arena_bytes,

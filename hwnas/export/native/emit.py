@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hwnas.export.native import interface
+from hwnas.export.native.interface import comment
 from hwnas.export.native.program import Call, Fill, Program
 from hwnas.export.native.templates import FILL_BYTES, FILL_PATTERN, HEADER, RUN
 
@@ -11,14 +13,10 @@ def header(program: Program, name: str, target: str) -> str:
     return HEADER.format(
         NAME=name.upper(),
         name=name,
-        input_shape=" x ".join(map(str, program.input_shape)),
-        input_type=program.input_type,
-        input_layout="uint8 in, NHWC, as pixels lie" if program.input_type == "uint8" else "float32 in, NCHW",
-        input_bytes=program.input_bytes,
-        output_shape=" x ".join(map(str, program.output_shape)),
-        output_bytes=program.output_bytes,
-        output_type=program.output_type,
-        target=_comment(target),
+        input_layout=interface.layout(program),
+        sizes=interface.sizes(program, name),
+        each=interface.declared_each(program, name),
+        target=comment(target),
         arena_bytes=program.arena_bytes,
         alignment=program.alignment,
         steps=len(program.calls),
@@ -38,12 +36,14 @@ def source(program: Program, name: str, cpu_check: str) -> str:
     if any(len(set(fill.pattern)) > 1 for fill in fills):
         lines.append(FILL_PATTERN)
     for index, call in enumerate(program.calls):
-        lines += _step(index, call, name)
+        lines += _step(program, index, call, name)
     lines.append(cpu_check)
     lines.append(
         RUN.format(
             NAME=name.upper(),
             name=name,
+            ends=interface.unpacked(program),
+            each=interface.defined_each(program, name, _calls(program)),
             calls=_calls(program),
             cases=_cases(program),
             names=_names(program),
@@ -53,21 +53,16 @@ def source(program: Program, name: str, cpu_check: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _step(index: int, call: Call, name: str) -> list[str]:
+def _step(program: Program, index: int, call: Call, name: str) -> list[str]:
     lines = [
-        f"/* {_comment(call.kind)} {_comment(call.node)} */",
-        f"static void step_{index}(const unsigned char *input, unsigned char *output, unsigned char *arena)",
+        f"/* {comment(call.kind)} {comment(call.node)} */",
+        f"static void step_{index}({interface.parameters(program)})",
         "{",
         "    (void)input; (void)output; (void)arena;",
     ]
     lines += ["    " + _fill(fill, number, index) for number, fill in enumerate(call.fills)]
-    base = {"input": "input", "output": "output", "arena": "arena", "constants": f"{name}_constants"}
-    arguments = ", ".join(f"{base[kind]} + {offset}" for kind, offset in call.pointers)
+    arguments = ", ".join(interface.argument(program, place, offset, name) for place, offset in call.pointers)
     return [*lines, f"    {call.symbol}({arguments});", "}", ""]
-
-
-def _comment(text: str) -> str:
-    return text.replace("*/", "* /").replace("\n", " ")
 
 
 def _fill(fill: Fill, number: int, index: int) -> str:

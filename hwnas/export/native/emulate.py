@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from hwnas.errors import HwnasError
 from hwnas.export.native.artifact import NativeArtifact, open_artifact
+from hwnas.export.native.ends import batches, packed, unpacked
 from hwnas.export.native.link import runs_here
-from hwnas.export.native.load import as_samples
 
 if TYPE_CHECKING:
     from hwnas.kernels.target import Target
@@ -78,8 +78,11 @@ def how_it_runs(machine: Target) -> str:
     return f"under {_emulator(machine)}{board}"
 
 
-def run_artifact(folder: str | Path, batch: ArrayLike, timeout_s: float = 300.0) -> NDArray[Any]:
-    """The outputs of every sample of a batch [N, ...] in the model's input type, by the artefact's own program."""
+def run_artifact(folder: str | Path, batch: Any, timeout_s: float = 300.0) -> Any:
+    """The outputs of every sample of a batch [N, ...] in the model's input type, by the artefact's own program.
+
+    Of several inputs a tuple or a dict of such, of several outputs a tuple.
+    """
     from hwnas.kernels.target import parse_target
 
     artifact = open_artifact(folder)
@@ -89,15 +92,19 @@ def run_artifact(folder: str | Path, batch: ArrayLike, timeout_s: float = 300.0)
         raise HwnasError(
             f"running {artifact.target} here needs {program}", hint="apt-get install qemu-user qemu-system-arm nodejs"
         )
-    return run_program(artifact, machine, batch, timeout_s)
+    found = run_program(artifact, machine, batches(artifact.inputs, batch), timeout_s)
+    return found if len(found) > 1 else found[0]
 
 
-def run_program(artifact: NativeArtifact, machine: Target, batch: ArrayLike, timeout_s: float) -> NDArray[Any]:
-    """The same for an artefact and its parsed target. HwnasError where the program ends by itself or takes too long."""
-    samples = as_samples(batch, np.dtype(artifact.manifest["input"]["type"]))
+def run_program(
+    artifact: NativeArtifact, machine: Target, arrays: Sequence[NDArray[Any]], timeout_s: float
+) -> tuple[NDArray[Any], ...]:
+    """The same for an artefact, its parsed target and one array an input; one array an output. HwnasError where the
+    program ends by itself or takes too long."""
+    blocks = packed(artifact.inputs, arrays)
     with tempfile.TemporaryDirectory() as work:
         source, result = Path(work) / "in.bin", Path(work) / "out.bin"
-        source.write_bytes(samples.tobytes())
+        source.write_bytes(blocks.tobytes())
         (Path(work) / "run.cjs").write_text(NODE_RUNNER)
         command = _command(artifact, machine)
         try:
@@ -109,11 +116,11 @@ def run_program(artifact: NativeArtifact, machine: Target, batch: ArrayLike, tim
         if finished.returncode or not result.is_file():
             said = " ".join(finished.stderr.split())[-300:]
             raise HwnasError(f"{' '.join(command[:3])} ended with {_ending(finished.returncode)}: {said}")
-        values = np.fromfile(result, artifact.manifest["output"]["type"])
-    shape = (len(samples), *artifact.manifest["output"]["shape"][1:])
-    if values.size != np.prod(shape):
-        raise HwnasError(f"{' '.join(command[:3])} wrote {values.size} values, expected {np.prod(shape)}")
-    return values.reshape(shape)
+        made = np.fromfile(result, np.uint8)
+    if made.size != len(blocks) * artifact.output_bytes:
+        wanted = len(blocks) * artifact.output_bytes
+        raise HwnasError(f"{' '.join(command[:3])} wrote {made.size} bytes, expected {wanted}")
+    return unpacked(artifact.outputs, made.reshape(len(blocks), -1))
 
 
 def _ending(code: int) -> str:

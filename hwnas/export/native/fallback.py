@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from hwnas.errors import HwnasError
 from hwnas.export.native.artifact import read_manifest
+from hwnas.export.native.ends import ELEMENT_BYTES, End, as_samples, ordered
 from hwnas.export.native.model_file import load_model
 from hwnas.export.native.replacement import MANIFEST, SCHEMA, new_folder, sealed
 from hwnas.paths import read_json
@@ -51,7 +53,7 @@ def is_kept_for_onnxruntime(folder: str | Path) -> bool:
 
 
 class RuntimeModel:
-    """A model in ONNX Runtime on one thread: [N, *sample] in (float32 or uint8), [N, *result] out, one at a time."""
+    """A model in ONNX Runtime on one thread: [N, *sample] in, [N, *result] out, one sample at a time."""
 
     def __init__(self, folder: str | Path) -> None:
         path = Path(folder) / FILE
@@ -65,14 +67,39 @@ class RuntimeModel:
         if not isinstance(wanted, str) or len(wanted) < 16 or not found.startswith(wanted):
             raise HwnasError(f"{path} is not the file that was exported", hint="export it again")
         self._session = _session(data, str(path))
-        given = self._session.get_inputs()[0]
-        self._name, self.input_type = given.name, np.dtype("uint8" if given.type == "tensor(uint8)" else "float32")
+        self.inputs = tuple(_end(item) for item in self._session.get_inputs())
+        self.input_type = np.dtype(self.inputs[0].type)
 
-    def __call__(self, batch: ArrayLike) -> NDArray[Any]:
-        from hwnas.export.native.load import as_samples
+    def __call__(self, batch: Any) -> Any:
+        """[N, *sample] -> [N, *result]; of several inputs a tuple or a dict of such, of several outputs a tuple."""
+        arrays = [
+            as_samples(array, np.dtype(end.type))
+            for end, array in zip(self.inputs, ordered(self.inputs, batch), strict=True)
+        ]
+        results = [
+            self._session.run(
+                None,
+                {
+                    end.name: one if end.sample == end.shape else one[None]
+                    for end, one in zip(self.inputs, sample, strict=True)
+                },
+            )
+            for sample in zip(*arrays, strict=True)
+        ]
+        found = tuple(_stacked(one) for one in zip(*results, strict=True))
+        return found if len(found) > 1 else found[0]
 
-        samples = as_samples(batch, self.input_type)
-        return np.concatenate([self._session.run(None, {self._name: sample[None]})[0] for sample in samples])
+
+def _end(item: Any) -> End:
+    """An input as ONNX Runtime tells of it; free axes are 1 (ONNX Runtime checks the sizes)."""
+    shape = tuple(size if isinstance(size, int) else 1 for size in item.shape)
+    kind = item.type.removeprefix("tensor(").removesuffix(")")
+    return End(item.name, "", shape or (1,), kind if kind in ELEMENT_BYTES else "float32")
+
+
+def _stacked(results: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """[N, *result] of results [1, *result], or of ones without a batch."""
+    return np.concatenate(results) if results[0].ndim > 1 and results[0].shape[0] == 1 else np.stack(results)
 
 
 def _session(data: bytes, name: str) -> Any:

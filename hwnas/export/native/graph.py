@@ -1,51 +1,28 @@
 """Reads an ONNX model in the project's contract (fp32, QDQ int8, 1-bit functions, mixed) into native steps.
 
-The model is brought into a normal form first. Every operator has one reader; a node between DequantizeLinear and
-QuantizeLinear becomes an integer step, all others float steps. An operator without a reader is an error that names the
-node and what comes nearest.
+The model is brought into a normal form first. Every operator has one file (`operators/`), which reads its nodes; a node
+between DequantizeLinear and QuantizeLinear is offered to the file's integer fusions before. An operator without a file
+is an error that names the node and what comes nearest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwnas.errors import HwnasError, nearest_names
-from hwnas.export.native import read_float, read_pixels, read_quantised
-from hwnas.export.native.ir import Graph, Value
-from hwnas.export.native.layout import HALO_READERS
+from hwnas.export.native.ends import End
+from hwnas.export.native.ir import ELEMENT_TYPES, KIND_OF_TYPE, Graph, Value, image, plain
 from hwnas.export.native.model_file import array_of, load_model
 from hwnas.export.native.normal import NormalModel, normal_form
+from hwnas.export.native.operator import IntegerFusion, Operators, operators, qualified
 from hwnas.export.native.reader import Reader, Tensor, label, refuse
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-__all__ = ["constant_bytes", "load_model", "read_graph"]
-
-#: operator -> (integer reader or None, float reader)
-READERS: dict[str, tuple[Callable[[Reader, NodeProto], bool] | None, Callable[[Reader, NodeProto], None]]] = {
-    "QuantizeLinear": (None, read_quantised.quantize_linear),
-    "DequantizeLinear": (None, read_quantised.dequantize_linear),
-    "Conv": (read_quantised.conv, read_float.conv),
-    "Gemm": (read_quantised.gemm, read_float.gemm),
-    "MatMul": (read_quantised.gemm, read_float.gemm),
-    "Add": (read_quantised.binary, read_float.binary),
-    "Mul": (read_quantised.binary, read_float.binary),
-    "GlobalAveragePool": (read_quantised.pool, read_float.pool),
-    "AveragePool": (read_quantised.pool, read_float.pool),
-    "MaxPool": (read_quantised.pool, read_float.pool),
-    "Concat": (read_quantised.concat, read_float.concat),
-    "Softmax": (read_quantised.softmax, read_float.softmax),
-    "PRelu": (None, read_float.activation),
-    **dict.fromkeys(read_quantised.UNARY, (read_quantised.unary, read_float.activation)),
-    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Identity", "Dropout"), (None, read_float.shape_only)),
-    "Shape": (None, read_float.shape),
-    "BinaryConv": (None, read_float.binary_conv),
-    **dict.fromkeys(read_pixels.CONSTANTS, (None, read_pixels.preprocess)),
-}
+__all__ = ["load_model", "read_graph"]
 
 
 def read_graph(model: ModelProto) -> Graph:
@@ -53,19 +30,20 @@ def read_graph(model: ModelProto) -> Graph:
 
     HwnasError for everything that is not a valid model of supported operators; it names the node.
     """
-    known = {*((_domain(name), name) for name in READERS), ("", "Constant")}
+    known = operators()
+    pairs = {(name.rpartition("::")[0], name.rpartition("::")[2]) for name in known.of_node}
     try:
-        normal = normal_form(model, known, _unsupported)
+        normal = normal_form(model, {*pairs, ("", "Constant")}, _unsupported)
         reader = _start(normal)
     except UNFORESEEN as error:  # names that are no text, for one
         raise HwnasError(f"the model cannot be read: {_line(error)}", hint="check it with onnx.checker") from error
     for node in normal.nodes:
         if node.output[0] not in reader.absorbed:
             try:
-                _read_node(reader, node)
+                _read_node(reader, node, known)
             except UNFORESEEN as error:
                 raise refuse(node, f"it cannot be read: {_line(error)}") from error
-    return _finish(reader, normal)
+    return _finish(reader, normal, known)
 
 
 #: What no check foresaw still is one line, where possible with the node's name: it ends the reading, so that no wrong
@@ -77,10 +55,6 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__} {' '.join(str(error).split())[:200]}"
 
 
-def _domain(operator: str) -> str:
-    return "hwnas" if operator in ("BinaryConv", *read_pixels.CONSTANTS) else ""
-
-
 def _start(normal: NormalModel) -> Reader:
     consumers: dict[str, list[NodeProto]] = {}
     for node in normal.nodes:
@@ -88,44 +62,49 @@ def _start(normal: NormalModel) -> Reader:
             consumers.setdefault(name, []).append(node)
     # Constant nodes first: what ends a quantised step is looked up before the nodes in between are read
     nodes = {node.output[0]: _constant(node) for node in normal.nodes if node.op_type == "Constant"}
-    reader = Reader({**normal.constants, **nodes}, consumers, normal.output, normal.shapes)
-    shape = normal.input_shape
-    if normal.reads_pixels:
-        read_pixels.start(reader, normal.input, shape)
-        return reader
-    channels, height, width = shape[1], *(shape[2:] if len(shape) == 4 else (1, 1))
-    reader.add_value(Value(normal.input, "f32", height, width, channels, layout="nchw"))
-    reader.tensors[normal.input] = Tensor(normal.input, "real", shape)
+    reader = Reader({**normal.constants, **nodes}, consumers, frozenset(normal.outputs), normal.shapes)
+    for given in normal.inputs:
+        kind = KIND_OF_TYPE[given.type]
+        if given.pixels:
+            _, height, width, channels = given.shape
+            value, form = image(given.name, kind, height, width, channels), "pixels"
+        else:
+            form = {"f32": "real", "u8": "integer", "i8": "integer"}.get(kind, "whole")
+            value = plain(given.name, kind, given.shape)
+            reader.unread_codes.update([given.name] if form == "integer" else [])
+        reader.add_value(value)
+        reader.tensors[given.name] = Tensor(given.name, form, given.shape)
     return reader
 
 
 def _unsupported(node: NodeProto) -> HwnasError:
     from onnx import defs
 
+    names = sorted(name.rpartition("::")[2] for name in operators().of_node)
     # names that look alike mean something only where the name is a typing error: Resize is no Reshape
-    near = () if defs.has(node.op_type) else nearest_names(node.op_type, READERS)
+    near = () if defs.has(node.op_type) else nearest_names(node.op_type, names)
     domain = node.domain and f"{node.domain}::"
     return HwnasError(
         f"node {label(node)!r}: no kernel covers operator {domain}{node.op_type}",
         nearest=_close_in_meaning(node.op_type) or near,
-        hint="supported: " + ", ".join(sorted(READERS)) + "; or run this model in ONNX Runtime",
+        hint="supported: " + ", ".join(names) + "; or run this model in ONNX Runtime",
     )
 
 
-def _read_node(reader: Reader, node: NodeProto) -> None:
-    if any(name in reader.consumers or name == reader.output_name for name in node.output[1:] if name):
+def _read_node(reader: Reader, node: NodeProto, known: Operators) -> None:
+    if any(name in reader.consumers or name in reader.output_names for name in node.output[1:] if name):
         raise refuse(node, "more than its first output is used", ("the first output alone",))
     if node.op_type == "Constant":
         return
-    if node.op_type == "Identity" and reader.is_constant(node.input[0]):
-        for known in (reader.constants, reader.quantised_constants):
-            if node.input[0] in known:
-                known[node.output[0]] = known[node.input[0]]  # type: ignore[index, assignment]
-        return
-    integer, real = READERS[node.op_type]
-    if integer is not None and reader.is_quantised(node, 0) and integer(reader, node):
-        return
-    real(reader, node)
+    module = known.of_node[qualified(node)]
+    if node.input and reader.is_quantised(node, 0):
+        for fusion in module.FUSIONS:
+            if isinstance(fusion, IntegerFusion):
+                reason = fusion.rewrite(reader, node)
+                if reason is None:
+                    return
+                reader.declined[label(node)] = reason
+    module.read(reader, node)
 
 
 def _constant(node: NodeProto) -> np.ndarray:
@@ -170,27 +149,62 @@ def _close_in_meaning(op_type: str) -> tuple[str, ...]:
     return meaning.get(op_type, ())
 
 
-def _finish(reader: Reader, normal: NormalModel) -> Graph:
-    tensor = reader.tensors.get(normal.output)
+def _finish(reader: Reader, normal: NormalModel, known: Operators) -> Graph:
+    taken = {given.name for given in normal.inputs}
+    outputs = list[End]()
+    for name in normal.outputs:
+        end = _output(reader, normal, known, name, taken)
+        taken.add(end.value)
+        outputs.append(end)
+    inputs = [
+        End(
+            given.name,
+            given.name,
+            given.shape,
+            given.type,
+            *_codes(reader.values[given.name], given.pixels),
+            below=reader.limits.get(given.name, 0),
+        )
+        for given in normal.inputs
+    ]
+    return Graph(dict(reader.values), tuple(reader.steps), tuple(inputs), tuple(outputs), dict(reader.declined))
+
+
+def _codes(value: Value, pixels: bool = False) -> tuple[float | None, int | None]:
+    """(scale, zero point) of 8-bit codes."""
+    return (value.scale, value.zero_point) if value.kind in ("u8", "i8") and not pixels else (None, None)
+
+
+def _output(reader: Reader, normal: NormalModel, known: Operators, name: str, taken: set[str]) -> End:
+    """One output of the model, in the caller's memory: dense, in ONNX's order, and nobody else's."""
+    tensor = reader.tensors.get(name)
     if tensor is None:
-        raise HwnasError(f"output {normal.output!r} is a constant", hint="the model must compute it from its input")
+        raise HwnasError(f"output {name!r} is a constant", hint="the model must compute it from its input")
     value = reader.values[tensor.value]
-    if tensor.form == "integer":
-        raise HwnasError(f"output {normal.output!r} holds integers", hint="end the model with DequantizeLinear")
-    if value.name == normal.input:
+    if value.name in normal_names(normal) and len(normal.outputs) == len(normal.inputs) == 1:
         raise HwnasError("the model computes nothing", hint="its output is its input")
     # the caller's memory has neither halo nor the order of an image inside the model
-    read_with_halo = any(step.kind in HALO_READERS and value.name in step.inputs for step in reader.steps)
-    if tensor.form == "dequantised" or value.pixels > 1 or read_with_halo:
-        kind = "dequantize" if tensor.form == "dequantised" else "to_nchw"
-        layout = "nchw" if value.pixels > 1 else "nhwc"
-        final = Value(f"{normal.output}:final", "f32", *value.shape, layout=layout)
-        node = next(n for n in normal.nodes if normal.output in n.output)
-        reader.emit(kind, node, (value.name,), final)
+    inside = value.layout == "nhwc" and (
+        value.pixels > 1 or any(value.name == s.inputs[0] and any(known.needs(s, value).halo) for s in reader.steps)
+    )
+    if tensor.form == "dequantised" or inside or value.of or value.name in taken:
+        kind = "f32" if tensor.form == "dequantised" else value.kind
+        how = "dequantize" if tensor.form == "dequantised" else "to_nchw" if kind == "f32" and inside else "to_plain"
+        final = value.like(f"{name}:final", kind, *(() if kind == "f32" else (value.scale, value.zero_point)))
+        if how == "to_plain" or value.layout == "plain" or value.pixels > 1:
+            final = plain(final.name, kind, value.shape, final.scale, final.zero_point)
+        node = next(n for n in normal.nodes if name in n.output)
+        step = abs(value.scale) if how == "dequantize" else 0.0
+        reader.emit(how, node, (value.name,), final)
         value = final
-    return Graph(dict(reader.values), tuple(reader.steps), normal.input, value.name, tensor.shape, normal.input_shape)
+    else:
+        makers = [s for s in reader.steps if value.name in s.outputs]
+        step = abs(reader.values[makers[-1].inputs[0]].scale) if makers and makers[-1].kind == "dequantize" else 0.0
+    if tensor.form == "integer":
+        step = 1.0
+    return End(name, value.name, tensor.shape, ELEMENT_TYPES[value.kind], *_codes(value), step=step)
 
 
-def constant_bytes(graph: Graph) -> int:
-    """Bytes of all constants as the model stores them."""
-    return sum(int(np.asarray(c).nbytes) for step in graph.steps for c in step.constants.values())
+def normal_names(normal: NormalModel) -> set[str]:
+    """The names of the model's inputs."""
+    return {given.name for given in normal.inputs}

@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hwnas.export.native.ir import ELEMENT_BYTES, Graph, Step, Value
+from hwnas.export.native.operator import Halo, operators
 from hwnas.export.native.planner import round_up
 
 if TYPE_CHECKING:
     from hwnas.kernels.image import Image, Window
-
-#: steps whose kernels read their window's padding from the input's halo
-HALO_READERS = ("conv_int", "conv_f32", "binary_conv")
-
-Halo = tuple[int, int, int, int]
 
 
 def window_of(step: Step) -> Window:
@@ -29,19 +25,24 @@ def window_of(step: Step) -> Window:
 
 
 def images(graph: Graph) -> Mapping[str, Image]:
-    """The memory image of every value; a bits value counts channels in uint32 words."""
+    """The memory image of every value; a bits value counts channels in uint32 words.
+
+    A plain value and one in the caller's memory are dense.
+    """
     from hwnas.kernels.image import Image
 
-    found = {}
+    readers: dict[str, list[Step]] = {}
+    for step in graph.steps:
+        readers.setdefault(step.inputs[0], []).append(step)
+    known, ends, found = operators(), graph.ends, {}
     for value in graph.values.values():
-        halo, quad = (0, 0, 0, 0), False
-        if value.name not in (graph.input, graph.output):
-            for step in graph.consumers(value.name):
-                if step.kind in HALO_READERS and step.inputs[0] == value.name:
-                    halo = _larger(halo, window_of(step).reach(value.height, value.width))
-                    quad |= step.kind == "conv_int" and step.integer("groups") == 1
+        halo, multiple = (0, 0, 0, 0), 1
+        if value.name not in ends and value.layout == "nhwc":
+            for step in readers.get(value.name, ()):
+                needs = known.needs(step, value)
+                halo, multiple = _larger(halo, needs.halo), max(multiple, needs.channels_multiple)
         channels = words(value) if value.kind == "bits" else value.channels
-        stored = round_up(channels, 4) if quad and value.kind in ("u8", "i8") else 0
+        stored = round_up(channels, multiple)
         found[value.name] = Image(value.height, value.width, channels, halo, 0 if stored == channels else stored)
     return found
 

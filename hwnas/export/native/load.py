@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from hwnas.errors import HwnasError
 from hwnas.export.native.artifact import NativeArtifact, open_artifact
+from hwnas.export.native.ends import batches, packed, unpacked
 from hwnas.export.native.fallback import RuntimeModel, is_kept_for_onnxruntime
 from hwnas.kernels.memory import aligned
 
@@ -21,8 +21,8 @@ ERRORS = {1: "null pointer", 2: "misaligned pointer", 3: "arena too small", 4: "
 
 
 class NativeModel:
-    """A loaded library. Calling it runs each sample of a batch [N, ...], float32 or raw uint8 pixels as its manifest
-    says, and returns the stacked outputs in the type that the manifest gives.
+    """A loaded library. Calling it runs each sample of a batch [N, ...], of the type that its manifest says, and
+    returns the stacked outputs in the type that the manifest gives.
 
     One object holds one arena: give each thread its own.
     """
@@ -40,10 +40,9 @@ class NativeModel:
         self._library = _load(artifact.file(library), artifact.target)
         _check_sizes(self._library, artifact)
         self.artifact = artifact
-        self.input_shape = tuple(artifact.manifest["input"]["shape"])
-        self.output_shape = tuple(artifact.manifest["output"]["shape"])
-        self.input_type = np.dtype(artifact.manifest["input"]["type"])
-        self.output_type = np.dtype(artifact.manifest["output"]["type"])
+        self.inputs, self.outputs = artifact.inputs, artifact.outputs
+        self.input_shape, self.output_shape = self.inputs[0].shape, self.outputs[0].shape
+        self.input_type, self.output_type = np.dtype(self.inputs[0].type), np.dtype(self.outputs[0].type)
         alignment = artifact.manifest["alignment"]
         self._input = aligned(artifact.input_bytes, alignment)
         self._output = aligned(artifact.output_bytes, alignment)
@@ -53,37 +52,23 @@ class NativeModel:
         self._run.restype = ctypes.c_int
         self._pointers = (self._input.ctypes.data, self._output.ctypes.data, self._arena.ctypes.data)
 
-    def __call__(self, batch: ArrayLike) -> NDArray[Any]:
-        """[N, *sample] -> [N, *result]."""
-        samples = as_samples(batch, self.input_type)
-        if samples.shape[1:] != self.input_shape[1:]:
-            raise HwnasError(
-                f"the input must be [N, {', '.join(map(str, self.input_shape[1:]))}], got {list(samples.shape)}"
-            )
-        results = np.empty((len(samples), *self.output_shape[1:]), self.output_type)
-        for sample, result in zip(samples, results, strict=True):
-            self._input.view(self.input_type)[:] = sample.reshape(-1)
+    def __call__(self, batch: Any) -> Any:
+        """[N, *sample] -> [N, *result]; of several inputs a tuple or a dict of such, of several outputs a tuple."""
+        arrays = batches(self.inputs, batch)
+        blocks = packed(self.inputs, arrays)
+        results = np.empty((len(blocks), self._output.size), np.uint8)
+        for block, result in zip(blocks, results, strict=True):
+            self._input[:] = block
             self.run()
-            result.reshape(-1)[:] = self._output.view(self.output_type)
-        return results
+            result[:] = self._output
+        found = unpacked(self.outputs, results)
+        return found if len(found) > 1 else found[0]
 
     def run(self) -> None:
         """One run on the input that is there already: what a benchmark times."""
         error = self._run(*self._pointers, self._arena.size)
         if error:
             raise HwnasError(f"{self.artifact.name}_run returned {error} ({ERRORS.get(error, 'unknown')})")
-
-
-def as_samples(batch: ArrayLike, kind: np.dtype[Any]) -> NDArray[Any]:
-    """The batch as a model of this input type takes it. HwnasError where raw pixels are asked for and reals are given:
-    a cast would turn a normalised image into zeros and ones without a word."""
-    samples = np.asarray(batch)
-    if kind == np.uint8 and samples.dtype != np.uint8:
-        raise HwnasError(
-            f"this model takes raw uint8 pixels [N, H, W, C], got {samples.dtype}",
-            hint="its preprocessing is inside: give pixels as they are",
-        )
-    return np.ascontiguousarray(samples, dtype=kind)
 
 
 def _refuse_another_machines(artifact: NativeArtifact) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -13,6 +12,7 @@ import numpy as np
 from hwnas.errors import HwnasError
 from hwnas.export.native.ir import ELEMENT_TYPES, Graph, Step, Value
 from hwnas.export.native.layout import buffer_bytes, images
+from hwnas.export.native.operator import operators
 
 if TYPE_CHECKING:
     from hwnas.kernels.image import Image
@@ -80,19 +80,25 @@ class Lowering:
         constants: Sequence[np.ndarray],
         late: int = 0,
         reads_bytes: bool = False,
+        macs: int = 0,
     ) -> KernelCall:
         """The call of `module`'s kernel for `spec`, with the chosen tile.
 
         The kernel's pointers are checked against what they will point to: the element type and the number of elements
-        of every value and constant. A kernel that `reads_bytes` takes int8 values as bytes.
+        of every value and constant. A kernel that `reads_bytes` takes int8 values as bytes. `macs` are the
+        multiply-accumulates of one run.
         """
+        from hwnas.kernels.builder import kernel_name
+
         target = self.target
         tiles = tuple(dict.fromkeys(module.tiles(spec, target))) or (None,)
         packed = tuple(np.ascontiguousarray(c) for c in constants)
         early, last = step.inputs[: len(step.inputs) - late], step.inputs[len(step.inputs) - late :]
         sizes = (*map(self.size, early), *(c.nbytes for c in packed), *map(self.size, (*last, *step.outputs)))
         candidate = Candidate(
-            tuple(_symbol(spec, tile) for tile in tiles), lambda index: module.build(spec, target, tiles[index]), sizes
+            tuple(kernel_name(spec, tile) for tile in tiles),
+            lambda index: module.build(spec, target, tiles[index]),
+            sizes,
         )
         chosen = self.choose_tile(candidate) if len(tiles) > 1 else 0
         chosen = chosen if 0 <= chosen < len(tiles) else 0
@@ -108,7 +114,7 @@ class Lowering:
             step.inputs,
             step.outputs,
             packed,
-            int(spec.macs) if "macs" in dir(spec) else 0,
+            int(macs),
             late,
         )
 
@@ -159,33 +165,20 @@ def _fits(wanted: tuple[str, int], given: tuple[str, int]) -> bool:
     return theirs == "uint32" and mine in ("uint8", "uint16", "uint64") and int(mine[4:]) * count == 32 * held
 
 
-def _symbol(spec: Any, tile: Any) -> str:
-    """A C identifier that is different for every specification and tile."""
-    digest = hashlib.sha1(f"{spec!r}|{tile!r}".encode()).hexdigest()[:16]
-    return f"{type(spec).__name__.lower()}_{digest}"
-
-
-Binder = Callable[[Lowering, Step], KernelCall]
-
-
 def lower(
     graph: Graph, target: Target, choose_tile: Callable[[Candidate], int] = lambda _: 0
 ) -> tuple[tuple[KernelCall, ...], Mapping[str, Image]]:
     """The kernel calls of the graph in running order, and the image of every value's buffer."""
-    from hwnas.export.native.lower_binary import BINDERS as BINARY
-    from hwnas.export.native.lower_float import BINDERS as FLOAT
-    from hwnas.export.native.lower_integer import BINDERS as INTEGER
-    from hwnas.export.native.lower_pixels import BINDERS as PIXELS
-
-    binders: dict[str, Binder] = {**INTEGER, **FLOAT, **BINARY, **PIXELS}
+    known = operators()
     lowering = Lowering(graph, images(graph), target, choose_tile)
-    return tuple(_bound(binders[step.kind], lowering, step) for step in graph.steps), lowering.images
+    return tuple(_bound(known.of_step[step.kind], lowering, step) for step in graph.steps), lowering.images
 
 
-def _bound(binder: Binder, lowering: Lowering, step: Step) -> KernelCall:
-    """The binder's call; what a kernel refuses names the node."""
+def _bound(operator: ModuleType, lowering: Lowering, step: Step) -> KernelCall:
+    """The operator's call; what a kernel refuses names the node."""
     try:
-        return binder(lowering, step)
+        found: KernelCall = operator.bind(lowering, step)
+        return found
     except HwnasError as error:
         if error.message.startswith("node "):
             raise

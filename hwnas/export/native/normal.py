@@ -1,22 +1,22 @@
 """Brings an ONNX model into the one form that is read: checked, live nodes only, one opset, every shape inferred.
 
-Checking, conversion and inference run on a skeleton: large constants stand in it as inputs of their shape, each
-hwnas::BinaryConv as a Conv of the same window, whose output has the same shape, and what reads raw pixels as the float
-image that it makes of them. So nothing large is copied, and what a model's own functions hold never reaches ONNX's
-C++ code.
+Checking, conversion and inference run on a skeleton (`skeleton.py`): nothing large is copied, and what a model's own
+functions hold never reaches ONNX's C++ code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.export.native import read_pixels
 from hwnas.export.native.model_file import MOST_ELEMENTS, array_of
+from hwnas.export.native.operator import operators as native_operators
+from hwnas.export.native.operator import qualified
+from hwnas.export.native.skeleton import skeleton_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
@@ -25,10 +25,17 @@ if TYPE_CHECKING:
 OPSET = 25
 #: the oldest opset that is taken: broadcasting was an attribute before it
 OLDEST_OPSET = 7
-#: constants of at most this many elements keep their numbers in the skeleton: shapes, axes and bounds
-SMALL = 64
-
 Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Given:
+    """One input of the model: its element type as numpy names it; `pixels` where a node of its own reads raw uint8."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    pixels: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,11 +44,9 @@ class NormalModel:
 
     nodes: tuple[NodeProto, ...]
     constants: Mapping[str, np.ndarray]
-    input: str
-    input_shape: tuple[int, ...]
-    output: str
+    inputs: tuple[Given, ...]
+    outputs: tuple[str, ...]
     shapes: Mapping[str, Shape]
-    reads_pixels: bool = False
 
 
 def normal_form(
@@ -50,30 +55,46 @@ def normal_form(
     """The model in normal form. `operators` are the (domain, name) pairs that have a reader.
 
     `unsupported(node)` makes the error for a live node of another operator; HwnasError for everything that is not a
-    valid model with one static input, of floats or of raw pixels, and one output.
+    valid model with static inputs of floats, 8-bit codes, whole numbers or raw pixels.
     """
-    from onnx import TensorProto
-
     graph = model.graph
     _check_names(graph)
     version = _opset(model)
-    given, result = _ends(graph)
-    nodes = _live_nodes(graph, result.name)
+    given = _ends(graph)
+    nodes = _live_nodes(graph, [item.name for item in graph.output])
     for node in nodes:
         if (_domain(node), node.op_type) not in operators:
             raise unsupported(node)
-    shape = input_shape(given)
+    inputs = tuple(_given(item, nodes) for item in given)
     constants = _constants(graph, nodes)
-    pixels = given.type.tensor_type.elem_type == TensorProto.UINT8
-    skeleton, own = _skeleton(graph, nodes, constants, given, result)
-    if pixels and not any(node.op_type in read_pixels.CONSTANTS for node in own.values()):
-        raise read_pixels.unread(given.name)
+    skeleton, own = skeleton_of(graph, nodes, constants, given)
     inferred = _converted(skeleton, version)
     shapes = _shapes(inferred.graph)
     _check_sizes(shapes)
     back = tuple(own.get(node.output[0], node) for node in inferred.graph.node)
     small = {item.name: array_of(item) for item in inferred.graph.initializer}
-    return NormalModel(back, {**small, **constants}, given.name, shape, result.name, shapes, pixels)
+    outputs = tuple(item.name for item in graph.output)
+    return NormalModel(back, {**small, **constants}, inputs, outputs, shapes)
+
+
+def _given(item: ValueInfoProto, nodes: tuple[NodeProto, ...]) -> Given:
+    """The input, whose element type must be one that is read, and read by what takes it."""
+    from onnx import TensorProto
+
+    shape = input_shape(item)
+    kind = item.type.tensor_type.elem_type
+    if kind == TensorProto.UINT8:
+        readers = [node for node in nodes if item.name in node.input]
+        known = native_operators().of_node
+        if any("READS_PIXELS" in vars(known[qualified(node)]) for node in readers if qualified(node) in known):
+            return Given(item.name, shape, "uint8", pixels=True)
+        if any(node.op_type != "DequantizeLinear" for node in readers):
+            raise HwnasError(
+                f"input {item.name!r} is uint8 and not read by one hwnas::Preprocess",
+                nearest=("float32 [1, C, H, W]",),
+                hint="raw pixels [1, H, W, C] enter a model through hwnas::Preprocess or hwnas::Normalize alone",
+            )
+    return Given(item.name, shape, _INPUT_TYPES[kind])
 
 
 def _check_names(graph: GraphProto) -> None:
@@ -108,27 +129,39 @@ def _opset(model: ModelProto) -> int:
     return version
 
 
-def _ends(graph: GraphProto) -> tuple[ValueInfoProto, ValueInfoProto]:
-    """The one input that is not a constant, and the one output."""
+#: TensorProto's FLOAT, UINT8, INT8, INT32 and INT64
+_INPUT_TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64"}
+MOST_ENDS = 64
+
+
+def _ends(graph: GraphProto) -> tuple[ValueInfoProto, ...]:
+    """The inputs that are no constants and that live nodes read."""
     stored = {item.name for item in graph.initializer} | {item.values.name for item in graph.sparse_initializer}
-    inputs = [item for item in graph.input if item.name not in stored]
-    if len(inputs) != 1 or len(graph.output) != 1:
-        raise HwnasError(f"the model has {len(inputs)} inputs and {len(graph.output)} outputs", hint="one of each")
-    if graph.output[0].name == inputs[0].name:
+    inputs = tuple(item for item in graph.input if item.name not in stored)
+    names = [item.name for item in (*inputs, *graph.output)]
+    if not inputs or not graph.output or len(names) > MOST_ENDS:
+        raise HwnasError(
+            f"the model has {len(inputs)} inputs and {len(graph.output)} outputs", hint="at least one of each"
+        )
+    twice = {name for name in names if names.count(name) > 1}
+    if twice & {item.name for item in inputs} & {item.name for item in graph.output}:
         raise HwnasError("the model computes nothing", hint="its output is its input")
-    return inputs[0], graph.output[0]
+    if twice:
+        raise HwnasError(f"{min(twice)!r} is an input or output of the model twice", hint="one name each")
+    read = {name for node in graph.node for name in node.input}
+    unread = [item.name for item in inputs if item.name not in read]
+    if unread and len(inputs) > 1:
+        raise HwnasError(f"the input {unread[0]!r} is read by no node", hint="remove it from the model")
+    return inputs
 
 
 def input_shape(item: ValueInfoProto) -> tuple[int, ...]:
-    """The sizes of the model's input, which must be float32 or an image of uint8 pixels, of batch 1."""
-    from onnx import TensorProto
-
+    """The sizes of an input, which must be static and, where it has two dimensions or more, of batch 1."""
     tensor = item.type.tensor_type
     shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
-    real, pixels = tensor.elem_type == TensorProto.FLOAT, tensor.elem_type == TensorProto.UINT8
-    good = (real and len(shape) in (2, 4)) or (pixels and len(shape) == 4)
-    if not good or min(shape) < 1 or shape[0] != 1:
-        kind = "" if tensor.elem_type == TensorProto.FLOAT else f" and element type {tensor.elem_type}"
+    good = tensor.elem_type in _INPUT_TYPES and 1 <= len(shape) <= 6
+    if not good or min(shape) < 1 or (shape[0] != 1 and len(shape) > 1):
+        kind = "" if tensor.elem_type == 1 else f" and element type {tensor.elem_type}"
         raise HwnasError(
             f"input {item.name!r} has shape {list(shape)}{kind}",
             nearest=("float32 [1, C, H, W]", "uint8 [1, H, W, C]"),
@@ -148,8 +181,8 @@ def _check_sizes(shapes: Mapping[str, Shape]) -> None:
                 raise HwnasError(f"tensor {name!r} has shape {list(shape)}", hint=f"1 to {MOST_ELEMENTS} elements")
 
 
-def _live_nodes(graph: GraphProto, output: str) -> tuple[NodeProto, ...]:
-    """The nodes that the output depends on, in the model's order."""
+def _live_nodes(graph: GraphProto, outputs: Sequence[str]) -> tuple[NodeProto, ...]:
+    """The nodes that the outputs depend on, in the model's order."""
     makers: dict[str, int] = {}
     for index, node in enumerate(graph.node):
         if not any(node.output):
@@ -158,9 +191,10 @@ def _live_nodes(graph: GraphProto, output: str) -> tuple[NodeProto, ...]:
             if name in makers:
                 raise HwnasError(f"two nodes make the tensor {name!r}")
             makers[name] = index
-    if output not in makers:
-        raise HwnasError(f"output {output!r} is made by no node")
-    waiting, live = [output], set[int]()
+    for output in outputs:
+        if output not in makers:
+            raise HwnasError(f"output {output!r} is made by no node")
+    waiting, live = list(outputs), set[int]()
     while waiting:
         index = makers.get(waiting.pop(), -1)
         if index >= 0 and index not in live:
@@ -173,6 +207,8 @@ def _constants(graph: GraphProto, nodes: tuple[NodeProto, ...]) -> dict[str, np.
     """The initializers that live nodes read."""
     used = {name for node in nodes for name in node.input if name}
     made = {name for node in nodes for name in node.output if name}
+    # Resize's region and scales may be given as empty tensors, which say that they are absent
+    may_be_empty = used - {name for node in nodes if node.op_type != "Resize" for name in node.input}
     found: dict[str, np.ndarray] = {}
     for item in graph.initializer:
         if item.name not in used:
@@ -180,90 +216,9 @@ def _constants(graph: GraphProto, nodes: tuple[NodeProto, ...]) -> dict[str, np.
         if item.name in found or item.name in made:
             raise HwnasError(f"the tensor {item.name!r} is given twice")
         found[item.name] = array_of(item)
-        if not found[item.name].size:
+        if not found[item.name].size and item.name not in may_be_empty:
             raise HwnasError(f"tensor {item.name!r} has shape {list(item.dims)}", hint="at least 1 element")
     return found
-
-
-def _skeleton(
-    graph: GraphProto,
-    nodes: tuple[NodeProto, ...],
-    constants: Mapping[str, np.ndarray],
-    given: ValueInfoProto,
-    result: ValueInfoProto,
-) -> tuple[GraphProto, dict[str, NodeProto]]:
-    """(the graph with stand-ins, the nodes that they stand for by their output)."""
-    from onnx import GraphProto, helper, numpy_helper
-
-    skeleton = GraphProto(name=graph.name or "graph")
-    own: dict[str, NodeProto] = {}
-    inputs, used = {given.name: given}, set[str]()
-    for node in nodes:
-        if node.op_type == "BinaryConv":
-            own[node.output[0]] = node
-            node, weight = _as_conv(node, nodes, constants, len(own))
-            inputs[weight.name] = weight
-        elif node.op_type in read_pixels.CONSTANTS:
-            own[node.output[0]] = node
-            node, image = _as_image(node, given, nodes, constants)
-            inputs.pop(given.name, None)
-            inputs[image.name] = image
-        used.update(node.input)
-        skeleton.node.append(node)
-    for name in used & constants.keys():
-        array = constants[name]
-        if array.size <= SMALL:
-            skeleton.initializer.append(numpy_helper.from_array(array, name))
-        else:
-            inputs[name] = helper.make_tensor_value_info(name, _element_type(array), array.shape)
-    skeleton.input.extend(inputs.values())
-    skeleton.output.append(result)
-    made = {name for node in nodes for name in node.output}
-    skeleton.value_info.extend(item for item in graph.value_info if item.name in made and item.name != result.name)
-    return skeleton, own
-
-
-def _element_type(array: np.ndarray) -> int:
-    from onnx import helper
-
-    return int(helper.np_dtype_to_tensor_dtype(array.dtype))
-
-
-def _as_conv(
-    node: NodeProto, nodes: tuple[NodeProto, ...], constants: Mapping[str, np.ndarray], index: int
-) -> tuple[NodeProto, ValueInfoProto]:
-    """A Conv of the same window, and its weight as an input."""
-    from onnx import NodeProto, TensorProto, helper
-
-    packed = constants.get(node.input[2]) if len(node.input) == 5 else None
-    for maker in nodes if packed is None and len(node.input) == 5 else ():
-        if maker.op_type == "Constant" and maker.output[0] == node.input[2]:
-            packed = next((array_of(item.t) for item in maker.attribute if item.name == "value"), None)
-    if packed is None or packed.ndim != 4:
-        raise HwnasError(
-            f"node {node.name or node.output[0]!r} (BinaryConv): its weight must be a constant of 4 dimensions",
-            nearest=("uint8 [O, KH, KW, ceil(C / groups / 8)]",),
-        )
-    channels = next((int(item.i) for item in node.attribute if item.name == "in_channels"), 0)
-    out, height, width, _ = packed.shape
-    weight = f"hwnas:weight{index}"
-    stand_in = NodeProto(op_type="Conv", name=node.name, input=[node.input[0], weight], output=node.output)
-    stand_in.attribute.extend(item for item in node.attribute if item.name != "in_channels")
-    return stand_in, helper.make_tensor_value_info(weight, TensorProto.FLOAT, (out, channels, height, width))
-
-
-def _as_image(
-    node: NodeProto, given: ValueInfoProto, nodes: tuple[NodeProto, ...], constants: Mapping[str, np.ndarray]
-) -> tuple[NodeProto, ValueInfoProto]:
-    """An Identity of the image that the node makes of the pixels, and that image as the input."""
-    from onnx import NodeProto, TensorProto, helper
-
-    if given.type.tensor_type.elem_type != TensorProto.UINT8:
-        raise HwnasError(f"input {given.name!r} must be uint8 pixels [1, H, W, C]: {node.op_type} reads it")
-    shape = read_pixels.result_shape(node, given.name, input_shape(given), nodes, constants)
-    image = f"hwnas:{given.name}"
-    stand_in = NodeProto(op_type="Identity", name=node.name, input=[image], output=node.output)
-    return stand_in, helper.make_tensor_value_info(image, TensorProto.FLOAT, shape)
 
 
 def _converted(graph: GraphProto, version: int) -> ModelProto:
@@ -271,13 +226,14 @@ def _converted(graph: GraphProto, version: int) -> ModelProto:
     from onnx import IR_VERSION, checker, helper, shape_inference, version_converter
 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=IR_VERSION)
-    work, shapeless = "check", not graph.output[0].type.tensor_type.HasField("shape")
-    output = model.graph.output[0].type.tensor_type
+    work = "check"
+    outputs = [item.type.tensor_type for item in model.graph.output]
+    shapeless = [output for output in outputs if not output.HasField("shape")]
     try:
-        if shapeless:  # the checker wants a shape, of any rank; inference then finds the true one
+        for output in shapeless:  # the checker wants a shape, of any rank; inference then finds the true one
             output.shape.SetInParent()
         checker.check_model(model)
-        if shapeless:
+        for output in shapeless:
             output.ClearField("shape")
         work = "infer the shapes of"
         model = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)

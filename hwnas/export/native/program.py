@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.export.native.ir import Graph, Value
+from hwnas.export.native.ends import End, are_several, block_bytes, laid_out
+from hwnas.export.native.ir import ELEMENT_BYTES, Graph, Value
 from hwnas.export.native.layout import buffer_bytes
 from hwnas.export.native.lower import KernelCall
 from hwnas.export.native.planner import Lifetime, Plan, plan, round_up
@@ -58,33 +58,57 @@ class Program:
     plan: Plan
     arena_bytes: int
     alignment: int
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    input_type: str = "float32"
-    output_type: str = "float32"
-    #: one code of the output where it is dequantised, else 0
-    output_step: float = 0.0
+    inputs: tuple[End, ...]
+    outputs: tuple[End, ...]
     #: how images become the input (export/recipe.py), where the model says so
     preprocess: Mapping[str, Any] | None = None
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the first input, as the next properties are."""
+        return self.inputs[0].shape
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.outputs[0].shape
+
+    @property
+    def input_type(self) -> str:
+        return self.inputs[0].type
+
+    @property
+    def output_type(self) -> str:
+        return self.outputs[0].type
+
+    @property
     def input_bytes(self) -> int:
-        return math.prod(self.input_shape) * np.dtype(self.input_type).itemsize
+        """Of the block that holds all inputs."""
+        return block_bytes(self.inputs)
 
     @property
     def output_bytes(self) -> int:
-        return math.prod(self.output_shape) * np.dtype(self.output_type).itemsize
+        """Of the block that holds all outputs."""
+        return block_bytes(self.outputs)
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one input and one output [1, ..]."""
+        return are_several(self.inputs, self.outputs)
 
 
 def assemble(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Image], alignment: int) -> Program:
     """Places values and constants and resolves every pointer."""
     placed = plan(_lifetimes(graph, calls, images), alignment)
     constants, offsets = _constants(calls, alignment)
+    inputs, outputs = laid_out(graph.inputs, alignment), laid_out(graph.outputs, alignment)
+    places = {end.value: ("input", end.offset) for end in inputs}
+    places |= {end.value: ("output", end.offset) for end in outputs}
+    places |= {name: ("arena", offset) for name, offset in placed.offsets.items()}
     program_calls = []
     for call in calls:
-        pointers = [_pointer(graph, placed, name) for name in call.early_inputs]
+        pointers = [places[graph.root(name)] for name in call.early_inputs]
         pointers += [("constants", offsets[_digest(constant)]) for constant in call.constants]
-        pointers += [_pointer(graph, placed, name) for name in (*call.late_inputs, *call.outputs)]
+        pointers += [places[graph.root(name)] for name in (*call.late_inputs, *call.outputs)]
         fills = tuple(
             fill
             for name in call.outputs
@@ -92,30 +116,19 @@ def assemble(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Ima
         )
         program_calls.append(Call(call.kind, call.node, call.symbol, fills, tuple(pointers), call.macs))
     arena = round_up(placed.arena_bytes + SLACK, alignment)
-    last = calls[-1]
-    step = abs(graph.values[last.inputs[0]].scale) if last.kind == "dequantize" else 0.0
-    shapes = (graph.input_shape, graph.output_shape, graph.input_type)
-    return Program(tuple(program_calls), constants, placed, arena, alignment, *shapes, output_step=step)
+    return Program(tuple(program_calls), constants, placed, arena, alignment, inputs, outputs)
 
 
 def _lifetimes(graph: Graph, calls: Sequence[KernelCall], images: Mapping[str, Image]) -> list[Lifetime]:
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for index, call in enumerate(calls):
-        for name in (*call.inputs, *call.outputs):
-            if name not in (graph.input, graph.output):
+        for name in map(graph.root, (*call.inputs, *call.outputs)):
+            if name not in graph.ends:
                 first.setdefault(name, index)
                 last[name] = index
     sizes = {name: buffer_bytes(graph.values[name], images[name]) for name in first}
     return [Lifetime(name, sizes[name], first[name], last[name]) for name in first]
-
-
-def _pointer(graph: Graph, placed: Plan, name: str) -> tuple[str, int]:
-    if name == graph.input:
-        return ("input", 0)
-    if name == graph.output:
-        return ("output", 0)
-    return ("arena", placed.offsets[name])
 
 
 def _digest(constant: np.ndarray) -> str:
@@ -150,7 +163,7 @@ def _fill(value: Value, image: Image, offset: int) -> Fill | None:
         pattern = _bits_pattern(value, image)
     else:
         pattern = bytes([value.zero_point & 0xFF])
-    unit = {"f32": 4, "bits": 4}.get(value.kind, 1)
+    unit = ELEMENT_BYTES[value.kind]
     pixel, row = image.pixel * unit, image.row * unit
     return Fill(
         offset, image.height, image.width * pixel, top * row, bottom * row, left * pixel, right * pixel, pattern

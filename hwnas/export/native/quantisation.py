@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from hwnas.export.native import activations
 from hwnas.export.native.ir import Value
-from hwnas.export.native.reader import Quantised, Reader, Tensor, attribute, clip_bounds, refuse, shape_of
+from hwnas.export.native.reader import Quantised, Reader, Tensor, attribute, clip_bounds, refuse
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -106,17 +106,15 @@ class Target:
         return (self.low, self.high) != activations.integer_range(self.value.kind)
 
 
-def target_of(
-    reader: Reader, node: NodeProto, size: tuple[int, int, int], shape: tuple[int, ...] | None = None
-) -> Target | None:
+def target_of(reader: Reader, node: NodeProto, like: Value, shape: tuple[int, ...] | None = None) -> Target | None:
     """The QuantizeLinear that ends this node (through Relu or Clip), or None where floats leave it.
 
-    `size` is (height, width, channels) of the node's output, `shape` ONNX's where that is not [1, C, H, W].
+    `like` has the shape and the layout of the node's output, `shape` is ONNX's where it is seen as another.
     """
     name, bounds, absorbed = node.output[0], (-np.inf, np.inf), list[str]()
     while True:
         users = reader.consumers.get(name, [])
-        if len(users) != 1 or name == reader.output_name or users[0].input[0] != name:
+        if len(users) != 1 or name in reader.output_names or users[0].input[0] != name:
             return None
         user = users[0]
         if user.op_type == "QuantizeLinear":
@@ -128,11 +126,11 @@ def target_of(
         absorbed.append(user.output[0])
         name = user.output[0]
     scale, zero_point, kind = quantisation(reader, user)
-    value = Value(user.output[0], kind, *size, scale=scale, zero_point=zero_point)
+    value = like.like(user.output[0], kind, scale, zero_point)
     least, greatest = activations.integer_range(kind)
     codes = activations.quantise(np.array(bounds, np.float32), scale, zero_point, least, greatest)
     absorbed.append(user.output[0])
-    return Target(value, shape or shape_of(value, 4), tuple(absorbed), int(codes[0]), int(codes[1]))
+    return Target(value, shape or value.shape, tuple(absorbed), int(codes[0]), int(codes[1]))
 
 
 def accept(reader: Reader, node: NodeProto, target: Target) -> None:
@@ -156,9 +154,93 @@ def emit_quantised(
     if not target.clips:
         reader.emit(kind, node, inputs, value, attributes, constants)
         return
-    raw = Value(f"{value.name}:unclipped", value.kind, *value.shape, scale=value.scale, zero_point=value.zero_point)
+    raw = value.like(f"{value.name}:unclipped", value.kind, value.scale, value.zero_point)
     reader.emit(kind, node, inputs, raw, attributes, constants)
     codes = np.arange(256, dtype=np.uint8)
     signed = codes.view(np.int8).astype(np.int64) if value.kind == "i8" else codes.astype(np.int64)
     clipped = np.clip(signed, target.low, target.high).astype(np.uint8)
     reader.emit("lut", node, (raw.name,), value, {"function": "clip"}, {"table": clipped})
+
+
+NOT_QUANTISED = "no QuantizeLinear follows it alone, through Relu and Clip"
+
+
+def emit_table(
+    reader: Reader,
+    node: NodeProto,
+    source: Value,
+    value: Value,
+    function: Callable[[activations.Float], activations.Float],
+    name: str,
+    bounds: tuple[int, int] | None = None,
+) -> None:
+    """Any function of one 8-bit code as a step of 256 bytes; `bounds` are the codes that a Relu or Clip allows."""
+    scales, zeros = (source.scale, value.scale), (source.zero_point, value.zero_point)
+    table = activations.table(function, (source.kind, value.kind), scales, zeros)
+    if bounds is not None:
+        signed = table.view(np.int8) if value.kind == "i8" else table
+        table = np.clip(signed.astype(np.int64), *bounds).astype(np.uint8)
+    reader.emit("lut", node, (source.name,), value, {"function": name}, {"table": table})
+
+
+def identity(x: activations.Float) -> activations.Float:
+    """The function of a table that only changes scales."""
+    return x
+
+
+def integer_weights(reader: Reader, node: NodeProto, axis: int) -> Quantised | str:
+    """The weights where an integer kernel takes them: int8, zero point 0, scales of the whole or along `axis`; else why
+    not."""
+    weight = reader.quantised_constants.get(node.input[1])
+    if weight is None:
+        return "its weights are floats"
+    if weight.integers.dtype != np.int8 or weight.zero_point:
+        return f"its weights are {weight.integers.dtype} with zero point {weight.zero_point}, not int8 with 0"
+    fits = weight.scale.size == 1 or weight.axis == axis
+    return weight if fits else f"its weights have a scale along axis {weight.axis}, not {axis}"
+
+
+def linear_constants(
+    reader: Reader,
+    node: NodeProto,
+    weight: Quantised,
+    integers: np.ndarray,
+    target: Target,
+    bias_shape: tuple[int, ...],
+) -> dict[str, np.ndarray] | str:
+    """weight, bias (int32) and the float32 multiplier s_x * s_w / s_y, rounded in that order as ONNX Runtime does.
+
+    A bias with a scale of its own is rounded to multiples of s_x * s_w. A reason where that would not keep it within
+    half a code of the output, or within int32.
+    """
+    channels = len(integers)
+    x_scale, y_scale = np.float32(reader.value(node, 0).scale), np.float32(target.value.scale)
+    with np.errstate(all="ignore"):  # scales whose product leaves float32 are found right below
+        unit = x_scale * np.broadcast_to(weight.scale, (channels,))
+        multiplier = (unit / y_scale).astype(np.float32)
+    tiny = np.finfo(np.float32).tiny
+    if unit.min() < tiny or not np.all(np.isfinite(multiplier) & (multiplier >= tiny)):
+        return "the product of its scales leaves float32"
+    bias = np.zeros(channels)
+    if len(node.input) > 2 and node.input[2]:
+        stored = reader.quantised_constants.get(node.input[2])
+        if stored is None:
+            # the float32 division is ONNX Runtime's
+            bias = np.rint(bias_of(node, reader.constant(node, 2), bias_shape) / unit).astype(np.float64)
+            exact = False
+        else:
+            ratio = bias_of(node, stored.scales(), bias_shape).astype(np.float64) / unit
+            bias = np.rint((bias_of(node, stored.integers, bias_shape).astype(np.float64) - stored.zero_point) * ratio)
+            exact = bool(np.all(ratio == 1))
+        if not np.abs(bias).max() < 2**31 or (not exact and multiplier.max() > 1):
+            return "its bias leaves int32, or its rounding half a code"
+    return {"weight": integers, "bias": bias.astype(np.int32), "scale": multiplier}
+
+
+def bias_of(node: NodeProto, bias: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """One number for each output [O]: a Conv's as it is, shape (O,), a Gemm's broadcast to (1, O)."""
+    aligned = (1,) * (len(shape) - bias.ndim) + bias.shape
+    fits = len(aligned) == len(shape) and all(a in (1, b) for a, b in zip(aligned, shape, strict=True))
+    if not fits or (len(shape) == 1 and bias.shape != shape):
+        raise refuse(node, f"a bias of shape {list(bias.shape)}", (str(list(shape)),))
+    return np.broadcast_to(bias.reshape(-1), (shape[-1],))

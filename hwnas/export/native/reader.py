@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwnas.errors import HwnasError
-from hwnas.export.native.ir import Step, Value
+from hwnas.export.native.ir import Step, Value, image, plain
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class Tensor:
     """What an ONNX tensor name stands for: a value, seen as real numbers or as integers.
 
-    form: "real" (an f32 value), "integer" (the output of QuantizeLinear) or "dequantised" (the same integers
-    after DequantizeLinear, not computed until some step needs floats). `shape` is ONNX's: [1, C, H, W], or [1, N]
-    of a vector or of a flattened image.
+    form: "real" (an f32 value), "integer" (8-bit codes: the output of QuantizeLinear, or such an input), "dequantised"
+    (the same codes after DequantizeLinear, not computed until some step needs floats), "whole" (int32 or int64, such as
+    tokens) or "pixels". `shape` is ONNX's; the value's own is the same but for a vector [1, N] and a flattened image,
+    which are seen over an image.
     """
 
     value: str
@@ -56,7 +57,7 @@ class Reader:
 
     constants: dict[str, np.ndarray]
     consumers: dict[str, list[NodeProto]]
-    output_name: str
+    output_names: frozenset[str]
     #: what ONNX infers of every tensor's shape; None where it does not know a size
     shapes: Mapping[str, tuple[int | None, ...]]
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -64,7 +65,14 @@ class Reader:
     values: dict[str, Value] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     absorbed: set[str] = field(default_factory=set)
-    real_of: dict[str, str] = field(default_factory=dict)
+    #: (what was made of a value, its name) -> the value that was made, so that each is made once
+    made: dict[tuple[str, str], str] = field(default_factory=dict)
+    #: 8-bit inputs of the model that no DequantizeLinear has given a scale yet
+    unread_codes: set[str] = field(default_factory=set)
+    #: whole-number values -> what they must be below: places in a table
+    limits: dict[str, int] = field(default_factory=dict)
+    #: node -> why its integer fusion does not apply
+    declined: dict[str, str] = field(default_factory=dict)
 
     def add_value(self, value: Value) -> Value:
         if value.name in self.values:
@@ -87,6 +95,9 @@ class Reader:
     def define(self, node: NodeProto, name: str, tensor: Tensor) -> None:
         """Says what the tensor `name`, which `node` makes, stands for; its shape must be the one ONNX infers."""
         known = self.shapes.get(name)
+        if known is not None and len(known) == 3 and len(tensor.shape) == 4 and tensor.shape[2] == 1:
+            # a sequence whose windows were read as those of an image of one row
+            tensor = replace(tensor, shape=(*tensor.shape[:2], tensor.shape[3]))
         fits = known is None or (
             len(known) == len(tensor.shape)
             and all(size in (None, mine) for size, mine in zip(known, tensor.shape, strict=True))
@@ -96,8 +107,13 @@ class Reader:
         self.tensors[name] = tensor
 
     def set_real(self, node: NodeProto, value: Value, rank: int) -> None:
-        """The node's output is the float `value`, seen with `rank` dimensions."""
-        self.define(node, node.output[0], Tensor(value.name, "real", shape_of(value, rank)))
+        """The node's output is the float image `value`, seen with `rank` dimensions."""
+        self.result(node, value, shape_of(value, rank))
+
+    def result(self, node: NodeProto, value: Value, shape: tuple[int, ...] | None = None) -> None:
+        """The node's output is `value`: floats, 8-bit codes or whole numbers, of its own shape or seen as `shape`."""
+        form = {"f32": "real", "u8": "integer", "i8": "integer"}.get(value.kind, "whole")
+        self.define(node, node.output[0], Tensor(value.name, form, shape or value.shape))
 
     def is_constant(self, name: str) -> bool:
         return name in self.constants or name in self.quantised_constants
@@ -133,7 +149,8 @@ class Reader:
 
     def is_view(self, tensor: Tensor) -> bool:
         """Whether it is a flattened image: its numbers do not lie in memory in ONNX's order."""
-        return len(tensor.shape) == 2 and self.values[tensor.value].pixels > 1
+        value = self.values[tensor.value]
+        return len(tensor.shape) == 2 and value.is_image and value.pixels > 1
 
     def image(self, node: NodeProto, index: int) -> Value:
         """Input `index`, which must be an image [1, C, H, W]."""
@@ -154,29 +171,102 @@ class Reader:
         return tensor is not None and tensor.form == "dequantised"
 
     def real(self, node: NodeProto, index: int, padded: bool = False) -> Value:
-        """Input `index` as a float nhwc value: dequantises or transposes once, on first need.
+        """Input `index` as floats, an image with its channels together: dequantises or transposes once, on first need.
 
-        A vector lies the same in both layouts; only where a window reads a halo around it (`padded`) is the model's
-        own input, whose memory is the caller's, copied.
+        A vector lies the same in both layouts; only where a window reads a halo around it (`padded`) is a plain one,
+        whose memory may be the caller's, copied. What is no image stays as it lies.
+        """
+        value = self._floats(node, index)
+        if value.layout == "nhwc" or not (padded or (value.is_image and value.pixels > 1)):
+            return value
+        return self._made("real", "to_nhwc", node, value, image(f"{value.name}:real", "f32", *value.extent))
+
+    def plain(self, node: NodeProto, index: int) -> Value:
+        """Input `index` as floats of any rank, dense in ONNX's order: its shape is the tensor's.
+
+        Dequantises or transposes once, on first need.
         """
         tensor = self.tensor(node, index)
         value = self.values[tensor.value]
-        if tensor.form == "integer":
-            raise refuse(
-                node, f"its input {index} holds integers, it must hold floats", ("DequantizeLinear before it",)
-            )
-        if tensor.form == "real" and (value.layout == "nhwc" or (value.pixels == 1 and not padded)):
+        if value.layout == "nhwc":
+            seen = plain(f"{value.name}:plain", "f32", value.shape)
+            if tensor.form == "dequantised":
+                value = self._made("plain", "dequantize", node, value, seen)
+            else:
+                value = self._made("plain", "to_nchw", node, self._floats(node, index), seen)
+        else:
+            value = self._floats(node, index)
+        return self.seen_as(value, tensor.shape)
+
+    def expanded(self, node: NodeProto, index: int, shape: tuple[int, ...]) -> Value:
+        """Input `index` as floats broadcast to `shape`; an image with its channels together."""
+        value = self.plain(node, index)
+        if value.shape != shape:
+            name = f"{value.name}:{'x'.join(map(str, shape))}-expanded"
+            value = self._made(name, "expand", node, value, plain(name, "f32", shape))
+        if not value.is_image:
             return value
-        if value.name not in self.real_of:
-            kind = "to_nhwc" if tensor.form == "real" else "dequantize"
-            output = Value(f"{value.name}:real", "f32", value.height, value.width, value.channels)
-            self.emit(kind, node, (value.name,), output)
-            self.real_of[value.name] = output.name
-        return self.values[self.real_of[value.name]]
+        return self._made("real", "to_nhwc", node, value, image(f"{value.name}:real", "f32", *value.extent))
+
+    def plain_codes(self, node: NodeProto, index: int) -> Value:
+        """Input `index`, which is dequantised, as its 8-bit codes, dense in ONNX's order."""
+        tensor = self.tensor(node, index)
+        if tensor.form not in ("dequantised", "integer"):
+            raise refuse(node, f"its input {index} holds no 8-bit codes", ("QuantizeLinear before it",))
+        value = self.values[tensor.value]
+        if value.layout == "nhwc":
+            seen = plain(f"{value.name}:plain-codes", value.kind, value.shape, value.scale, value.zero_point)
+            value = self._made("codes", "to_plain", node, value, seen)
+        return self.seen_as(value, tensor.shape)
+
+    def image_codes(self, node: NodeProto, value: Value) -> Value:
+        """The plain codes of an image with their channels together."""
+        seen = value.nhwc(f"{value.name}:image", value.kind, value.scale, value.zero_point)
+        return self._made("image", "to_image", node, value, seen)
+
+    def whole_numbers(self, node: NodeProto, index: int) -> Value:
+        """Input `index`, which must be an int32 or int64 activation such as tokens."""
+        tensor = self.tensor(node, index)
+        if tensor.form != "whole":
+            raise refuse(node, f"its input {index} holds no whole numbers", ("int64", "int32"))
+        return self.seen_as(self.values[tensor.value], tensor.shape)
+
+    def limit(self, value: Value, below: int) -> None:
+        """Whole numbers of `value` are places in a table of `below` rows: callers of the model are told."""
+        root = value.of or value.name
+        self.limits[root] = min(below, self.limits.get(root, below))
+
+    def seen_as(self, value: Value, shape: tuple[int, ...]) -> Value:
+        """A plain value under another shape of as many elements: the same memory."""
+        if value.shape == shape:
+            return value
+        name = f"{value.of or value.name}:{'x'.join(map(str, shape))}"
+        if name not in self.values:
+            self.add_value(replace(value, name=name, shape=shape, of=value.of or value.name))
+        return self.values[name]
+
+    def _floats(self, node: NodeProto, index: int) -> Value:
+        """Input `index` as floats that lie as its codes do."""
+        tensor = self.tensor(node, index)
+        value = self.values[tensor.value]
+        if tensor.form == "real":
+            return value
+        if tensor.form == "dequantised":
+            return self._made("real", "dequantize", node, value, value.like(f"{value.name}:real", "f32"))
+        held = "integers" if tensor.form == "integer" else f"{tensor.form} numbers"
+        raise refuse(node, f"its input {index} holds {held}, it must hold floats", ("DequantizeLinear before it",))
+
+    def _made(self, what: str, kind: str, node: NodeProto, source: Value, value: Value) -> Value:
+        """`value`, made of `source` by a step of this kind where it was not before."""
+        key = (what, source.name)
+        if key not in self.made:
+            self.emit(kind, node, (source.name,), value)
+            self.made[key] = value.name
+        return self.values[self.made[key]]
 
 
 def shape_of(value: Value, rank: int) -> tuple[int, ...]:
-    """ONNX's shape of a value: [1, C, H, W], or [1, C * H * W]."""
+    """ONNX's shape of an image: [1, C, H, W], or [1, C * H * W]."""
     if rank == 4:
         return (1, value.channels, value.height, value.width)
     return (1, value.pixels * value.channels)
@@ -215,15 +305,31 @@ def clip_bounds(reader: Reader, node: NodeProto) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def channel_vector(reader: Reader, node: NodeProto, constant: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """`constant` as one number a channel [C], by numpy's rules for its broadcast to the tensor's shape.
+def broadcast_constant(reader: Reader, node: NodeProto, constant: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """`constant` broadcast by numpy's rules to the tensor: one number a channel [C] of an image or of the last axis of
+    another tensor, or else one number an element, in the order in which the tensor's value lies.
 
-    Refuses one that makes the result larger than the tensor, or that differs between the pixels of a channel.
+    Refuses one that makes the result larger than the tensor, and over a flattened image one that is no scalar.
     """
     value, shape = reader.values[tensor.value], tensor.shape
     aligned = (1,) * (len(shape) - constant.ndim) + constant.shape
+    if value.is_image and len(shape) == len(aligned) == 3:  # a sequence that lies as an image of one row
+        aligned, shape = (*aligned[:2], 1, aligned[2]), value.shape
     fits = len(aligned) == len(shape) and all(a in (1, b) for a, b in zip(aligned, shape, strict=True))
-    if not fits or (constant.size > 1 and (constant.size != value.channels or aligned[1] != value.channels)):
+    if not fits or (constant.size > 1 and reader.is_view(tensor)):
         nearest = ("[1, C]" if len(shape) == 2 else "[1, C, 1, 1]", "a scalar")
         raise refuse(node, f"a constant of shape {list(constant.shape)} over {list(shape)}", nearest)
-    return np.ascontiguousarray(np.broadcast_to(constant.reshape(-1), (value.channels,)))
+    axis = 1 if len(shape) in (2, 4) and shape[0] == 1 else len(shape) - 1
+    if constant.size == 1 or (constant.size == shape[axis] and aligned[axis] == constant.size):
+        return np.ascontiguousarray(np.broadcast_to(constant.reshape(-1), (value.channels,)))
+    whole = np.broadcast_to(constant.reshape(aligned), shape)
+    return np.ascontiguousarray(whole.transpose(0, 2, 3, 1) if value.is_image else whole)
+
+
+def channel_vector(reader: Reader, node: NodeProto, constant: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """The same, which must be one number a channel [C]."""
+    found = broadcast_constant(reader, node, constant, tensor)
+    if found.ndim > 1:
+        nearest = ("[1, C]" if len(tensor.shape) == 2 else "[1, C, 1, 1]", "a scalar")
+        raise refuse(node, f"a constant of shape {list(constant.shape)} over {list(tensor.shape)}", nearest)
+    return found

@@ -1,20 +1,5 @@
 """The fixed parts of the C that a model becomes. Doubled braces are literal: the texts go through str.format."""
 
-FILL_INPUT = "    for (size_t i = 0; i < sizeof input / sizeof *input; ++i)\n        input[i] = {};"
-#: what example.c and bench.c declare and fill for each input type
-INPUTS = {
-    "float32": {
-        "element": "float",
-        "given": FILL_INPUT.format("(float)(i % 7) / 7.0f"),
-        "drawn": "(float)(state >> 8) / 8388608.0f - 1.0f",
-    },
-    "uint8": {
-        "element": "unsigned char",
-        "given": FILL_INPUT.format("(unsigned char)(i * 37 % 256)"),
-        "drawn": "(unsigned char)(state >> 24)",
-    },
-}
-
 HEADER = """\
 #ifndef {NAME}_H
 #define {NAME}_H
@@ -22,8 +7,7 @@ HEADER = """\
    Compiled for {target} */
 #include <stddef.h>
 
-#define {NAME}_INPUT_BYTES {input_bytes}    /* {input_shape} {input_type} */
-#define {NAME}_OUTPUT_BYTES {output_bytes}    /* {output_shape} {output_type} */
+{sizes}
 #define {NAME}_ARENA_BYTES {arena_bytes}    /* working memory of one run */
 #define {NAME}_ALIGNMENT {alignment}    /* of all three pointers */
 #define {NAME}_STEPS {steps}
@@ -45,7 +29,7 @@ int {name}_supported(void);
 int {name}_run(const void *input, void *output, void *arena);
 /* The same, and refuses an arena of fewer bytes than it needs. */
 int {name}_run_sized(const void *input, void *output, void *arena, size_t arena_bytes);
-/* One step (0 .. {NAME}_STEPS - 1), for timing; running all in order is one run. */
+{each}/* One step (0 .. {NAME}_STEPS - 1), for timing; running all in order is one run. */
 int {name}_step_run(int step, const void *input, void *output, void *arena);
 /* The step's kind and ONNX node, or NULL. */
 const char *{name}_step_name(int step);
@@ -108,8 +92,7 @@ static int check(const void *input, const void *output, const void *arena)
 
 int {name}_run(const void *input, void *output, void *arena)
 {{
-    const unsigned char *x = input;
-    unsigned char *y = output, *work = arena;
+{ends}
     int error = check(input, output, arena);
     if (error)
         return error;
@@ -122,10 +105,9 @@ int {name}_run_sized(const void *input, void *output, void *arena, size_t arena_
     return arena_bytes < {NAME}_ARENA_BYTES ? {NAME}_ARENA_TOO_SMALL : {name}_run(input, output, arena);
 }}
 
-int {name}_step_run(int step, const void *input, void *output, void *arena)
+{each}int {name}_step_run(int step, const void *input, void *output, void *arena)
 {{
-    const unsigned char *x = input;
-    unsigned char *y = output, *work = arena;
+{ends}
     int error = check(input, output, arena);
     if (error)
         return error;
@@ -173,21 +155,19 @@ EXAMPLE = """\
 #include <stdio.h>
 #include "{name}.h"
 
-_Alignas({NAME}_ALIGNMENT) static {element} input[{NAME}_INPUT_BYTES / sizeof({element})];
-_Alignas({NAME}_ALIGNMENT) static float output[{NAME}_OUTPUT_BYTES / sizeof(float)];
+{memory}
 _Alignas({NAME}_ALIGNMENT) static unsigned char arena[{NAME}_ARENA_BYTES];
 {preprocess}
 int main(void)
 {{
 {given}
-    int error = {name}_run_sized(input, output, arena, sizeof arena);
+    int error = {run};
     if (error) {{
         fprintf(stderr, "{name}_run_sized returned %d%s\\n", error,
                 error == {NAME}_UNSUPPORTED_CPU ? ": this CPU lacks instructions that the library uses" : "");
         return error;
     }}
-    for (size_t i = 0; i < sizeof output / sizeof *output && i < 10; ++i)
-        printf("%g\\n", (double)output[i]);
+{shown}
     return 0;
 }}
 """
@@ -195,7 +175,7 @@ int main(void)
 BENCH = """\
 /* bench [repeats] [warm-up] [--steps] [--loop K]   times the model and prints JSON (nanoseconds a run; a sample
                                                     is the mean of K runs back to back)
-   bench --run in.bin out.bin                       runs every {input_type} input of in.bin, writes the outputs */
+   bench --run in.bin out.bin                       runs every {sample} of in.bin, writes the outputs */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -270,11 +250,7 @@ int main(int argc, char **argv)
         return 2;
     }}
     unsigned state = 1;
-    {element} *x = ({element} *)input;
-    for (size_t i = 0; i < sizeof input / sizeof *x; ++i) {{
-        state = state * 1664525u + 1013904223u;
-        x[i] = {drawn};
-    }}
+{draw}
     int error = {name}_run_sized(input, output, arena, sizeof arena);
     if (error) {{
         fprintf(stderr, "{name}_run returned %d%s\\n", error,

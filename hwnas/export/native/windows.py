@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hwnas.export.native.ir import Value
 from hwnas.export.native.model_file import MOST_ELEMENTS
+from hwnas.export.native.operator import Form, refused
 from hwnas.export.native.reader import attribute, refuse
 
 if TYPE_CHECKING:
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
 
 #: a kernel's code is specialised for its window and unrolls parts of it; a global pool of 256 x 256 still fits
 MOST_TAPS = 2**16
+
+#: what every window may be
+FORMS = (
+    Form("window", "kernel, strides, pads and dilations of any size; auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER"),
+    refused("ceil_mode", "ceil_mode=1 where it changes the output's size"),
+)
 
 
 def window(node: NodeProto, kernel: tuple[int, ...], value: Value) -> tuple[dict[str, object], int, int]:
@@ -42,6 +49,12 @@ def window(node: NodeProto, kernel: tuple[int, ...], value: Value) -> tuple[dict
     found = {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations}
     attributes: dict[str, object] = {key: tuple(int(v) for v in item) for key, item in found.items()}
     return attributes, room[0] // strides[0] + 1, room[1] // strides[1] + 1
+
+
+def pool_window(node: NodeProto, value: Value) -> tuple[dict[str, object], int, int]:
+    """The same of a pool, with `count_include_pad`."""
+    attributes, height, width = window(node, attribute(node, "kernel_shape", ()), value)
+    return {**attributes, "count_include_pad": int(attribute(node, "count_include_pad", 0))}, height, width
 
 
 def _check_pool(

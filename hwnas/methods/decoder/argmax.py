@@ -28,9 +28,9 @@ class Argmax:
             )
 
     def decode(self, net: Supernet, rule: TrainingRule, space: SearchSpace, evaluate: Evaluate) -> Architecture:
-        from torch import no_grad
+        import torch
 
-        with no_grad():  # weights are read, not trained
+        with torch.no_grad():  # weights are read, not differentiated
             found: Any = rule.mixture() if isinstance(rule, Mixes) else rule.pick()  # type: ignore[attr-defined]
         return space.architecture({choice.name: _best(found[choice.name], choice.options) for choice in space.choices})
 

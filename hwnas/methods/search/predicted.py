@@ -1,6 +1,6 @@
 """Predicted: a predictor proposes the best of many random architectures (Wen et al., ECCV 2020, arXiv:1912.00848).
 
-The loop of the paper's neural predictor: score some random architectures, fit a predictor, score those it ranks highest.
+The paper's loop: score some random architectures, fit a predictor, score those that it ranks highest.
 
 Differs: any predictor, fitted again at every ask; the random architectures meet the limits by their costs, and are
 ranked by mean + `optimism` standard deviations, the mean alone by default.

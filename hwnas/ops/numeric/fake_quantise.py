@@ -31,6 +31,11 @@ class _StraightThrough(torch.autograd.Function):
         return gradients[0], None
 
 
+def _divided(x: Tensor, by: int) -> Tensor:
+    """x / by, rounded once on every device: by a plain number, torch multiplies with its reciprocal on a GPU."""
+    return x / x.new_full((), by)
+
+
 def fake_quantise(x: Tensor) -> Tensor:
     """An activation of any shape as the nearest of 256 evenly spaced values; zero is one of them."""
     with torch.no_grad():
@@ -39,7 +44,7 @@ def fake_quantise(x: Tensor) -> Tensor:
         if shared():
             dist.all_reduce(ends, op=dist.ReduceOp.MIN)
         low, high = ends[0], -ends[1]
-        scale = ((high - low) / LEVELS).clamp(min=SMALLEST)
+        scale = _divided(high - low, LEVELS).clamp(min=SMALLEST)
         zero_point = torch.round(-low / scale)
         codes = torch.round(x / scale).add_(zero_point).clamp_(0, LEVELS)
         quantised = codes.sub_(zero_point).mul_(scale)
@@ -52,7 +57,7 @@ def fake_quantise_weight(weight: Tensor, bits: int = 8) -> Tensor:
     limit = 2 ** (bits - 1) - 1
     with torch.no_grad():
         largest = weight.abs().flatten(1).amax(dim=1)
-        scale = (largest / limit).clamp(min=SMALLEST).reshape(-1, *[1] * (weight.dim() - 1))
+        scale = _divided(largest, limit).clamp(min=SMALLEST).reshape(-1, *[1] * (weight.dim() - 1))
         quantised = torch.round(weight / scale).clamp_(-limit, limit).mul_(scale)
     result: Tensor = _StraightThrough.apply(weight, quantised)
     return result

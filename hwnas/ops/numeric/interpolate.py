@@ -1,4 +1,4 @@
-"""Nearest pixels, and bilinear ones in float32, operation by operation as ONNX Runtime has it: integer nets round these."""
+"""Nearest pixels, and bilinear ones in float32, operation by operation as ONNX Runtime has it: integers round them."""
 
 from __future__ import annotations
 

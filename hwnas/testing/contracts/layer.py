@@ -43,6 +43,8 @@ def computes_in_torch_what_the_folded_layer_is(subject: Layer) -> None:
         hold(shape == shapes[name], f"initial {name} has its shape {shapes[name]}, got {shape}")
         params[name] = value + torch.rand(value.shape, generator=generator) * 0.2
     inputs = [torch.randn((3, *shape), generator=generator) for shape in subject.in_shapes]
+    if below := primitive.below(subject):
+        inputs[0] = torch.randint(below, inputs[0].shape, generator=generator)
     expected = primitive.forward(subject, inputs, params, False).numpy()
     folded = primitive.fold(subject, {name: value.numpy() for name, value in params.items()})
     found = primitive.reference(subject, [x.numpy() for x in inputs], folded)
@@ -57,6 +59,8 @@ def exports_what_the_reference_computes(subject: Layer) -> None:
     rng, primitive = np.random.default_rng(1), primitive_of(subject.kind)
     tensors = primitive.random(subject, rng)
     inputs = [rng.standard_normal((2, *shape)).astype(np.float32) for shape in subject.in_shapes]
+    if below := primitive.below(subject):
+        inputs[0] = rng.integers(0, below, inputs[0].shape)
     expected = primitive.reference(subject, inputs, tensors)
     _alike(lowered(subject, inputs, tensors, Codes((None,) * len(inputs), None), expected), expected, "ONNX and numpy")
 

@@ -1,0 +1,137 @@
+"""Relu, Clip, HardSwish, HardSigmoid, Sigmoid, Tanh, LeakyRelu and PRelu: float32, or a table of 256 codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwnas.errors import HwnasError
+from hwnas.export.native import activations
+from hwnas.export.native.ir import Step
+from hwnas.export.native.lower import KernelCall, Lowering
+from hwnas.export.native.operator import Constant, Example, Form, IntegerFusion, Kind, refused
+from hwnas.export.native.operators import function
+from hwnas.export.native.quantisation import NOT_QUANTISED, accept, emit_table, target_of
+from hwnas.export.native.reader import Reader, Tensor, attribute, channel_vector, clip_bounds
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+_ANY = (Form("any", "over an image, a vector or a flattened image", "integer"),)
+ONNX = {
+    "Clip": (
+        Form("quantised", "any bounds, as attributes or constants", "integer"),
+        Form("relu", "float between 0 and 6, or from 0 on"),
+        refused("float", "float with other bounds"),
+    ),
+    "HardSigmoid": (
+        Form("quantised", "any alpha and beta", "integer"),
+        Form("float", "float with alpha=1/6 and beta=0.5"),
+        refused("slope", "float with others"),
+    ),
+    "HardSwish": _ANY,
+    "LeakyRelu": _ANY,
+    "PRelu": (
+        Form("channel", "a slope that broadcasts to one number a channel, or to one number"),
+        refused("spatial", "a slope that differs between the pixels of a channel"),
+    ),
+    "Relu": _ANY,
+    "Sigmoid": _ANY,
+    "Tanh": _ANY,
+}
+KINDS = {"activation_f32": Kind()}
+EXAMPLES = (
+    Example("Relu", ((1, "C", "H", "W"),), {}, True),
+    Example("Relu", ((1, "T", "D"),), {}, True),
+    Example("HardSwish", ((1, "A", "B", "C", "D"),)),
+    Example("Sigmoid", ((1, "N"),), {}, True),
+    Example("LeakyRelu", ((1, "C", "H", "W"),), {"alpha": 0.2}, True),
+    Example("PRelu", ((1, "C", "H", "W"), Constant(("C", 1, 1)))),
+)
+
+
+def read(reader: Reader, node: NodeProto) -> None:
+    """The function over floats of any rank."""
+    if node.op_type == "Tanh":
+        function.emit(reader, node, "tanh")
+        return
+    tensor = reader.tensor(node, 0)
+    attributes: dict[str, object] = {"function": node.op_type.lower()}
+    constants: dict[str, np.ndarray] = {}
+    channels = reader.value(node, 0).channels
+    if node.op_type == "Clip":
+        low, high = clip_bounds(reader, node)
+        attributes.update(low=low, high=high)
+        if (low, high) == (0.0, np.inf):
+            attributes["function"] = "relu"
+    elif node.op_type == "HardSigmoid":
+        attributes.update(alpha=attribute(node, "alpha", 0.2), beta=attribute(node, "beta", 0.5))
+    elif node.op_type == "LeakyRelu":
+        attributes["function"] = "prelu"
+        constants["slope"] = np.full(channels, attribute(node, "alpha", 0.01), np.float32)
+    elif node.op_type == "PRelu":
+        attributes["function"] = "prelu"
+        constants["slope"] = channel_vector(reader, node, reader.constant(node, 1), tensor)
+    source = reader.real(node, 0)
+    value = source.like(node.output[0], "f32")
+    reader.emit("activation_f32", node, (source.name,), value, attributes, constants)
+    reader.define(node, value.name, Tensor(value.name, "real", tensor.shape))
+
+
+def as_table(reader: Reader, node: NodeProto) -> str | None:
+    """One table of 256 codes."""
+    if node.op_type == "PRelu":
+        return "a table has one slope for all channels"
+    source = reader.value(node, 0)
+    target = target_of(reader, node, source, reader.tensor(node, 0).shape)
+    if target is None:
+        return NOT_QUANTISED
+    accept(reader, node, target)
+    bounds = (target.low, target.high)
+    emit_table(reader, node, source, target.value, function_of(reader, node), node.op_type.lower(), bounds)
+    return None
+
+
+FUSIONS = (IntegerFusion(as_table),)
+
+
+def function_of(reader: Reader, node: NodeProto) -> Callable[[activations.Float], activations.Float]:
+    """The float32 function of the node with its attributes."""
+    if node.op_type == "Clip":
+        low, high = clip_bounds(reader, node)
+        return partial(activations.clip, low=low, high=high)
+    if node.op_type == "HardSigmoid":
+        alpha, beta = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
+        return partial(activations.hard_sigmoid, alpha=alpha, beta=beta)
+    if node.op_type == "LeakyRelu":
+        return partial(activations.leaky_relu, alpha=attribute(node, "alpha", 0.01))
+    simple = {
+        "Relu": activations.relu,
+        "HardSwish": activations.hard_swish,
+        "Sigmoid": activations.sigmoid,
+        "Tanh": activations.tanh,
+    }
+    return simple[node.op_type]
+
+
+def bind(lowering: Lowering, step: Step) -> KernelCall:
+    """An activation that no kernel before it could take in."""
+    from hwnas.kernels import fp32_activation
+
+    name = step.text("function")
+    if name == "clip" and (step.attributes["low"], step.attributes["high"]) == (0.0, 6.0):
+        name = "relu6"
+    if name == "hardsigmoid":
+        alpha, beta = step.attributes["alpha"], step.attributes["beta"]
+        if not (isinstance(alpha, float) and abs(alpha - 1 / 6) < 1e-6 and beta == 0.5):
+            raise HwnasError(
+                f"node {step.node!r} (HardSigmoid): alpha={alpha} beta={beta}", nearest=("alpha=1/6 beta=0.5",)
+            )
+    if name == "clip":
+        raise HwnasError(f"node {step.node!r}: no float kernel covers {name}", nearest=("Clip(0, 6)",))
+    spec = fp32_activation.Fp32Activation(lowering.image(step.inputs[0]), lowering.image(step.outputs[0]), name)
+    packed = fp32_activation.pack(spec, lowering.target, step.constants.get("slope"))
+    return lowering.call(step, fp32_activation, spec, packed)
