@@ -22,8 +22,8 @@ from hwnas.kernels import (
     rearrange,
     resize,
 )
-from hwnas.kernels.memory import aligned_copy
 from hwnas.kernels.image import Image
+from hwnas.kernels.memory import aligned_copy
 from hwnas.kernels.product import Product, product_of
 from hwnas.kernels.target import Target
 
