@@ -13,7 +13,7 @@ import numpy as np
 
 from hwnas.errors import HwnasError, nearest_names
 from hwnas.export.native.ends import End
-from hwnas.export.native.ir import ELEMENT_TYPES, KIND_OF_TYPE, Graph, Value, image, plain
+from hwnas.export.native.ir import ELEMENT_TYPES, KIND_OF_TYPE, Graph, Step, Value, image, plain
 from hwnas.export.native.model_file import array_of, load_model
 from hwnas.export.native.normal import NormalModel, normal_form
 from hwnas.export.native.operator import IntegerFusion, Operators, operators, qualified
@@ -160,7 +160,19 @@ def _finish(reader: Reader, normal: NormalModel, known: Operators) -> Graph:
         )
         for given in normal.inputs
     ]
-    return Graph(dict(reader.values), tuple(reader.steps), tuple(inputs), tuple(outputs), dict(reader.declined))
+    steps, values = _live(reader, {end.value for end in (*inputs, *outputs)})
+    return Graph(values, steps, tuple(inputs), tuple(outputs), dict(reader.declined))
+
+
+def _live(reader: Reader, ends: set[str]) -> tuple[tuple[Step, ...], dict[str, Value]]:
+    """The steps that an end depends on, and their values: a move to a layout that nobody asked for is none."""
+    read, live = set(ends), list[Step]()
+    for step in reversed(reader.steps):
+        if read.intersection(step.outputs):
+            live.append(step)
+            read.update(step.inputs)
+            read.update(reader.values[name].of for name in step.inputs)
+    return tuple(reversed(live)), {name: value for name, value in reader.values.items() if name in read}
 
 
 def _codes(value: Value, pixels: bool = False) -> tuple[float | None, int | None]:

@@ -67,6 +67,8 @@ class Reader:
     absorbed: set[str] = field(default_factory=set)
     #: (what was made of a value, its name) -> the value that was made, so that each is made once
     made: dict[tuple[str, str], str] = field(default_factory=dict)
+    #: images that were made of a plain value, and that value: whoever reads it plain takes it as it was
+    plain_of: dict[str, str] = field(default_factory=dict)
     #: 8-bit inputs of the model that no DequantizeLinear has given a scale yet
     unread_codes: set[str] = field(default_factory=set)
     #: whole-number values -> what they must be below: places in a table
@@ -188,7 +190,9 @@ class Reader:
         """
         tensor = self.tensor(node, index)
         value = self.values[tensor.value]
-        if value.layout == "nhwc":
+        if tensor.form == "real" and value.name in self.plain_of:
+            value = self.values[self.plain_of[value.name]]
+        elif value.layout == "nhwc":
             seen = plain(f"{value.name}:plain", "f32", value.shape)
             if tensor.form == "dequantised":
                 value = self._made("plain", "dequantize", node, value, seen)
@@ -214,7 +218,9 @@ class Reader:
         if tensor.form not in ("dequantised", "integer"):
             raise refuse(node, f"its input {index} holds no 8-bit codes", ("QuantizeLinear before it",))
         value = self.values[tensor.value]
-        if value.layout == "nhwc":
+        if value.name in self.plain_of:
+            value = self.values[self.plain_of[value.name]]
+        elif value.layout == "nhwc":
             seen = plain(f"{value.name}:plain-codes", value.kind, value.shape, value.scale, value.zero_point)
             value = self._made("codes", "to_plain", node, value, seen)
         return self.seen_as(value, tensor.shape)
@@ -262,6 +268,8 @@ class Reader:
         if key not in self.made:
             self.emit(kind, node, (source.name,), value)
             self.made[key] = value.name
+            if kind == "to_image":
+                self.plain_of[value.name] = source.name
         return self.values[self.made[key]]
 
 

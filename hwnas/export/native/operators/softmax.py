@@ -16,12 +16,19 @@ if TYPE_CHECKING:
 
 ONNX = {
     "Softmax": (
-        Form("channels", "over the channels of a vector, uint8 to uint8", "integer"),
+        Form(
+            "channels", "over the channels of a vector or the last axis of any other shape, uint8 to uint8", "integer"
+        ),
         Form("float", "the same with int8 on one side; over the channels of every pixel"),
         Form("axis", "over any other axis, or over a flattened image"),
     )
 }
-KINDS = {"softmax_f32": Kind(), "softmax_axis_f32": Kind(), "softmax_int": Kind(exact=True)}
+KINDS = {
+    "softmax_axis_f32": Kind(),
+    "softmax_axis_int": Kind(exact=True),
+    "softmax_f32": Kind(),
+    "softmax_int": Kind(exact=True),
+}
 EXAMPLES = (
     Example("Softmax", ((1, "N"),), {"axis": 1}),
     Example("Softmax", ((1, "C", "H", "W"),), {"axis": 1}),
@@ -49,15 +56,34 @@ def read(reader: Reader, node: NodeProto) -> None:
 
 def as_integers(reader: Reader, node: NodeProto) -> str | None:
     """QLinearSoftmax of a uint8 vector of two numbers or more."""
-    if reader.is_view(reader.tensor(node, 0)) or not over_channels(reader, node):
-        return "it is not over the channels"
+    if reader.is_view(reader.tensor(node, 0)):
+        return "it is over a flattened image"
+    if not over_channels(reader, node):
+        return _rows_as_integers(reader, node)
     source = reader.value(node, 0)
     target = target_of(reader, node, source, reader.tensor(node, 0).shape)
     if target is None:
         return NOT_QUANTISED
+    if source.layout == "plain" and source.pixels > 1:
+        return _rows_as_integers(reader, node)
     if source.pixels != 1 or source.channels < 2 or {source.kind, target.value.kind} != {"u8"}:
         return "its input is no uint8 vector of two numbers or more, or its result is int8"
     emit_quantised(reader, "softmax_int", node, (source.name,), target)
+    return None
+
+
+def _rows_as_integers(reader: Reader, node: NodeProto) -> str | None:
+    """QLinearSoftmax of every row of two uint8 numbers or more."""
+    shape = reader.tensor(node, 0).shape
+    target = target_of(reader, node, plain("", "u8", shape))
+    if target is None:
+        return NOT_QUANTISED
+    if _axis(reader, node) != len(shape) - 1 or shape[-1] < 2:
+        return "it is not over the last axis, of two numbers or more"
+    if {reader.value(node, 0).kind, target.value.kind} != {"u8"}:
+        return "its input or its result is int8"
+    source = reader.plain_codes(node, 0)
+    emit_quantised(reader, "softmax_axis_int", node, (source.name,), target)
     return None
 
 
@@ -91,7 +117,12 @@ def bind(lowering: Lowering, step: Step) -> KernelCall:
     from hwnas.kernels import int8_softmax
 
     x, y = lowering.value(step.inputs[0]), lowering.value(step.outputs[0])
-    codes = int8_softmax.Int8Softmax(lowering.image(x.name), lowering.image(y.name), y.zero_point)
+    given, made = lowering.image(x.name), lowering.image(y.name)
+    if step.kind == "softmax_axis_int":
+        from hwnas.kernels.image import Image
+
+        given = made = Image(1, math.prod(x.shape[:-1]), x.shape[-1])
+    codes = int8_softmax.Int8Softmax(given, made, y.zero_point)
     return lowering.call(step, int8_softmax, codes, int8_softmax.pack(codes, lowering.target, x.scale, y.scale))
 
 
