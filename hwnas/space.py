@@ -94,6 +94,8 @@ class Slot:
     `inputs` are what the operator reads, in its order: names of earlier slots or of network inputs, or "previous"; a
     function of the values where which they are is itself a choice. `relaxed` is the slot that stands here where one of
     the choices it reads is a mix: the one that reads all it may read, or that does not ask whether anything reads it.
+    What it depends on need be no choice: a soft selection may give more than a hard one, such as the weight of an edge
+    (a `Mix` of one option) where the options of one choice weigh differently with every option of another.
     """
 
     name: str
@@ -298,7 +300,14 @@ def _standing(slot: Slot, selection: Selection) -> Slot:
         return slot
     if slot.relaxed is None and callable(slot.inputs):
         raise HwnasError(f"slot {slot.name} cannot be relaxed: what it reads depends on a mix")
-    return slot.relaxed or slot
+    stands = slot.relaxed or slot
+    lacking = [name for name in stands.depends if name not in selection]
+    if lacking:
+        raise HwnasError(
+            f"slot {slot.name}, relaxed, needs {lacking[0]!r}, which this selection does not give",
+            hint="a training rule made for this space gives it",
+        )
+    return stands
 
 
 def _sources(slot: Slot, selection: Selection, gives: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Tasks: what every one promises, and every metric and loss by hand."""
+"""Tasks: every one keeps its contract; every metric and loss by hand."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from hwnas.pipeline.job import make_task
 from hwnas.protocols import Batch, Batches, Data, Task
 from hwnas.tasks.classify import Classify
 from hwnas.tasks.segment import Segment
+from hwnas.testing import contract
 from hwnas.train import Schedule, evaluate, train
 
 RNG = np.random.default_rng(0)
@@ -36,41 +37,8 @@ def examples(task: Task, count: int = 24, classes: int = 3) -> tuple[np.ndarray,
 TASKS = [make_task({"use": name}) for name in find.names("tasks")] + [Segment("Dice"), Segment(ignore=1)]
 
 
-@pytest.mark.parametrize("task", TASKS, ids=str)
-def test_the_metric_depends_on_the_mean_of_single_examples_alone(task: Task) -> None:
-    outputs, targets = examples(task)
-    statistics = task.statistics(outputs, targets)
-    parts = [task.statistics(outputs[i : i + 7], targets[i : i + 7]) for i in range(0, 24, 7)]
-    np.testing.assert_allclose(np.concatenate(parts), statistics, err_msg="an example's are its own")
-    assert statistics.dtype == np.float64 and statistics.ndim == 2 and len(statistics) == 24
-    whole = task.reduce(statistics)
-    assert whole == pytest.approx(task.reduce(statistics.mean(axis=0, keepdims=True)))
-    assert whole == pytest.approx(task.reduce(statistics[::-1]))
-
-
-@pytest.mark.parametrize("task", TASKS, ids=str)
-def test_the_right_answer_scores_best_and_every_output_is_the_same_as_itself(task: Task) -> None:
-    outputs, targets = examples(task)
-    perfect = 20.0 * np.moveaxis(np.eye(3, dtype=np.float32)[targets], -1, 1)
-    assert task.reduce(task.statistics(perfect, targets)) == 1.0 > task.reduce(task.statistics(outputs, targets))
-    assert task.same(outputs, outputs).all() and not task.same(outputs, -outputs).any()
-    assert isinstance(task, Task) and task.metric and task.unit == "%"
-
-
-@pytest.mark.parametrize("task", TASKS, ids=str)
-def test_losses_have_gradients_and_the_judged_loss_is_of_the_same_kind(task: Task) -> None:
-    outputs, targets = examples(task)
-    given = torch.from_numpy(outputs).requires_grad_()
-    better = 5.0 * np.moveaxis(np.eye(3, dtype=np.float32)[targets], -1, 1)
-    loss = task.loss(given, torch.from_numpy(targets))
-    loss.backward()
-    assert given.grad is not None and given.grad.abs().sum() > 0
-    assert task.loss(torch.from_numpy(better), torch.from_numpy(targets)) < loss
-    assert task.statistics(better, targets)[:, -1].mean() < task.statistics(outputs, targets)[:, -1].mean()
-    teacher, student = torch.from_numpy(better).requires_grad_(), torch.from_numpy(outputs).requires_grad_()
-    task.distil(student, teacher).backward()
-    assert teacher.grad is None and student.grad is not None
-    assert task.distil(teacher, teacher) < task.distil(student, teacher), "the teacher's own answer is the least"
+test_every_task_of_labels = contract("task", *(task for task in TASKS if not isinstance(task, Segment)))
+test_every_task_of_maps = contract("task", *(task for task in TASKS if isinstance(task, Segment)), places=(4, 5))
 
 
 def test_classification_by_hand() -> None:

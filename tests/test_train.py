@@ -29,7 +29,7 @@ DATA = prepare(
     Raw("noise", torch.cat([IMAGES, IMAGES[:6]]).numpy(), torch.cat([LABELS, LABELS[:6]]).numpy(),
         tuple("0123456789"), np.repeat([0, 1, 2], [96, 3, 3]))
 )  # fmt: skip
-RULES = [name for name in find.names("methods.rule") if name not in ("plain", "darts")]
+RULES = [name for name in find.names("methods.rule") if name not in ("plain", "darts", "auto_deeplab")]
 
 
 class _Steps:

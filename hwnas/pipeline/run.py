@@ -114,8 +114,8 @@ def prepare(job: Job, say: Say = lambda text: None) -> Fidelities:
 
 
 def check_names(job: Job) -> None:
-    """Makes the rule and every sampler that the run file names: a wrong one is refused before anything is measured. So
-    is a compiler target that means this machine, where the device is another."""
+    """Makes the task, the rule, the wrapper and every sampler that the run file names: a wrong one is refused before
+    anything is measured. So is a compiler target that means this machine, where the device is another."""
     from hwnas.pipeline import learning
 
     compiling = [name for name in job.device.engines if engine_class(name).compiles]
@@ -125,6 +125,8 @@ def check_names(job: Job) -> None:
             hint=f"give its own compiler target in its profile, or leave {', '.join(compiling)} out of its engines",
         )
     learning.make_rule(job)
+    learning.make_wrapper(job)
+    _ = job.task
     for target in job.config.targets:
         searching.check(job, target)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -24,8 +24,8 @@ class Classify:
     (Szegedy et al., CVPR 2016): judged is the plain cross-entropy."""
 
     label_smoothing: float = 0.0
-    metric: str = "accuracy"
-    unit: str = "%"
+    metric: ClassVar[str] = "accuracy"
+    unit: ClassVar[str] = "%"
 
     def __post_init__(self) -> None:
         smoothing = self.label_smoothing

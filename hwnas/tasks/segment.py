@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Segment:
     cross_entropy: float = 1.0
     dice: float = 1.0
     ignore: int | None = None
-    unit: str = "%"
+    unit: ClassVar[str] = "%"
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:

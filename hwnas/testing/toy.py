@@ -1,4 +1,4 @@
-"""Toys: a space of some thousand small networks, data of noise, and what a method's constructor is given."""
+"""Toys: a space of some hundred small networks, data of noise, and what a method's constructor is given."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_both_engines_are_timed_with_percentiles_a_cold_run_and_layers(network: 
 def test_several_inputs_of_any_type_with_free_axes_are_run_and_a_refusal_is_a_row(tokens: Path, tmp_path: Path) -> None:
     rows = timed(tokens, tmp_path / "tables", "tvm", "onnxruntime", shapes={"ids": (4, 16)})
     refused, ran = rows
-    assert not refused.ok and "2 inputs" in refused.reason and refused.min_us is None
+    assert not refused.ok and "Gather" in refused.reason and refused.min_us is None
     assert ran.ok and ran.samples >= 60
     assert ran.note == "inputs ids are zeros: it refused random numbers"
 

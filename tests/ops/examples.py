@@ -21,6 +21,7 @@ LAYERS = (
     Layer("relu", "relu", ("input",), (5, 6, 8), (5, 6, 8)),
     Layer("zero", "zero", ("input",), (5, 6, 8), (5, 6, 8)),
     Layer("max_pool", "max_pool", ("input",), (5, 7, 7), (5, 3, 3), kernel=3, stride=2),
+    Layer("resize_unevenly", "resize", ("input",), (3, 6, 7), (3, 9, 5)),
     Layer("global_pool", "global_pool", ("input",), (5, 7, 6), (5, 1, 1)),
     Layer("dense", "dense", ("input",), (17, 1, 1), (10,)),
     Layer("dense_image", "dense", ("input",), (17, 1, 1), (9, 1, 1), activation="relu"),
@@ -73,6 +74,8 @@ def blocks() -> list[Operator]:
             found.append(make("relu_conv_bn", (8, 6, 6), (12, 3, 3), precision, kernel=3, stride=2))
             found.append(make("relu_conv_bn", (8, 6, 6), (8, 6, 6), precision, kernel=1, stride=1, affine=False))
             found.append(make("pool", (8, 6, 6), (8, 6, 6), precision, kernel=3, stride=1, mode="average", padding=1))
+            found.append(make("resize", (8, 3, 4), (8, 12, 16), precision))
+            found.append(make("upsample", (8, 3, 4), (4, 6, 8), precision, affine=False))
             found.append(make("sum", ((8, 6, 6),) * 3, (8, 6, 6), precision))
             found += [make(kind, (8, 6, 6), (8, 6, 6), precision) for kind in ("relu", "zero")]
             for mode in ("max", "average"):

@@ -18,9 +18,7 @@ from hwnas.testing.onnx_runtime import lowered
 from tests.ops.examples import FLOAT_ONLY, LAYERS, PIXELS
 
 FOLDER = Path(ops.__file__).parent
-INTEGER = [
-    replace(layer, precision="int8") for layer in LAYERS if layer.kind not in FLOAT_ONLY and layer.name != "smooth"
-]
+INTEGER = [replace(layer, precision="int8") for layer in LAYERS if layer.kind not in FLOAT_ONLY]
 
 
 # Conversions are neither float nor integer layers; they have tests of their own below.

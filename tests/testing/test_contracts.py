@@ -13,15 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-from hwnas.data import Data, load_data
+from hwnas.data import load_data
 from hwnas.errors import HwnasError
+from hwnas.formats import int8
 from hwnas.methods.rule.single_path import SinglePath
 from hwnas.methods.search.random_search import RandomSearch
-from hwnas.network import Operator
+from hwnas.network import Layer, Operator
 from hwnas.protocols import Batch, Supernet
 from hwnas.space import Architecture, SearchSpace
+from hwnas.tasks.classify import Classify
 from hwnas.testing import LawBroken, check, contract, kinds, laws
 from hwnas.testing.toy import toy_data, toy_space
+from tests.testing import softer
+
+SOFTER = Layer("softer", softer.__name__, ("input",), (5, 4, 4), (5, 4, 4))
 
 
 class AsksForTooMany(RandomSearch):
@@ -89,16 +94,30 @@ def forgetful(space: SearchSpace) -> SearchSpace:
     return Forgetful(space.name, space.choices, space.slots, space.in_channels, space.classes)
 
 
-def restless() -> Data:
+class Restless:
     """Data whose batches move with every call."""
 
-    class Restless(Data):
-        def batch(self, split: str, indices: Any, augment: Any = None) -> Batch:
-            found = super().batch(split, indices, augment)
-            return replace(found, images=found.images + torch.randn(()))
+    def __getattr__(self, name: str) -> Any:
+        return getattr(toy_data(), name)
 
-    data = toy_data()
-    return Restless(data.name, data.classes, data.pixels, data.labels, data.places, data.mean, data.std)
+    def batch(self, split: str, indices: Any, augment: Any = None) -> Batch:
+        found = toy_data().batch(split, indices, augment)
+        return replace(found, inputs={name: x + torch.randn(()) for name, x in found.inputs.items()})
+
+
+class JudgesByTheSet(Classify):
+    """A metric that depends on which examples are judged together."""
+
+    def statistics(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        found = super().statistics(outputs, targets)
+        return found - found.mean(axis=0)
+
+
+class StoresOtherWeights(int8.Symmetric):  # type: ignore[misc]
+    """A codec that ships one step more than training felt."""
+
+    def decode(self, arrays: Any, shape: Any) -> np.ndarray:
+        return super().decode(arrays, shape) * np.float32(1.01)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +133,14 @@ def restless() -> Data:
         ("rule", StepsAnotherGroup, "a step is of one of the groups"),
         ("rule", LosesItself, "a loss is one finite number, got nan"),
         ("space", forgetful(toy_space()), "lists every operator that can stand in a network"),
-        ("data", restless, "the same indices give the same examples"),
+        ("task", JudgesByTheSet(), "an example's statistics do not depend on its set"),
+        (
+            "layer",
+            Layer("softer", softer.__name__, ("input",), (5, 4, 4), (5, 4, 4)),
+            "the torch forward and the numpy reference",
+        ),
+        ("format", replace(int8.format, weight=StoresOtherWeights()), "decode.encode.w.. == train.w, 1.0., but"),
+        ("data", Restless, "the same indices give the same examples"),
     ],
 )
 def test_what_breaks_a_law_is_told_by_that_law(kind: str, subject: Any, law: str) -> None:

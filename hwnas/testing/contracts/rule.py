@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.protocols import TrainingRule
+from hwnas.protocols import Batch, TrainingRule
 from hwnas.space import SearchSpace
 from hwnas.supernet import WeightSharing
 from hwnas.testing import hold
@@ -15,6 +15,7 @@ from hwnas.testing.toy import made, toy_batch, toy_space
 
 STEP = 3
 Settings = Mapping[str, Any] | None
+MakeBatch = Callable[[int], Batch]  # of the step that it is for
 
 
 def has_groups_and_steps(
@@ -38,12 +39,15 @@ def has_groups_of_parameters_each_in_one_group(
 
 
 def yields_finite_losses_of_its_groups(
-    subject: Callable[..., Any], space: SearchSpace | None = None, settings: Settings = None
+    subject: Callable[..., Any],
+    space: SearchSpace | None = None,
+    settings: Settings = None,
+    batch: MakeBatch = toy_batch,
 ) -> None:
     searched = space or toy_space()
     net, rule = WeightSharing(searched), made(subject, searched, 0, settings)
     groups, losses = rule.groups(net), 0
-    for stepped, values in rule.steps(net, toy_batch(STEP)):
+    for stepped, values in rule.steps(net, batch(STEP)):
         named = (stepped,) if isinstance(stepped, str) else stepped
         hold(named and set(named) <= set(groups), f"a step is of one of the groups {list(groups)}, got {stepped!r}")
         for value in values:
@@ -55,18 +59,21 @@ def yields_finite_losses_of_its_groups(
 
 
 def repeats_itself_at_the_same_seed_and_step(
-    subject: Callable[..., Any], space: SearchSpace | None = None, settings: Settings = None
+    subject: Callable[..., Any],
+    space: SearchSpace | None = None,
+    settings: Settings = None,
+    batch: MakeBatch = toy_batch,
 ) -> None:
     """Whatever was trained before it in this process: a resumed run makes the rule anew and goes on at a later step."""
     searched = space or toy_space()
     fresh, used = (made(subject, searched, 0, settings) for _ in range(2))
     for step in range(STEP):
-        _losses(used, searched, step)
-    one, again = _losses(fresh, searched, STEP), _losses(used, searched, STEP)
+        _losses(used, searched, batch(step))
+    one, again = _losses(fresh, searched, batch(STEP)), _losses(used, searched, batch(STEP))
     hold(one == again, f"losses follow from seed and step alone, got {one[:4]} anew and {again[:4]} after other steps")
 
 
-def _losses(rule: Any, space: SearchSpace, step: int) -> list[float]:
+def _losses(rule: Any, space: SearchSpace, batch: Batch) -> list[float]:
     net = WeightSharing(space)
     rule.groups(net)
-    return [value.item() for _, values in rule.steps(net, toy_batch(step)) for value in values]
+    return [value.item() for _, values in rule.steps(net, batch) for value in values]

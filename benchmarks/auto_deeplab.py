@@ -1,0 +1,250 @@
+"""Auto-DeepLab's path beside natural ones at equal cost: mIoU and Dice on digits pasted on photographs, several seeds.
+
+    python benchmarks/auto_deeplab.py             a table; goes on from runs/auto_deeplab where it was stopped
+    python benchmarks/auto_deeplab.py --json      the bars as JSON
+    python benchmarks/auto_deeplab.py --page      writes its section of docs/results/inhabitants.md as well
+    python benchmarks/auto_deeplab.py --seeds 1   fewer seeds
+
+A seed: search a relaxed supernet, decode the best path and the cell, then train it from scratch beside paths of one
+stride, an hourglass path (the shape of a U-Net, without its long skips, which the space has not), all with the cell
+that was found, and beside a random path with a random cell. Every rival has the width whose multiply-accumulates come
+nearest to the searched net's. Digits, maps, schedule and number of steps are the same for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bars import Bar, machine, report  # type: ignore[import-not-found]  # the file beside this one
+
+from hwnas import ops
+from hwnas.data import Data, load_data
+from hwnas.methods.decoder.best_path import BestPath
+from hwnas.methods.rule.auto_deeplab import AutoDeepLab
+from hwnas.methods.rule.plain import Plain
+from hwnas.paths import digest, read_json, write_json, write_text
+from hwnas.space import Architecture, SearchSpace
+from hwnas.spaces.auto_deeplab import CELL, Trellis, auto_deeplab, cell_name, stride_name
+from hwnas.supernet import Net, WeightSharing, recalibrate
+from hwnas.tasks.segment import Segment
+from hwnas.train import Schedule, evaluate, some_images, train
+
+ROOT = Path(__file__).resolve().parents[1]
+KEPT = ROOT / "runs" / "auto_deeplab"
+PAGE = ROOT / "docs" / "results" / "inhabitants.md"
+HEADING = "## Auto-DeepLab: a path through strides, on maps of classes"
+T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's quantile of a mean of so many seeds, 95 %, two sides
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the whole comparison. `search_width` and `width` are channels at the first stride, in search and at last."""
+
+    train: int = 1000
+    test: int = 500
+    layers: int = 6
+    strides: tuple[int, ...] = (4, 8, 16)
+    operations: tuple[str, ...] = ("skip", "conv_3x3", "conv_5x5")
+    search_width: int = 4
+    width: int = 8
+    search_epochs: int = 20
+    search_from: float = 0.4
+    epochs: int = 30
+    batch_size: int = 50
+    learning_rate: float = 4e-3
+
+
+SETTINGS = Settings()
+
+
+def data(settings: Settings) -> Data:
+    sizes = {"train": settings.train, "validation": 100, "test": settings.test}
+    return load_data({"use": "pasted_digits", **sizes})
+
+
+def space(settings: Settings, facts: Mapping[str, Any], width: int) -> SearchSpace:
+    shape = {"layers": settings.layers, "strides": settings.strides, "operations": settings.operations}
+    return auto_deeplab(**facts, **shape, width=width, precisions=("fp32",))
+
+
+def found_by_search(settings: Settings, seed: int, loaded: Data) -> Architecture:
+    """The best path and cell after the relaxed supernet is trained; a stopped search goes on from its last epoch."""
+    searched = space(settings, loaded.facts, settings.search_width)
+    net = WeightSharing(searched, seed)
+    rule = AutoDeepLab(searched, Segment(), seed, search_from=settings.search_from)
+    schedule = Schedule(settings.search_epochs, settings.batch_size, seed=seed)
+    mark = digest([asdict(settings), seed, loaded.digest])
+    train(net, rule, loaded, schedule, KEPT / f"search-{seed}.pt", mark)
+    return BestPath(rule).decode(net, rule, searched, lambda architectures: np.zeros(len(architectures)))
+
+
+def path_of(architecture: Mapping[str, Any], layers: int) -> list[int]:
+    return [int(architecture[stride_name(layer)]) for layer in range(1, layers + 1)]
+
+
+def hourglass(layers: int, strides: Sequence[int]) -> list[int]:
+    """Down by one stride a layer, on at the last, and up again to the first at the end."""
+    down = list(strides[1:])
+    up = down[-2::-1] + [strides[0]]
+    return [*down, *[down[-1]] * (layers - len(down) - len(up)), *up]
+
+
+def random_path(trellis: Trellis, rng: np.random.Generator) -> list[int]:
+    path = [trellis.strides[0]]
+    for layer in range(trellis.layers):
+        path.append(int(rng.choice(trellis.targets(layer, path[-1]))))
+    return path[1:]
+
+
+def rivals(settings: Settings, found: Architecture, seed: int) -> dict[str, dict[str, Any]]:
+    """What is compared: a name, and the choices of its architecture."""
+    trellis, rng = Trellis(settings.layers, settings.strides), np.random.default_rng((seed, 7))
+    cell = {cell_name(*edge): found[cell_name(*edge)] for edge in CELL}
+    drawn = {cell_name(*edge): str(rng.choice(settings.operations)) for edge in CELL}
+    paths: dict[str, list[int]] = {"searched": path_of(found, settings.layers)}
+    paths |= {f"all at stride {stride}": [stride] * settings.layers for stride in settings.strides}
+    paths["hourglass"] = hourglass(settings.layers, settings.strides)
+    paths["random path, random cell"] = random_path(trellis, rng)
+    return {
+        name: {
+            **{stride_name(i + 1): stride for i, stride in enumerate(path)},
+            **(drawn if name.startswith("random") else cell),
+            "precision": "fp32",
+        }
+        for name, path in paths.items()
+    }
+
+
+def macs_of(settings: Settings, facts: Mapping[str, Any], choices: Mapping[str, Any], width: int) -> int:
+    return sum(map(ops.macs, space(settings, facts, width).lower(choices).operators))
+
+
+def trained(settings: Settings, loaded: Data, choices: Mapping[str, Any], width: int, seed: int) -> dict[str, float]:
+    """mIoU and Dice on test images of the net trained from scratch, and what it costs."""
+    network = space(settings, loaded.facts, width).lower(choices)
+    schedule = Schedule(settings.epochs, settings.batch_size, settings.learning_rate, seed=seed)
+    net = Net(network, seed)
+    train(net, Plain(Segment()), loaded, schedule)
+    recalibrate(net, some_images(loaded, 500, seed))
+    scores = {metric: evaluate(net, loaded, "test", task=Segment(metric)).accuracy for metric in ("mIoU", "Dice")}
+    return {**scores, "macs": float(sum(map(ops.macs, network.operators)))}
+
+
+def measure(settings: Settings, seeds: int) -> dict[str, Any]:
+    """Every figure, each kept as soon as it is there."""
+    torch.set_num_threads(1)
+    loaded, file = data(settings), KEPT / "figures.json"
+    mark = digest([asdict(settings), loaded.digest])
+    kept = read_json(file) if file.exists() else {}
+    figures: dict[str, Any] = kept if kept.get("mark") == mark else {"mark": mark, "seconds": 0.0}
+    for seed in range(seeds):
+        own = figures.setdefault(str(seed), {})
+        begun = time.monotonic()
+        if "found" not in own:
+            own["found"] = dict(found_by_search(settings, seed, loaded))
+            _keep(file, figures, begun)
+        listed = rivals(settings, Architecture(own["found"]), seed)
+        wanted = macs_of(settings, loaded.facts, listed["searched"], settings.width)
+        for name, choices in listed.items():
+            if name in own:
+                continue
+            begun = time.monotonic()
+            widths = range(2, 4 * settings.width)
+            width = min(widths, key=lambda w: abs(macs_of(settings, loaded.facts, choices, w) - wanted))
+            path = path_of(choices, settings.layers)
+            own[name] = {**trained(settings, loaded, choices, width, seed), "width": width, "path": path}
+            _keep(file, figures, begun)
+            print(f"seed {seed}: {name} {path} mIoU {own[name]['mIoU']:.1%}", file=sys.stderr, flush=True)
+    return figures
+
+
+def _keep(file: Path, figures: dict[str, Any], begun: float) -> None:
+    figures["seconds"] += time.monotonic() - begun
+    KEPT.mkdir(parents=True, exist_ok=True)
+    write_json(file, figures)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and the half width of its 95 % interval (Student)."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    return float(np.mean(values)), T_95.get(len(values), 1.96) * spread / len(values) ** 0.5
+
+
+def page(settings: Settings, figures: Mapping[str, Any]) -> str:
+    """The section: what was done, a table, and whether the search paid."""
+    seeds = [figures[key] for key in sorted(figures) if key.isdigit()]
+    names = [name for name in seeds[0] if name != "found"]
+    rows = []
+    for name in names:
+        scores = [interval([100 * seed[name][metric] for seed in seeds]) for metric in ("mIoU", "Dice")]
+        cost = np.mean([seed[name]["macs"] for seed in seeds]) / 1e6
+        shown = " | ".join(f"{mean:.1f} ± {half:.1f}" for mean, half in scores)
+        rows.append(f"| {name} | {shown} | {cost:.2f} |")
+    fixed = [name for name in names if name not in ("searched", "random path, random cell")]
+    best = max(fixed, key=lambda name: float(np.mean([seed[name]["mIoU"] for seed in seeds])))
+    gain, half = interval([100 * (seed["searched"]["mIoU"] - seed[best]["mIoU"]) for seed in seeds])
+    verdict = "beats" if gain - half > 0 else "is beaten by" if gain + half < 0 else "is not told apart from"
+    paths = "; ".join(
+        " ".join(map(str, seed["searched"]["path"])) + ", " + " ".join(str(seed["found"][cell_name(*e)]) for e in CELL)
+        for seed in seeds
+    )
+    return f"""{HEADING}
+
+Task: `pasted_digits` ({settings.train} training and {settings.test} test images of 48x48, built from real pixels: no
+labelled segmentation set was to be had), mIoU over eleven classes. {len(seeds)} seeds; search: {settings.search_epochs}
+epochs at width {settings.search_width}, alpha and beta from {settings.search_from:.0%} on, {settings.layers} layers,
+strides {", ".join(map(str, settings.strides))}, operations {", ".join(settings.operations)}; then every net from
+scratch, {settings.epochs} epochs, width {settings.width} or the one of nearest multiply-accumulates.
+`python benchmarks/auto_deeplab.py --page`, {figures["seconds"] / 60:.0f} minutes.
+
+| path | mIoU (%, mean ± 95 % interval) | Dice (%) | million MACs |
+|---|---:|---:|---:|
+{chr(10).join(rows)}
+
+The searched path **{verdict}** the best fixed one ({best}): {gain:+.1f} ± {half:.1f} points of mIoU, paired by seed.
+Found (strides, then the cell's operators): {paths}.
+"""
+
+
+def bars(figures: Mapping[str, Any]) -> list[Bar]:
+    seeds = [figures[key] for key in sorted(figures) if key.isdigit()]
+    return [
+        Bar(f"mIoU of {name}, mean of {len(seeds)} seeds, %", interval([100 * seed[name]["mIoU"] for seed in seeds])[0])
+        for name in seeds[0]
+        if name != "found"
+    ]
+
+
+def with_section(text: str, section: str) -> str:
+    """The page with this benchmark's section in place of an older one, or at its end."""
+    older = re.compile(re.escape(HEADING) + r"\n.*?(?=\n## |\Z)", re.DOTALL)
+    if older.search(text):
+        return older.sub(lambda _: section.rstrip("\n"), text, count=1).rstrip("\n") + "\n"
+    return (text or "# Inhabitants\n\nSearches beside natural baselines, each by its own benchmark.\n") + "\n" + section
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--page", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    figures = measure(replace(SETTINGS), asked.seeds)
+    if asked.page:
+        text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+        write_text(PAGE, with_section(text, page(SETTINGS, figures)))
+        print(machine(), file=sys.stderr)
+    return int(report("auto_deeplab", bars(figures), asked.json))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Images with a class a pixel: digits pasted on photographs, what the splits share (nothing), and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hwnas.data import load_data
+from hwnas.data.segmented import Segmented
+from hwnas.data.sources import pasted_digits
+from hwnas.errors import HwnasError
+from hwnas.testing import contract
+
+FEW = {"use": "pasted_digits", "train": 24, "validation": 10, "test": 12}
+DATA: Any = load_data(FEW)
+
+test_the_source = contract("data", lambda: load_data(FEW))
+
+
+def test_it_is_as_large_as_asked_and_says_that_it_was_made() -> None:
+    assert DATA.sizes() == {"train": 24, "validation": 10, "test": 12}
+    assert DATA.facts == {"in_channels": 3, "classes": 11, "image_size": (48, 48)}
+    assert "made of real pixels" in DATA.notes[0]
+    assert DATA.classes[:2] == ("background", "0") and len(DATA.classes) == 11
+
+
+def test_a_batch_is_normalised_images_and_maps_as_large() -> None:
+    batch = DATA.batch("train", np.arange(24))
+    assert batch.images.shape == (24, 3, 48, 48) and batch.targets.shape == (24, 48, 48)
+    assert batch.targets.dtype == torch.int64 and int(batch.targets.min()) >= 0 and int(batch.targets.max()) <= 10
+    np.testing.assert_allclose(batch.images.mean((0, 2, 3)).numpy(), 0, atol=1e-4)
+    np.testing.assert_allclose(batch.images.std((0, 2, 3), correction=0).numpy(), 1, atol=1e-3)
+    np.testing.assert_array_equal(batch.targets.numpy(), DATA.targets("train"))
+
+
+def test_every_image_holds_digits_and_mostly_background() -> None:
+    for split in DATA.sizes():
+        for one in DATA.targets(split):
+            assert 1 <= len(np.unique(one)) - 1 <= 5
+        assert 0.5 < (DATA.targets(split) == 0).mean() < 0.95
+
+
+def test_without_ink_an_image_is_a_crop_of_a_photograph() -> None:
+    strips, blank = pasted_digits._strips()["test"], np.zeros((1, 8, 8), np.float32)
+    for seed in range(3):
+        image, classes = pasted_digits._image(np.random.default_rng(seed), 48, strips, blank, np.array([0]))
+        assert not classes.any()
+        rows = [np.lib.stride_tricks.sliding_window_view(strip, (1, 48, 3)) for strip in strips]
+        assert any((row == image[:1]).all((3, 4, 5)).any() for row in rows)
+
+
+def test_no_digit_and_no_pixel_is_in_two_splits() -> None:
+    digits, strips = pasted_digits._digits(0), pasted_digits._strips()
+    assert sum(len(kinds) for _, kinds in digits.values()) == 1797
+    seen = [{ink.tobytes() for ink in one} for one, _ in digits.values()]
+    assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+    for i in range(2):
+        widths = [strips[split][i].shape[1] for split in ("train", "validation", "test")]
+        assert sum(widths) == 640 and min(widths) >= 48
+        whole = np.concatenate([strips[split][i] for split in ("train", "validation", "test")], axis=1)
+        from sklearn.datasets import load_sample_images
+
+        np.testing.assert_array_equal(whole, load_sample_images().images[i])
+
+
+def test_a_pixel_is_a_digit_s_where_its_ink_is_above_a_quarter_and_the_later_digit_hides_the_earlier() -> None:
+    rng, ground = np.random.default_rng(3), np.full((60, 60, 3), 100, np.uint8)
+    ink = np.zeros((1, 8, 8), np.float32)
+    ink[0, :, 4:] = 1.0
+    image, classes = pasted_digits._image(rng, 48, [ground], ink, np.array([7]))
+    inked = image[:, :, 0] != 100
+    assert set(np.unique(classes)) == {0, 8}
+    assert inked[classes == 8].all(), "a class is only where ink is"
+    faint = image[(classes == 0) & inked]
+    assert len(faint) and faint.max() <= 100 + 0.25 * (255 - 100) + 90, "what is background has little ink"
+
+
+def test_an_enlarged_digit_keeps_its_mean_and_its_range() -> None:
+    ink = np.random.default_rng(0).random((8, 8)).astype(np.float32)
+    for side in (8, 16, 24):
+        large = pasted_digits._enlarged(ink, side)
+        assert large.shape == (side, side) and large.min() >= ink.min() - 1e-6 and large.max() <= ink.max() + 1e-6
+    np.testing.assert_allclose(pasted_digits._enlarged(ink, 8), ink, rtol=1e-6)
+
+
+def test_another_seed_gives_other_images_and_the_same_one_the_same() -> None:
+    again, other = load_data(FEW), load_data({**FEW, "split_seed": 1})
+    assert again.digest == DATA.digest != other.digest
+    larger: Any = load_data({**FEW, "train": 30})
+    np.testing.assert_array_equal(
+        larger.pixels[:24], DATA.pixels[:24], "an image does not depend on how many there are"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"train": 0}, "train must be a whole number of at least 1, got 0"),
+        ({"test": 2.5}, "test must be a whole number"),
+        ({"size": 16}, "size must be 32 to 128 pixels"),
+        ({"sizes": 3}, "sizes"),
+    ],
+)
+def test_settings_that_make_no_data_are_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(HwnasError, match=told):
+        load_data({**FEW, **settings})
+
+
+def test_augmentation_that_would_leave_the_map_behind_is_refused() -> None:
+    with pytest.raises(HwnasError, match="class for every pixel"):
+        DATA.batch("train", np.arange(2), lambda images: images)
+
+
+def test_maps_that_do_not_fit_their_images_are_refused() -> None:
+    pixels, maps, parts = np.zeros((3, 8, 8, 1), np.uint8), np.zeros((3, 8, 8), np.int64), np.arange(3)
+    assert Segmented.of("x", pixels + np.arange(8, dtype=np.uint8)[:, None], maps, parts, ("a",)).sizes()["test"] == 1
+    with pytest.raises(HwnasError, match="must belong together"):
+        Segmented.of("x", pixels, maps[:, 1:], parts, ("a",))
+    with pytest.raises(HwnasError, match="1 classes, but its maps hold 0 to 2"):
+        Segmented.of("x", pixels, maps + np.arange(3)[:, None, None], parts, ("a",))
