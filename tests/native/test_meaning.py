@@ -49,6 +49,15 @@ def check(made: onnx.ModelProto, shape: tuple[int, ...] = IMAGE, atol: float = 1
     np.testing.assert_allclose(found, expected, atol=atol, rtol=1e-5)
 
 
+def right_or_refused(made: onnx.ModelProto, shape: tuple[int, ...] = IMAGE) -> None:
+    """What is read is right; a form may also be refused, in one line."""
+    try:
+        read_graph(made)
+    except HwnasError:
+        return
+    check(made, shape)
+
+
 def _renamed(made: onnx.ModelProto) -> onnx.ModelProto:
     """The same model with its input named as the runner names it."""
     text = onnx.ModelProto()
@@ -136,18 +145,16 @@ def test_softmax_runs_along_its_axis_or_is_refused(opset: int, shape: tuple[int,
             continue
         last = (axis is None and opset >= 13) or axis in (-1, len(shape) - 1)
         along_channels = len(shape) == 2 or (axis == 1 if shape[3] > 1 else not last)
-        if along_channels and not (shape[3:] == (5,) and opset < 13):
+        if (along_channels and not (shape[3:] == (5,) and opset < 13)) or opset >= 13:
             check(made, shape)
         else:
-            with pytest.raises(HwnasError, match="Softmax"):
-                read_graph(made)
+            right_or_refused(made, shape)
 
 
 def test_a_reshape_of_a_vector_is_a_reshape() -> None:
     for target in ([2, 3], [3, 2], [6], [1, 1, 6], [1, 2, 3, 1]):
         made = model([node("Relu", "x", "r"), node("Reshape", "r t")], {"t": np.array(target)}, (1, 6))
-        with pytest.raises(HwnasError, match="the_Reshape"):
-            read_graph(made)
+        right_or_refused(made, (1, 6))
     for target in ([1, -1], [0, -1], [1, 6, 1, 1], [-1, 6]):
         check(model([node("Relu", "x", "r"), node("Reshape", "r t")], {"t": np.array(target)}, (1, 6)), (1, 6))
 
@@ -158,8 +165,7 @@ def test_flatten_reads_its_axis(axis: int, good: bool) -> None:
     if good:
         check(made)
     else:
-        with pytest.raises(HwnasError, match="the_Flatten"):
-            read_graph(made)
+        right_or_refused(made)
 
 
 CHANNEL = [(3, 1, 1), (1, 3, 1, 1), (), (1,), (1, 1), (1, 1, 1, 1)]
@@ -168,13 +174,12 @@ SPATIAL = [(4, 1), (5,), (4, 5), (1, 1, 4, 5), (3, 4, 1), (3, 4, 5), (1, 5), (2,
 
 @pytest.mark.parametrize("op", ["Add", "Mul", "PRelu"])
 @pytest.mark.parametrize("size", CHANNEL + SPATIAL)
-def test_a_constant_is_broadcast_as_numpy_does_or_refused(op: str, size: tuple[int, ...]) -> None:
+def test_a_constant_is_broadcast_as_numpy_does(op: str, size: tuple[int, ...]) -> None:
     made = model([node(op, "x c")], {"c": np.random.default_rng(3).normal(size=size).astype(np.float32)})
-    if size in CHANNEL:
+    if size in CHANNEL or op != "PRelu":
         check(made)
     else:
-        with pytest.raises(HwnasError, match=f"{op}"):
-            read_graph(made)
+        right_or_refused(made)
 
 
 @pytest.mark.parametrize("square", [(1, 3, 3, 3), (1, 3, 1, 3), (1, 3, 3, 1)])
@@ -185,16 +190,7 @@ def test_a_constant_of_as_many_numbers_as_channels_along_the_width_is_not_one_a_
         for size in ((3,), (3, 1)):
             made = model([node(op, "x c")], {"c": np.array([1, 2, 3], np.float32).reshape(size)}, square)
             # right where the numbers do lie along the channels, or the height or width is 1
-            if _reads(made):
-                check(made, square)
-
-
-def _reads(made: onnx.ModelProto) -> bool:
-    try:
-        read_graph(made)
-    except HwnasError:
-        return False
-    return True
+            right_or_refused(made, square)
 
 
 def test_two_activations_are_broadcast_as_numpy_does_or_refused() -> None:
@@ -203,8 +199,7 @@ def test_two_activations_are_broadcast_as_numpy_does_or_refused() -> None:
         check(model([*pooled, node(op, "x p")]))
         check(model([*pooled, node(op, "p x")]))
         flat = [*pooled, node("Flatten", "p", "v"), node(op, "x v")]
-        with pytest.raises(HwnasError):
-            read_graph(model(flat, shape=(1, 3, 3, 3)))
+        check(model(flat, shape=(1, 3, 3, 3)), (1, 3, 3, 3))
 
 
 @pytest.mark.parametrize("op", ["GlobalAveragePool", "Softmax"])

@@ -22,6 +22,8 @@ ONNX = {
         refused("other", "mode cubic, antialias, a region (tf_crop_and_resize), axes other than height and width"),
     )
 }
+#: its region and scales may be given as empty tensors, which says that they are absent
+TAKES_EMPTY = True
 KINDS = {"resize": Kind(), "resize_codes": Kind(exact=True)}
 _DOUBLE = Constant(values=np.array([1, 1, 2, 2], np.float32))
 _REGION = Constant(values=np.zeros(8, np.float32))  # of tf_crop_and_resize alone
