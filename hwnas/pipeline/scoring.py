@@ -33,7 +33,7 @@ def scorer(job: Job, parts: Parts, target: Target) -> Scorer:
     known: dict[str, Any] = job.kept(name, mark, code) or {}
 
     def score(architectures: Sequence[Architecture], /) -> np.ndarray:
-        names = [_digest(job.space.lower(architecture)) for architecture in architectures]
+        names = [network_digest(job.space.lower(architecture)) for architecture in architectures]
         new = {one: a for one, a in zip(names, architectures, strict=True) if one not in known}
         if new:
             found = scores_of(parts.make("scorer"), list(new.values())).tolist()
@@ -44,5 +44,6 @@ def scorer(job: Job, parts: Parts, target: Target) -> Scorer:
     return score
 
 
-def _digest(network: Network) -> str:
-    return digest([[node.name, str(node.operator), list(node.inputs)] for node in network])
+def network_digest(network: Network) -> str:
+    """Of all that decides what a network computes and what it takes: its operators, and what each of them reads."""
+    return digest([[[node.name, str(node.operator), list(node.inputs)] for node in network], list(network.outputs)])
