@@ -210,8 +210,9 @@ def page(settings: Settings, figures: Mapping[str, Any]) -> str:
 
 Task: `pasted_digits` ({settings.train} training and {settings.test} test images of 48x48, built from real pixels: no
 labelled segmentation set was to be had), mIoU over eleven classes, {len(seeds)} seeds. Search:
-{settings.layers} layers, strides {strides}, operations {operations}, {settings.search_epochs} epochs at width {settings.search_width}, alpha and
-beta from {settings.search_from:.0%} of them on at rate {settings.architecture_rate} (the paper's is 0.003, over many more
+{settings.layers} layers, strides {strides}, operations {operations},
+{settings.search_epochs} epochs at width {settings.search_width}, alpha and beta from {settings.search_from:.0%} of them
+on at rate {settings.architecture_rate} (the paper's is 0.003, over many more
 steps). Then every net from scratch, {settings.epochs} epochs, width {settings.width} or that of the nearest cost.
 `python benchmarks/auto_deeplab.py --page`, {figures["seconds"] / 60:.0f} minutes.
 
