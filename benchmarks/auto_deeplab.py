@@ -56,9 +56,9 @@ class Settings:
     operations: tuple[str, ...] = ("skip", "conv_3x3", "conv_5x5")
     search_width: int = 4
     width: int = 8
-    search_epochs: int = 20
+    search_epochs: int = 16
     search_from: float = 0.4
-    epochs: int = 30
+    epochs: int = 25
     batch_size: int = 50
     learning_rate: float = 4e-3
 

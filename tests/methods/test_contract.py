@@ -19,6 +19,7 @@ from hwnas.plug import resolve
 from hwnas.protocols import Sampler, Stateful
 from hwnas.search import search
 from hwnas.space import Architecture
+from hwnas.supernet import WeightSharing
 from hwnas.testing import LawBroken, check, contract
 from hwnas.testing import toy as toys
 from tests.methods.toy import MACS, SPACE, made, score
@@ -31,7 +32,8 @@ def of_kind(kind: str) -> list[Any]:
 def reads_the_toy(decoder: Any) -> bool:
     """Whether a decoder takes any space; one of a single family is held to the law beside that family's own tests."""
     try:
-        toys.made(decoder, toys.toy_space()).decode(None, toys.toy_rule(toys.toy_space()), toys.toy_space(), score)
+        net, rule = WeightSharing(toys.toy_space()), toys.toy_rule(toys.toy_space())
+        toys.made(decoder, toys.toy_space()).decode(net, rule, toys.toy_space(), score)
     except HwnasError:
         return False
     return True
