@@ -165,7 +165,7 @@ def page(settings: Settings, figures: Mapping[str, Any], table: Table) -> str:
 
 {settings.images} images of CIFAR-10 (JPEG) at {settings.side} x {settings.side}, a fifth to validate, the rest in two
 halves; width {settings.width}, one cell a stage, order {settings.order}, {settings.epochs} epochs,
-{settings.tune_epochs} epoch of tuning after each of five decisions; {len(seeds)} seeds. Accuracies are the published ones
+{settings.tune_epochs} epoch of tuning after each of five decisions; {len(seeds)} seeds. Accuracies: the published ones
 of the found cells (CIFAR-10, 200 epochs). `python benchmarks/nas_bench_201.py DATA --page`.
 
 | cell | accuracy (%, mean ± 95 % interval) |
