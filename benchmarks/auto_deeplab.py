@@ -75,7 +75,7 @@ def data(settings: Settings) -> Data:
 
 
 def space(settings: Settings, facts: Mapping[str, Any], width: int) -> SearchSpace:
-    shape = {"layers": settings.layers, "strides": settings.strides, "operations": settings.operations}
+    shape: dict[str, Any] = {"layers": settings.layers, "strides": settings.strides, "operations": settings.operations}
     return auto_deeplab(**facts, **shape, width=width, precisions=("fp32",))
 
 
