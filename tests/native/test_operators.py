@@ -13,6 +13,7 @@ from hwnas.errors import HwnasError
 from hwnas.export.native.graph import read_graph
 from hwnas.export.native.operator import AXIS, Example, Kind, operators
 from tests.exact import exact_session
+from tests.kinds.files import NATIVE_OPERATOR
 from tests.native.differential import run_ends
 from tests.native.examples import model_of
 
@@ -62,36 +63,6 @@ def test_a_file_defines_what_the_compiler_asks_for(name: str) -> None:
     assert find.summary(AXIS, name).endswith((".", "8-bit.", "uint8."))
 
 
-NEGATED = '''"""Neg: the negated number, of any rank; a test's own operator."""
-
-import numpy as np
-
-from hwnas.export.native.ir import plain
-from hwnas.export.native.operator import Example, Form, Kind
-
-ONNX = {"Neg": (Form("any", "floats of any rank"),)}
-KINDS = {"neg_f32": Kind(exact=True)}
-FUSIONS = ()
-EXAMPLES = (Example("Neg", ((1, "A", "B"),)),)
-
-
-def read(reader, node):
-    source = reader.plain(node, 0)
-    value = plain(node.output[0], "f32", source.shape)
-    reader.emit("neg_f32", node, (source.name,), value)
-    reader.result(node, value)
-
-
-def bind(lowering, step):
-    from hwnas.kernels import fp32_binary
-    from hwnas.kernels.image import Image
-
-    x, y = lowering.image(step.inputs[0]), lowering.image(step.outputs[0])
-    spec = fp32_binary.Fp32Binary(x, Image(1, 1, x.channels), y, "mul")
-    return lowering.call(step, fp32_binary, spec, (np.full(x.channels, -1, np.float32),))
-'''
-
-
 def add_package(name: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package outside hwnas with one native operator, neg.py."""
     place = folder / name / "export" / "native" / "operators"
@@ -103,7 +74,7 @@ def add_package(name: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_package_outside_adds_an_operator_by_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_package("negating", NEGATED, tmp_path, monkeypatch)
+    add_package("negating", NATIVE_OPERATOR, tmp_path, monkeypatch)
     (example,) = find.value(AXIS, "neg", "EXAMPLES")
     model, arrays = model_of(example, False, 1)
     (expected,), (found,) = expected_of(model, arrays), run_ends(model, *arrays)
@@ -111,7 +82,7 @@ def test_a_package_outside_adds_an_operator_by_one_file(tmp_path: Path, monkeypa
 
 
 def test_an_operator_of_two_files_is_refused_with_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_package("relus_twice", NEGATED.replace('"Neg"', '"Relu"'), tmp_path, monkeypatch)
+    add_package("relus_twice", NATIVE_OPERATOR.replace('"Neg"', '"Relu"'), tmp_path, monkeypatch)
     with pytest.raises(HwnasError, match=r"'Relu' is in .*activation.py too"):
         operators()
 
