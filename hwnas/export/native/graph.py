@@ -170,7 +170,7 @@ def _live(reader: Reader, ends: set[str]) -> tuple[tuple[Step, ...], dict[str, V
     for step in reversed(reader.steps):
         if read.intersection(step.outputs):
             live.append(step)
-            read.update(step.inputs)
+            read.update((*step.inputs, *step.outputs))  # what nobody reads may be scratch memory
             read.update(reader.values[name].of for name in step.inputs)
     return tuple(reversed(live)), {name: value for name, value in reader.values.items() if name in read}
 
