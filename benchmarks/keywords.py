@@ -209,10 +209,10 @@ def page(settings: Settings, figures: Mapping[str, Any]) -> str:
     return f"""{HEADING}
 
 Free Spoken Digit Dataset, official test recordings (300 clips), samples in, log-mel bands inside;
-{len(listed["searched"])} seed(s). Supernet: {settings.search_epochs} epochs; {settings.budget} architectures scored on validation clips, at most
-the middle of the reachable multiply-accumulates; then every net from scratch, {settings.epochs} epochs, fp32.
-`python benchmarks/keywords.py keywords.npz --page`, {figures["seconds"] / 60:.0f} minutes. MACs are of the net behind
-the front end.
+{len(listed["searched"])} seed(s). Supernet: {settings.search_epochs} epochs; {settings.budget} architectures
+scored on validation clips, at most the middle of the reachable multiply-accumulates; then every net from
+scratch, {settings.epochs} epochs, fp32. MACs are of the net behind the front end.
+`python benchmarks/keywords.py keywords.npz --page`, {figures["seconds"] / 60:.0f} minutes.
 
 | net | accuracy (%, mean ± 95 % interval over seeds) | million MACs |
 |---|---:|---:|
