@@ -1,9 +1,7 @@
-"""Keyword spotting: log-mel bands by their formula, networks that are not square, files and libraries from samples."""
+"""Keyword spotting: log-mel bands by their formula, shapes that are not square, files that take samples, the data."""
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 import subprocess
 import sys
 import wave
@@ -21,31 +19,16 @@ from hwnas.cost import Costing, OperatorCost
 from hwnas.data import load_data
 from hwnas.errors import HwnasError
 from hwnas.export.onnx import block_model, to_onnx
-from hwnas.export.quantise import QuantisedNet, calibrate, fold
 from hwnas.network import Operator
-from hwnas.space import Architecture
 from hwnas.spaces.keywords import front_end, keywords
-from hwnas.supernet import WeightSharing, extract, recalibrate
 from hwnas.testing import contract
 from tests.exact import exact_session
+from tests.sound import RATE, SPACE, agree, architecture, net_of, tones
 
-RATE = 8000
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SPACE = keywords(
-    4, 1200, RATE, frame_ms=16, hop_ms=8, bands=12, stem_width=8, widths=[[8, 12], [12, 16]], depths=[1, 2],
-    strides=[1, 2],
-)  # fmt: skip
 COST = OperatorCost("macs", "MAC", lambda operator: 1.0 + ops.macs(operator))
 
 test_the_space = contract("space", SPACE)
-
-
-def tones(count: int, samples: int = 1200, seed: int = 0) -> np.ndarray:
-    """A tone of a frequency of its own in every clip, and noise: float32 (count, 1, samples)."""
-    rng = np.random.default_rng(seed)
-    frequency = rng.uniform(100, 3900, (count, 1))
-    wave_form = 0.3 * np.sin(2 * np.pi * frequency * np.arange(samples) / RATE)
-    return (wave_form + 0.02 * rng.standard_normal((count, samples))).astype(np.float32)[:, None]
 
 
 def given_by(operator: Operator, clips: np.ndarray) -> np.ndarray:
@@ -118,30 +101,11 @@ def test_the_front_end_is_paid_for_in_every_architecture() -> None:
     assert ops.macs(SPACE.lower(some[0]).nodes[0].operator) == 17 * (130 * 128 + 12 * 130)
 
 
-def architecture(precision: str) -> Architecture:
-    chosen = {choice.name: choice.options[-1] for choice in SPACE.choices}
-    return SPACE.architecture({**chosen, **{c.name: precision for c in SPACE.choices if c.role == "precision"}})
-
-
-def net_of(precision: str, seed: int = 0) -> tuple[QuantisedNet, torch.nn.Module]:
-    """The exported and the trained form of one architecture, cut out of a supernet."""
-    clips = torch.from_numpy(tones(32))
-    alone = recalibrate(extract(WeightSharing(SPACE, seed), architecture(precision)), [clips])
-    return calibrate(fold(alone.network, alone.arrays()), clips.numpy(), weight_bits=7), alone
-
-
 def test_a_float_net_cut_out_of_the_supernet_is_a_file_that_takes_samples() -> None:
     (quantised, alone), clips = net_of("fp32"), tones(6, seed=1)
     (found,) = exact_session(to_onnx(quantised, batch=None)).run(None, {"input": clips})
     with torch.no_grad():
         np.testing.assert_allclose(found, alone(torch.from_numpy(clips)).numpy(), rtol=1e-3, atol=1e-3)
-
-
-def agree(found: np.ndarray, expected: np.ndarray) -> None:
-    """Integers after the bands are equal. A band is a float sum and a logarithm: where it lies at the edge of two codes
-    another order of adding may take the other, so that a score moves by a few of its own steps."""
-    assert found.shape == expected.shape and np.abs(expected).max() > 0
-    np.testing.assert_allclose(found, expected, atol=0.03 * float(np.abs(expected).max()), rtol=0)
 
 
 def test_an_int8_net_is_a_file_that_takes_samples() -> None:
@@ -150,28 +114,6 @@ def test_an_int8_net_is_a_file_that_takes_samples() -> None:
     onnx.checker.check_model(model, full_check=True)
     assert [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:] == [1, 1200]
     agree(exact_session(model).run(None, {"input": clips})[0], quantised(clips))
-
-
-def test_a_library_for_this_machine_takes_samples(tmp_path: Path, kernel_cache: Path) -> None:
-    from hwnas.export.native import compile_onnx, load_native
-
-    (quantised, _), clips = net_of("int8"), tones(16, seed=1)
-    compile_onnx(to_onnx(quantised), "host", tmp_path / "out", cache=kernel_cache)
-    agree(load_native(tmp_path / "out")(clips), quantised(clips))
-
-
-@pytest.mark.slow
-def test_a_microcontrollers_library_takes_samples_in_the_emulator(tmp_path: Path, kernel_cache: Path) -> None:
-    from hwnas.export.native import compile_onnx
-    from hwnas.export.native.emulate import run_artifact
-
-    if importlib.util.find_spec("ziglang") is None:
-        pytest.skip("no ziglang: pip install hwnas[cross]")
-    if shutil.which("qemu-system-arm") is None:
-        pytest.skip("no qemu-system-arm on PATH")
-    (quantised, _), clips = net_of("int8"), tones(4, seed=1)
-    compile_onnx(to_onnx(quantised), "cortex-m4", tmp_path / "out", cache=kernel_cache)
-    agree(run_artifact(tmp_path / "out", clips), quantised(clips))
 
 
 @pytest.mark.parametrize(
