@@ -54,7 +54,12 @@ def flexibert(
         choices += _choices(s, i)
         slots += _layer(s, i)
     slots += _head(s)
-    return SearchSpace("flexibert", tuple(choices), tuple(slots), 1, classes)
+    return SearchSpace("flexibert", tuple(choices), tuple(slots), 1, classes, sharing=_sharing)
+
+
+def _sharing(operator: Operator) -> str:
+    """A projection is to a wider or to a narrower layer, and neither is a part of the other; all else is entangled."""
+    return f"{operator.input_shape[1]}-{operator.output_shape[1]}" if operator.kind == "dense_rows" else ""
 
 
 def _norms(values: Any) -> tuple[str, ...]:
