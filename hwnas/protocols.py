@@ -281,6 +281,15 @@ class Wrapper(Protocol):
     def __call__(self, net: Any, /) -> Supernet: ...
 
 
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """A wrapper that starts from a file besides its settings: `digest` of what it holds is part of the supernet's
+    identity. Law: it follows from the file's content alone; HwnasError where there is none."""
+
+    @property
+    def digest(self) -> str: ...
+
+
 class Exact(Protocol):
     """What one network will be measured at, for a cost that is not the sum of its parts (the arena of a compiled
     program). Law: it is never below the `Costing` of the same name, which is then a lower bound that prunes."""

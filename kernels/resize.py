@@ -5,6 +5,7 @@ Both modes are tables made here: each row and column of the result names two of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,7 @@ def nearest_table(where: np.ndarray, size: int, rounding: str = "round_prefer_fl
     """int32 [result]: the pixel nearest to each position, by ONNX's nearest_mode."""
     if rounding not in ROUNDINGS:
         raise unknown("nearest_mode", rounding, ROUNDINGS)
-    functions = {
+    functions: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "round_prefer_floor": lambda x: np.ceil(x - 0.5),
         "round_prefer_ceil": lambda x: np.floor(x + 0.5),
         "floor": np.floor,
@@ -81,11 +82,14 @@ def nearest_table(where: np.ndarray, size: int, rounding: str = "round_prefer_fl
 
 
 def linear_table(where: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(int32 [2, result]: the two neighbours, f32 [2, result]: their weights); positions outside are clamped."""
+    """(int32 [2, result]: the two neighbours, f32 [2, result]: their weights); positions outside are clamped. Where the
+    two are one pixel each weighs a half, as in ONNX Runtime: that decides the last bit of the sum of four."""
     inside = np.clip(where, 0, size - 1)
     low = np.floor(inside).astype(np.int32)
+    high = np.minimum(low + 1, size - 1)
     fraction = (inside - low).astype(np.float32)
-    return np.stack([low, np.minimum(low + 1, size - 1)]), np.stack([np.float32(1) - fraction, fraction])
+    fraction[low == high] = 0.5
+    return np.stack([low, high]), np.stack([np.float32(1) - fraction, fraction])
 
 
 def pack(

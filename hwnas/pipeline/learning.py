@@ -22,7 +22,7 @@ from hwnas.pipeline.identity import NOT_TRAINING, TRAINING, code_behind, code_of
 from hwnas.pipeline.job import Job
 from hwnas.plug import Given, bind, resolve
 from hwnas.progress import bar
-from hwnas.protocols import Stateful, Supernet, TrainingRule, Wrapper
+from hwnas.protocols import ReadsFiles, Stateful, Supernet, TrainingRule, Wrapper
 from hwnas.space import Architecture
 from hwnas.supernet import Net, WeightSharing, extract, recalibrate
 from hwnas.train import (
@@ -54,7 +54,9 @@ def identity(job: Job) -> str:
     """What the trained supernet depends on: data, space, rule, schedule, code. Not on limits, tables or devices."""
     made_by = [job.config.train.rule, job.config.train.wrapper, job.config.task]
     settings = [*made_by, asdict(schedule(job))]
-    parts: list[Any] = [job.data.digest, space_digest(job.space), *settings]
+    wrapper = make_wrapper(job)
+    started: list[Any] = [wrapper.digest] if isinstance(wrapper, ReadsFiles) else []
+    parts: list[Any] = [job.data.digest, space_digest(job.space), *settings, *started]
     return digest([parts, code(job)])
 
 

@@ -18,4 +18,11 @@ class Meant:
     reason: str
 
 
-MEANT: tuple[Meant, ...] = ()
+MEANT: tuple[Meant, ...] = (
+    Meant(
+        "*results.json:*:verified",
+        "What a run reports, compares and ships by is the task's metric; "
+        "data are a protocol and images one kind of them",
+        '"same class" became "same answer": what that is, a task says',
+    ),
+)

@@ -22,8 +22,8 @@ from hwnas.kernels import (
     rearrange,
     resize,
 )
-from hwnas.kernels.host_library import aligned
 from hwnas.kernels.image import Image
+from hwnas.kernels.memory import aligned_copy
 from hwnas.kernels.product import Product, product_of
 from hwnas.kernels.target import Target
 
@@ -67,7 +67,7 @@ def tensor_case(
 ) -> TensorCase:
     """The built kernel, its inputs (constants included) and its answer."""
     y = np.full(expected.size, _MARK, expected.dtype)
-    arguments = tuple(aligned(np.ascontiguousarray(array).reshape(-1)) for array in (*inputs, y))
+    arguments = tuple(aligned_copy(np.ascontiguousarray(array).reshape(-1)) for array in (*inputs, y))
     return TensorCase(module.build(spec, target), arguments, expected, allowed)
 
 

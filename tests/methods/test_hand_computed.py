@@ -139,6 +139,13 @@ def test_argmax_takes_a_rule_at_its_word_and_refuses_one_without_architecture_pa
         Argmax(SinglePath(space))
 
 
+def test_predicted_ends_where_everything_that_meets_the_limits_was_told() -> None:
+    space = chain()
+    sampler = Predicted(space, Ridge(space), {}, {}, initial=2)
+    sampler.tell(drawn := sampler.ask(9), np.arange(len(drawn)) / 10)
+    assert len(drawn) == 3 and sampler.ask(9) == [], "one shallow network, two deep ones"
+
+
 def test_predicted_proposes_what_the_predictor_ranks_first_and_nothing_over_a_limit() -> None:
     limit = float(np.median(MACS([SPACE.random(np.random.default_rng(i)) for i in range(100)])))
     sampler = Predicted(SPACE, Ridge(SPACE), {"macs": MACS}, {"macs": limit}, initial=10, pool=400)

@@ -43,7 +43,8 @@ class _Model:
             self.arrays.append(self.random.integers(0, item.below, self.shape(item.shape)))
             self.inputs.append(helper.make_tensor_value_info(name, TensorProto.INT64, self.arrays[-1].shape))
             return name
-        self.arrays.append(self.random.normal(size=self.shape(item)).astype(np.float32))
+        drawn = self.random.normal(size=self.shape(item)).astype(np.float32)
+        self.arrays.append(np.abs(drawn) + np.float32(0.1) if self.example.positive else drawn)
         self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, self.arrays[-1].shape))
         return self.codes(name, 0.03, 120) if self.quantised else name
 

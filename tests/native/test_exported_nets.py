@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from hwnas.export.native import compile_onnx, load_native
-from hwnas.export.onnx import network_model
+from hwnas.export.onnx import network_model, to_onnx
+from hwnas.export.quantise import calibrate, fold, places
 from hwnas.space import SearchSpace
+from hwnas.spaces.auto_deeplab import CELL, auto_deeplab, cell_name
 from hwnas.spaces.mobile import mobile
 from hwnas.spaces.resnet_binary import resnet_binary
+from hwnas.supernet import Net
 from tests.native import nets
 
 INT8 = ("int8",)
@@ -41,3 +44,20 @@ def test_a_net_of_the_space_is_bit_equal_and_its_memory_at_the_bound(
     made = compile_onnx(model, "host", tmp_path / "out", cache=kernel_cache)
     assert np.array_equal(load_native(tmp_path / "out")(batch), nets.run_onnx(model, batch))
     assert made.manifest["arena_overhead"] <= 0.05
+
+
+def test_a_library_that_gives_an_image_is_bit_equal_however_often_it_resizes(
+    tmp_path: Path, kernel_cache: Path
+) -> None:
+    """Codes are resized as real numbers and rounded once; many of these sums lie half-way between two codes."""
+    space = auto_deeplab(3, 5, (24, 20), layers=3, strides=(2, 4, 8), width=8, precisions=INT8)
+    path = {f"stride.{i + 1}": stride for i, stride in enumerate((4, 8, 2))}
+    cell = dict(zip((cell_name(*edge) for edge in CELL), ("conv_3x3", "avg_pool_3x3", "skip"), strict=True))
+    network = space.lower({**path, **cell, "precision": "int8"})
+    batch = np.random.default_rng(0).standard_normal((16, 3, 24, 20)).astype(np.float32)
+    net = calibrate(fold(network, Net(network, 0).eval().arrays()), batch, weight_bits=7)
+    assert sum(place.layer.kind == "resize" for place in places(network)) == 3 and net.is_exact
+    compile_onnx(to_onnx(net), "host", tmp_path / "out", cache=kernel_cache)
+    found = load_native(tmp_path / "out")(batch)
+    assert found.shape == (16, 5, 24, 20)
+    np.testing.assert_array_equal(found, net(batch))

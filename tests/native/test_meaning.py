@@ -129,37 +129,22 @@ def test_the_bounds_of_an_old_clip_are_read(opset: int) -> None:
 
 @pytest.mark.parametrize("opset", [7, 11, 12, 13, 24])
 @pytest.mark.parametrize("shape", [(1, 6), (1, 6, 1, 1), (1, 3, 4, 5)])
-def test_softmax_runs_along_its_axis_or_is_refused(opset: int, shape: tuple[int, ...]) -> None:
+def test_softmax_runs_along_its_axis(opset: int, shape: tuple[int, ...]) -> None:
     for axis in (None, 1, -1, len(shape) - 1):
         made = model([node("Softmax", "x", **({} if axis is None else {"axis": axis}))], shape=shape, opset=opset)
         if axis == -1 and opset < 11:
             continue
-        last = (axis is None and opset >= 13) or axis in (-1, len(shape) - 1)
-        along_channels = len(shape) == 2 or (axis == 1 if shape[3] > 1 else not last)
-        if along_channels and not (shape[3:] == (5,) and opset < 13):
-            check(made, shape)
-        else:
-            with pytest.raises(HwnasError, match="Softmax"):
-                read_graph(made)
+        check(made, shape)
 
 
 def test_a_reshape_of_a_vector_is_a_reshape() -> None:
-    for target in ([2, 3], [3, 2], [6], [1, 1, 6], [1, 2, 3, 1]):
-        made = model([node("Relu", "x", "r"), node("Reshape", "r t")], {"t": np.array(target)}, (1, 6))
-        with pytest.raises(HwnasError, match="the_Reshape"):
-            read_graph(made)
-    for target in ([1, -1], [0, -1], [1, 6, 1, 1], [-1, 6]):
+    for target in ([2, 3], [3, 2], [6], [1, 1, 6], [1, 2, 3, 1], [1, -1], [0, -1], [1, 6, 1, 1], [-1, 6]):
         check(model([node("Relu", "x", "r"), node("Reshape", "r t")], {"t": np.array(target)}, (1, 6)), (1, 6))
 
 
-@pytest.mark.parametrize(("axis", "good"), [(1, True), (0, True), (-3, True), (2, False), (3, False), (4, False)])
-def test_flatten_reads_its_axis(axis: int, good: bool) -> None:
-    made = model([node("Relu", "x", "r"), node("Flatten", "r", axis=axis)])
-    if good:
-        check(made)
-    else:
-        with pytest.raises(HwnasError, match="the_Flatten"):
-            read_graph(made)
+@pytest.mark.parametrize("axis", [1, 0, -3, 2, 3, 4])
+def test_flatten_reads_its_axis(axis: int) -> None:
+    check(model([node("Relu", "x", "r"), node("Flatten", "r", axis=axis)]))
 
 
 CHANNEL = [(3, 1, 1), (1, 3, 1, 1), (), (1,), (1, 1), (1, 1, 1, 1)]
@@ -170,7 +155,7 @@ SPATIAL = [(4, 1), (5,), (4, 5), (1, 1, 4, 5), (3, 4, 1), (3, 4, 5), (1, 5), (2,
 @pytest.mark.parametrize("size", CHANNEL + SPATIAL)
 def test_a_constant_is_broadcast_as_numpy_does_or_refused(op: str, size: tuple[int, ...]) -> None:
     made = model([node(op, "x c")], {"c": np.random.default_rng(3).normal(size=size).astype(np.float32)})
-    if size in CHANNEL:
+    if size in CHANNEL or op != "PRelu":
         check(made)
     else:
         with pytest.raises(HwnasError, match=f"{op}"):
@@ -197,14 +182,13 @@ def _reads(made: onnx.ModelProto) -> bool:
     return True
 
 
-def test_two_activations_are_broadcast_as_numpy_does_or_refused() -> None:
+def test_two_activations_are_broadcast_as_numpy_does() -> None:
     pooled = [node("GlobalAveragePool", "x", "p")]
     for op in ("Add", "Mul"):
         check(model([*pooled, node(op, "x p")]))
         check(model([*pooled, node(op, "p x")]))
         flat = [*pooled, node("Flatten", "p", "v"), node(op, "x v")]
-        with pytest.raises(HwnasError):
-            read_graph(model(flat, shape=(1, 3, 3, 3)))
+        check(model(flat, shape=(1, 3, 3, 3)), (1, 3, 3, 3))
 
 
 @pytest.mark.parametrize("op", ["GlobalAveragePool", "Softmax"])

@@ -202,7 +202,7 @@ def test_every_cut_of_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_nodes_that_the_output_does_not_need_are_not_read() -> None:
     made = conv()
-    made.graph.node.append(helper.make_node("Erf", ["y"], ["unused"], name="no_kernel"))
+    made.graph.node.append(helper.make_node("Sign", ["y"], ["unused"], name="no_kernel"))
     assert [step.kind for step in read_graph(made).steps] == ["to_nhwc", "conv_f32", "to_nchw"]
 
 
@@ -215,7 +215,7 @@ def test_what_no_check_foresaw_names_the_node(monkeypatch: pytest.MonkeyPatch) -
         read_graph(conv())
 
 
-@pytest.mark.parametrize("operator", ["Resize", "ConvTranspose", "ScatterND", "Erf", "LayerNormalization"])
+@pytest.mark.parametrize("operator", ["GridSample", "ConvTranspose", "ScatterND", "Sign", "GRU"])
 def test_an_operator_without_a_relative_names_none(operator: str) -> None:
     made = conv()
     made.graph.node[0].op_type = operator

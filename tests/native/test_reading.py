@@ -86,7 +86,9 @@ def test_float_activations_and_residuals_are_part_of_the_convolution() -> None:
     assert [len(s.inputs) for s in steps if s.kind == "conv_f32"] == [1, 1, 1, 1, 1, 2, 1]
 
 
-@pytest.mark.parametrize(("operator", "nearest"), [("Selu", "Relu"), ("BatchNormalization", "folded"), ("Gelu", "")])
+@pytest.mark.parametrize(
+    ("operator", "nearest"), [("Selu", "Relu"), ("BatchNormalization", "folded"), ("Mish", "HardSwish")]
+)
 def test_an_unsupported_operator_is_named_with_its_node_and_the_nearest_form(operator: str, nearest: str) -> None:
     with pytest.raises(HwnasError, match=r"the_node.*no kernel covers operator") as caught:
         read_graph(tiny(operator))

@@ -123,22 +123,15 @@ def _close_in_meaning(op_type: str) -> tuple[str, ...]:
     """What is supported and does the same or nearly the same; empty where nothing does."""
     meaning = {
         "BatchNormalization": ("Conv with the normalisation folded into its weights",),
-        "ReduceMean": ("GlobalAveragePool",),
-        "Sub": ("Add of the negated constant",),
-        "Div": ("Mul by the reciprocal constant",),
-        "Gelu": ("HardSwish",),
         "Elu": ("LeakyRelu",),
         "Celu": ("LeakyRelu",),
         "Selu": ("Relu", "LeakyRelu"),
         "ThresholdedRelu": ("Relu",),
         "Mish": ("HardSwish",),
         "Swish": ("HardSwish",),
-        "Min": ("Clip",),
-        "Max": ("Relu", "Clip"),
         "Sum": ("Add",),
         "GlobalMaxPool": ("MaxPool of the whole image",),
         "LpPool": ("AveragePool",),
-        "Unsqueeze": ("Reshape",),
         "LogSoftmax": ("Softmax",),
         "Pad": ("Conv with pads",),
         "QLinearConv": ("DequantizeLinear, Conv, QuantizeLinear",),
@@ -177,7 +170,7 @@ def _live(reader: Reader, ends: set[str]) -> tuple[tuple[Step, ...], dict[str, V
     for step in reversed(reader.steps):
         if read.intersection(step.outputs):
             live.append(step)
-            read.update(step.inputs)
+            read.update((*step.inputs, *step.outputs))  # what nobody reads may be scratch memory
             read.update(reader.values[name].of for name in step.inputs)
     return tuple(reversed(live)), {name: value for name, value in reader.values.items() if name in read}
 

@@ -207,8 +207,14 @@ def _constants(graph: GraphProto, nodes: tuple[NodeProto, ...]) -> dict[str, np.
     """The initializers that live nodes read."""
     used = {name for node in nodes for name in node.input if name}
     made = {name for node in nodes for name in node.output if name}
-    # Resize's region and scales may be given as empty tensors, which say that they are absent
-    may_be_empty = used - {name for node in nodes if node.op_type != "Resize" for name in node.input}
+    known = native_operators().of_node
+    # constants that only such operators read may be empty, which says that they are absent
+    filled = {
+        name
+        for node in nodes
+        if qualified(node) not in known or "TAKES_EMPTY" not in vars(known[qualified(node)])
+        for name in node.input
+    }
     found: dict[str, np.ndarray] = {}
     for item in graph.initializer:
         if item.name not in used:
@@ -216,7 +222,7 @@ def _constants(graph: GraphProto, nodes: tuple[NodeProto, ...]) -> dict[str, np.
         if item.name in found or item.name in made:
             raise HwnasError(f"the tensor {item.name!r} is given twice")
         found[item.name] = array_of(item)
-        if not found[item.name].size and item.name not in may_be_empty:
+        if not found[item.name].size and item.name in filled:
             raise HwnasError(f"tensor {item.name!r} has shape {list(item.dims)}", hint="at least 1 element")
     return found
 

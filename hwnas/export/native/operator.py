@@ -123,6 +123,8 @@ class Example:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     #: also between DequantizeLinear and QuantizeLinear, where an integer kernel must take it
     quantised: bool = False
+    #: activations are drawn above 0
+    positive: bool = False
     #: float results may differ by this share of the largest
     tolerance: float = 1e-5
 

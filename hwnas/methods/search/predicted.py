@@ -71,13 +71,14 @@ class Predicted:
         self._seen = {tuple(map(int, code)) for code in state["seen"]}
 
     def _drawn(self) -> list[Architecture]:
-        """Random architectures, a network once, that meet the limits and were never told; where there are none, any."""
+        """Random architectures, a network once, that meet the limits and were never told: none where all were told, any
+        where none meets them."""
         rng = np.random.default_rng((self.seed, self._asked))
         extents = np.array([len(choice.options) for choice in self.space.choices])
         codes = rng.integers(0, extents, size=(self.pool, len(extents)))
         drawn = self.space.decode(codes[self._fits(codes)])
         new = {code: one for one, code in zip(drawn, self._codes(drawn), strict=True) if code not in self._seen}
-        return list(new.values()) or self.space.decode(codes)
+        return list(new.values()) if drawn else self.space.decode(codes)
 
     def _codes(self, architectures: Sequence[Architecture]) -> list[tuple[int, ...]]:
         return [tuple(row) for row in self.space.live_codes(architectures).tolist()]

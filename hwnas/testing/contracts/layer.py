@@ -58,7 +58,7 @@ def exports_what_the_reference_computes(subject: Layer) -> None:
         return
     rng, primitive = np.random.default_rng(1), primitive_of(subject.kind)
     tensors = primitive.random(subject, rng)
-    inputs = [rng.standard_normal((2, *shape)).astype(np.float32) for shape in subject.in_shapes]
+    inputs: list[np.ndarray] = [rng.standard_normal((2, *s)).astype(np.float32) for s in subject.in_shapes]
     if below := primitive.below(subject):
         inputs[0] = rng.integers(0, below, inputs[0].shape)
     expected = primitive.reference(subject, inputs, tensors)

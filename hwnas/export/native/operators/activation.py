@@ -40,7 +40,7 @@ ONNX = {
     ),
     "Relu": _ANY,
     "Sigmoid": _ANY,
-    "Tanh": _ANY,
+    "Tanh": (Form("quantised", "of codes", "integer"), Form("float", "of floats")),
 }
 KINDS = {"activation_f32": Kind()}
 EXAMPLES = (

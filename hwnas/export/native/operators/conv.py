@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
 ONNX = {
     "Conv": (
-        Form("window", FORMS[0].text + "; group", "integer"),
+        Form("window", FORMS[0].text + "; group; over [1, C, L] as over an image of one row", "integer"),
         Form("bias", "an int32 bias with the scale s_x * s_w, with one of its own, or a float one", "integer"),
         Form("weights", "float weights; uint8 ones; zero points that are not 0"),
-        Form("sequence", "over [1, C, L]: as over an image of one row", "integer"),
         refused("dimensions", "three spatial dimensions"),
     )
 }

@@ -34,6 +34,9 @@ EXAMPLES = (
     Example("Gelu", ((1, "C", "H", "W"),), {"approximate": "tanh"}, True),
     Example("Erf", ((1, "A", "B"),)),
     Example("Exp", ((1, "A", "B"),)),
+    Example("Log", ((1, "A", "B"),), positive=True),
+    Example("Sqrt", ((1, "A", "B"),), positive=True),
+    Example("Reciprocal", ((1, "T", "D"),), positive=True),
     Example("Abs", ((1, "A", "B", "C", "D"),), {}, True),
     Example("Pow", ((1, "T", "D"), _SQUARE), {}, True),
 )

@@ -100,8 +100,8 @@ def bind(lowering: Lowering, step: Step) -> KernelCall:
     from hwnas.kernels import gather_rows
 
     value = lowering.value(step.outputs[0])
-    sizes = [step.integer(key) for key in ("outer", "rows", "width", "count")]
-    spec = gather_rows.GatherRows(*sizes, ELEMENT_TYPES[value.kind], step.text("ids"))
+    outer, rows, width, count = (step.integer(key) for key in ("outer", "rows", "width", "count"))
+    spec = gather_rows.GatherRows(outer, rows, width, count, ELEMENT_TYPES[value.kind], step.text("ids"))
     constants = [
         np.ascontiguousarray(step.constants[key]).reshape(-1) for key in ("ids", "table") if key in step.constants
     ]

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 ONNX = {
-    "MatMul": (
-        Form("plain", "[.., K] times a constant matrix [K, N]", "integer"),
-        Form("two", "two activations, or a constant of any rank on either side, whose batches broadcast", "integer"),
-    )
+    "MatMul": (Form("plain", "[.., K] times a constant matrix [K, N], or any two whose batches broadcast", "integer"),)
 }
 KINDS = {"matmul_f32": Kind(), "matmul_int": Kind(exact=True)}
 EXAMPLES = (

@@ -8,8 +8,7 @@ import numpy as np
 
 from hwnas.export.native.ir import ELEMENT_TYPES, Step, Value, image
 from hwnas.export.native.lower import KernelCall, Lowering
-from hwnas.export.native.operator import Constant, Example, Form, IntegerFusion, Kind, refused
-from hwnas.export.native.quantisation import NOT_QUANTISED, emit_quantised, target_of
+from hwnas.export.native.operator import Constant, Example, Form, Fusion, Kind, refused
 from hwnas.export.native.reader import Reader, Tensor, attribute, refuse
 
 if TYPE_CHECKING:
@@ -18,11 +17,13 @@ if TYPE_CHECKING:
 ONNX = {
     "Resize": (
         Form("nearest", "mode nearest, every nearest_mode; codes stay codes"),
-        Form("linear", "mode linear over height and width; codes where the result has the input's scale"),
+        Form("linear", "mode linear over height and width; codes become real numbers, as in ONNX Runtime"),
         Form("places", "half_pixel, pytorch_half_pixel, align_corners and asymmetric, by scales or by sizes"),
         refused("other", "mode cubic, antialias, a region (tf_crop_and_resize), axes other than height and width"),
     )
 }
+#: its region and scales may be given as empty tensors, which says that they are absent
+TAKES_EMPTY = True
 KINDS = {"resize": Kind(), "resize_codes": Kind(exact=True)}
 _DOUBLE = Constant(values=np.array([1, 1, 2, 2], np.float32))
 _REGION = Constant(values=np.zeros(8, np.float32))  # of tf_crop_and_resize alone
@@ -51,19 +52,7 @@ def read(reader: Reader, node: NodeProto) -> None:
     reader.set_real(node, value, 4)
 
 
-def as_integers(reader: Reader, node: NodeProto) -> str | None:
-    """Bilinear over codes, which are then rounded once."""
-    attributes, value = _parts(reader, node)
-    source, target = reader.value(node, 0), target_of(reader, node, value)
-    if target is None:
-        return NOT_QUANTISED
-    if target.value.codes != source.codes or source.layout != "nhwc":
-        return "its result has another scale than its input"
-    emit_quantised(reader, "resize_codes", node, (source.name,), target, attributes)
-    return None
-
-
-FUSIONS = (IntegerFusion(as_integers),)
+FUSIONS: tuple[Fusion, ...] = ()
 
 
 def _parts(reader: Reader, node: NodeProto) -> tuple[dict[str, object], Value]:
