@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -140,22 +141,42 @@ def lines_of(path: str, encoding: str) -> list[tuple[str, str]]:
     return found
 
 
-def learnt(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """Word pieces of lower-case words, `vocabulary` at most with the three special tokens."""
+def learnt(texts: Sequence[str], vocabulary: int) -> Tokenizer:
+    """Word pieces of lower-case words, `vocabulary` at most with the three special tokens: the same of the same texts.
+
+    The trainer numbers pieces of one letter as it meets them, in an order that changes from run to run and decides ties.
+    So they are given first, sorted, and what it learnt becomes a tokenizer to which they are pieces like any other.
+    """
+    from tokenizers.trainers import WordPieceTrainer
+
+    pieces = _untrained()
+    assert pieces.normalizer is not None and pieces.pre_tokenizer is not None
+    words = [
+        word
+        for one in texts
+        for word, _ in pieces.pre_tokenizer.pre_tokenize_str(pieces.normalizer.normalize_str(one))
+    ]
+    # Letters beyond a quarter of the vocabulary, the rarest ones, are left out: they would crowd out every word.
+    counts = Counter(letter for word in words for letter in word)
+    letters = set(sorted(counts, key=lambda letter: (-counts[letter], letter))[: vocabulary // 4])
+    inside = [f"##{letter}" for letter in sorted(letters)]
+    trainer = WordPieceTrainer(
+        vocab_size=vocabulary, special_tokens=[PAD, UNKNOWN, FIRST, *inside], show_progress=False
+    )
+    pieces.train_from_iterator((word for word in words if letters.issuperset(word)), trainer)
+    return _untrained(pieces.get_vocab())
+
+
+def _untrained(vocabulary: Mapping[str, int] | None = None) -> Tokenizer:
+    """Lower case, split at blanks and punctuation, into the longest pieces of a vocabulary."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordPiece
     from tokenizers.normalizers import BertNormalizer
     from tokenizers.pre_tokenizers import BertPreTokenizer
-    from tokenizers.trainers import WordPieceTrainer
 
-    pieces = Tokenizer(WordPiece(unk_token=UNKNOWN))
+    known = {} if vocabulary is None else {"vocab": dict(vocabulary)}
+    pieces = Tokenizer(WordPiece(unk_token=UNKNOWN, **known))
     pieces.normalizer, pieces.pre_tokenizer = BertNormalizer(lowercase=True), BertPreTokenizer()
-    special = [PAD, UNKNOWN, FIRST]
-    # Letters beyond half of the vocabulary are left out; they would crowd out every word.
-    trainer = WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=special, limit_alphabet=vocabulary // 4, show_progress=False
-    )
-    pieces.train_from_iterator(texts, trainer)
     return pieces
 
 
