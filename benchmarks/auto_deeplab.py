@@ -3,7 +3,7 @@
     python benchmarks/auto_deeplab.py             a table; goes on from runs/auto_deeplab where it was stopped
     python benchmarks/auto_deeplab.py --json      the bars as JSON
     python benchmarks/auto_deeplab.py --page      writes its section of docs/results/inhabitants.md as well
-    python benchmarks/auto_deeplab.py --seeds 1   fewer seeds
+    python benchmarks/auto_deeplab.py --small     half an hour's work in four minutes, of a quarter of the steps
 
 A seed: search a relaxed supernet, decode the best path and the cell, then train it from scratch beside paths of one
 stride, an hourglass path (the shape of a U-Net, without its long skips, which the space has not), all with the cell
@@ -18,7 +18,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ class Settings:
 
 
 SETTINGS = Settings()
+SMALL = Settings(train=500, test=300, layers=4, width=6, search_epochs=12, epochs=20, batch_size=32)
 NOT_RIVALS = ("found", "sure")  # what is kept of a seed besides
 
 
@@ -74,7 +75,7 @@ def data(settings: Settings) -> Data:
 
 
 def space(settings: Settings, facts: Mapping[str, Any], width: int) -> SearchSpace:
-    shape = {"layers": settings.layers, "strides": settings.strides, "operations": settings.operations}
+    shape: dict[str, Any] = {"layers": settings.layers, "strides": settings.strides, "operations": settings.operations}
     return auto_deeplab(**facts, **shape, width=width, precisions=("fp32",))
 
 
@@ -88,7 +89,7 @@ def found_by_search(settings: Settings, seed: int, loaded: Data) -> tuple[Archit
     )
     schedule = Schedule(settings.search_epochs, settings.batch_size, seed=seed)
     mark = digest([asdict(settings), seed, loaded.digest])
-    train(net, rule, loaded, schedule, KEPT / f"search-{seed}.pt", mark)
+    train(net, rule, loaded, schedule, KEPT / f"search-{mark}.pt", mark)
     sure = float(np.mean([float(torch.softmax(beta.detach(), 0).max()) for beta in rule.beta.values()]))
     return BestPath(rule).decode(net, rule, searched, lambda architectures: np.zeros(len(architectures))), sure
 
@@ -148,8 +149,9 @@ def trained(settings: Settings, loaded: Data, choices: Mapping[str, Any], width:
 def measure(settings: Settings, seeds: int) -> dict[str, Any]:
     """Every figure, each kept as soon as it is there."""
     torch.set_num_threads(1)
-    loaded, file = data(settings), KEPT / "figures.json"
+    loaded = data(settings)
     mark = digest([asdict(settings), loaded.digest])
+    file = KEPT / f"figures-{mark}.json"
     kept = read_json(file) if file.exists() else {}
     figures: dict[str, Any] = kept if kept.get("mark") == mark else {"mark": mark, "seconds": 0.0}
     for seed in range(seeds):
@@ -205,6 +207,7 @@ def page(settings: Settings, figures: Mapping[str, Any]) -> str:
         for seed in seeds
     )
     sure = float(np.mean([seed["sure"] for seed in seeds]))
+    small = " --small" if settings == SMALL else ""
     strides, operations = ", ".join(map(str, settings.strides)), ", ".join(settings.operations)
     return f"""{HEADING}
 
@@ -214,7 +217,7 @@ labelled segmentation set was to be had), mIoU over eleven classes, {len(seeds)}
 {settings.search_epochs} epochs at width {settings.search_width}, alpha and beta from {settings.search_from:.0%} of them
 on at rate {settings.architecture_rate} (the paper's is 0.003, over many more
 steps). Then every net from scratch, {settings.epochs} epochs, width {settings.width} or that of the nearest cost.
-`python benchmarks/auto_deeplab.py --page`, {figures["seconds"] / 60:.0f} minutes.
+`python benchmarks/auto_deeplab.py{small} --page`, {figures["seconds"] / 60:.0f} minutes.
 
 | path | mIoU (%, mean ± 95 % interval) | Dice (%) | million MACs |
 |---|---:|---:|---:|
@@ -247,12 +250,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--page", action="store_true")
+    parser.add_argument("--small", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
-    figures = measure(replace(SETTINGS), asked.seeds)
+    settings = SMALL if asked.small else SETTINGS
+    figures = measure(settings, asked.seeds)
     if asked.page:
         text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-        write_text(PAGE, with_section(text, page(SETTINGS, figures)))
+        write_text(PAGE, with_section(text, page(settings, figures)))
         print(machine(), file=sys.stderr)
     return int(report("auto_deeplab", bars(figures), asked.json))
 

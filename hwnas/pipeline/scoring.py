@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from hwnas.fidelity import space_digest
 from hwnas.network import Network
 from hwnas.paths import digest
 from hwnas.pipeline.config import Target
-from hwnas.pipeline.identity import code_of
+from hwnas.pipeline.identity import NOT_TRAINING, TRAINING, code_behind, code_of, code_of_plugins
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.parts import Parts
 from hwnas.protocols import Scorer
@@ -28,12 +28,13 @@ def scorer(job: Job, parts: Parts, target: Target) -> Scorer:
     code = code_of(["hwnas.pipeline.scoring"]) | parts.code("scorer")
     name, mark = "scores", [learning.identity(job), job.config.search.recalibration_images, "accuracy and loss"]
     if job.config.search.scorer is not None:  # it may ask for what is the target's own: its limits, its costs
-        trained = learning.identity(job) if {"net", "rule", "data"} & parts.needs("scorer") else space_digest(job.space)
-        name, mark = f"scores-{target.name}", [trained, parts.named("scorer"), job.config.cost_limits, job.config.seed]
+        name, mark = f"scores-{target.name}", [parts.named("scorer"), job.config.seed, _asked(job, parts)]
+        if not TRAINED & parts.needs("scorer"):  # a net of first weights is decided by the same code as a trained one
+            code |= code_of(TRAINING, NOT_TRAINING) | code_of_plugins(job.space) | code_behind(job.task)
     known: dict[str, Any] = job.kept(name, mark, code) or {}
 
     def score(architectures: Sequence[Architecture], /) -> np.ndarray:
-        names = [_digest(job.space.lower(architecture)) for architecture in architectures]
+        names = [network_digest(job.space.lower(architecture)) for architecture in architectures]
         new = {one: a for one, a in zip(names, architectures, strict=True) if one not in known}
         if new:
             found = scores_of(parts.make("scorer"), list(new.values())).tolist()
@@ -44,5 +45,25 @@ def scorer(job: Job, parts: Parts, target: Target) -> Scorer:
     return score
 
 
-def _digest(network: Network) -> str:
-    return digest([[node.name, str(node.operator), list(node.inputs)] for node in network])
+TRAINED = frozenset({"net", "rule", "data"})
+
+
+def _asked(job: Job, parts: Parts) -> dict[str, Any]:
+    """What a scorer's answers depend on, of what it asks for: other prices or another device are other scores."""
+    from hwnas.pipeline import learning
+
+    values: dict[str, Callable[[], Any]] = {
+        "costings": lambda: {name: costing.digest for name, costing in parts.given["costings"].items()},
+        "limits": lambda: dict(parts.given["limits"]),
+        "device": lambda: job.device.digest,
+        "task": lambda: job.config.task,
+        "recalibration_images": lambda: job.config.search.recalibration_images,
+    }
+    needs = parts.needs("scorer")
+    trained = learning.identity(job) if TRAINED & needs else space_digest(job.space)
+    return {"net": trained, **{name: value() for name, value in values.items() if name in needs}}
+
+
+def network_digest(network: Network) -> str:
+    """Of all that decides what a network computes and what it takes: its operators, and what each of them reads."""
+    return digest([[[node.name, str(node.operator), list(node.inputs)] for node in network], list(network.outputs)])

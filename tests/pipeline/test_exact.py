@@ -31,6 +31,24 @@ def test_only_what_is_limited_and_the_engine_decides_is_priced_exactly(tmp_path:
     assert job.path("exact-tvm.json").exists(), "kept for the next run"
 
 
+def test_two_cells_of_the_same_blocks_are_priced_each_by_its_own_wiring(tmp_path: Path) -> None:
+    space = {"use": "nas_bench_201", "width": 8, "cells": 1, "precisions": ["fp32"]}
+    targets, limits = [{"precision": "fp32", "engine": "tvm"}], {"latency_us": 1000.0, "peak_memory_kb": 100.0}
+    job = Job(read_run_file(run_file(tmp_path, limits=limits, targets=targets, space=space)), progress=False)
+    skips = {f"edge.{edge}": "skip_connect" for edge in ("0-1", "0-2", "0-3", "1-2", "1-3", "2-3")}
+    pair = [
+        job.space.lower(job.space.architecture({**skips, **convolved, "precision": "fp32"}))
+        for convolved in (
+            {"edge.1-2": "nor_conv_3x3", "edge.0-3": "nor_conv_3x3"},
+            {"edge.0-2": "nor_conv_3x3", "edge.2-3": "nor_conv_3x3"},
+        )
+    ]
+    assert pair[0].operators == pair[1].operators
+    price = exact_costs(job, job.config.targets[0])["peak_memory"]
+    wanted = [planned(network, job.device.target).arena_bytes for network in pair]
+    assert [price(network) for network in pair] == wanted and wanted[0] != wanted[1]
+
+
 @pytest.mark.slow
 def test_limits_on_size_and_arena_hold_as_measured_on_the_library(tmp_path: Path) -> None:
     job = Job(read_run_file(run_file(tmp_path, targets=TARGETS)), progress=False)

@@ -148,6 +148,39 @@ def test_an_edited_method_of_a_package_searches_again(package: Path, tmp_path: P
     assert {name for name in first if first[name] != again[name]} == {f"{package.name}/methods/predictor/mean.py"}
 
 
+ASKING = """
+'Asking: the price of an architecture, times the images (a test, 2026).'
+import numpy as np
+class Asking:
+    def __init__(self, costings, recalibration_images):
+        self.costing, self.images = costings["macs"], recalibration_images
+    def __call__(self, architectures):
+        return self.images * self.costing(architectures)
+"""
+
+
+def test_scores_that_are_kept_are_of_the_prices_and_the_images_that_their_scorer_was_given(
+    package: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    from hwnas.cost import Costing
+    from hwnas.methods.cost.macs import macs
+    from hwnas.pipeline import scoring
+
+    (package / "methods" / "scorer" / "asking.py").write_text(ASKING)
+
+    def score(slope: float, images: int) -> float:
+        search = {"scorer": {"use": "scorer.asking"}, "recalibration_images": images}
+        job = Job(read_run_file(run_file(tmp_path, plugins=[package.name], search=search)), progress=False)
+        costing = Costing(job.space, replace(macs(), slope=slope))
+        parts = Parts(job, job.config.targets[0], {"costings": lambda: {"macs": costing}})
+        return float(scoring.scorer(job, parts, job.config.targets[0])([job.space.smallest()])[0, 0])
+
+    first = score(1.0, 64)
+    assert score(2.0, 64) == 2 * first and score(1.0, 32) == first / 2 and score(1.0, 64) == first
+
+
 def test_a_decoder_stands_instead_of_a_sampler(package: Path, tmp_path: Path) -> None:
     train = {"epochs": 1, "batch_size": 256, "rule": {"use": "rule.single_path"}}
     search = {"decoder": {"use": "decoder.small"}, "recalibration_images": 64}
