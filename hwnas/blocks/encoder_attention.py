@@ -1,7 +1,7 @@
 """encoder_attention(heads, norm, vocabulary): self-attention among the words of a text, residual, LayerNorm before or
 after (fp32 or int8).
 
-    pre:  x + A(LN(x));   post:  LN(x + A(x));   A = softmax(Q K^T / sqrt(D / heads) + padding) V, heads side by side, W_o
+    pre:  x + A(LN(x));   post:  LN(x + A(x));   A = W_o [softmax(Q K^T / sqrt(D / heads) + padding) V of every head]
 
 It reads the tokens beside the rows: padding, token 0, gets no share in any softmax. In int8 LayerNorm, the mask and
 softmax are float; the dense layers, both products and the sum are integers.
@@ -45,7 +45,9 @@ def _shares(apart: Shape, vocabulary: int, precision: Precision) -> list[Layer]:
     heads, length, width = apart
     scores, mask = (heads, length, length), (1, 1, length)
     tokens, scale = (("vocabulary", vocabulary),), (("scale", width**-0.5),)
-    product = Layer("scores", "matmul", ("q_heads", "k_heads"), apart, scores, precision, attributes=(("transpose", True),))
+    product = Layer(
+        "scores", "matmul", ("q_heads", "k_heads"), apart, scores, precision, attributes=(("transpose", True),)
+    )
     padding = Layer("padding", "padding", ("input1",), (length,), mask, attributes=tokens)
     if formats.of(precision).arithmetic != "integer":
         masked = Layer("masked", "add", ("scores", "padding"), scores, scores, more_shapes=(mask,))

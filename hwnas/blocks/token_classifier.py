@@ -17,11 +17,15 @@ def layers(operator: Operator) -> tuple[Layer, ...]:
     if length != rows[0]:
         raise HwnasError(f"token_classifier needs a token a row, got {length} tokens and {rows[0]} rows")
     if operator.precision != FULL_PRECISION:
-        raise HwnasError(f"token_classifier is {FULL_PRECISION}, got {operator.precision}", hint="put a convert before it")
+        raise HwnasError(
+            f"token_classifier is {FULL_PRECISION}, got {operator.precision}", hint="put a convert before it"
+        )
     share, mean = (1, length), (1, rows[1])
     return (
         Layer("norm", "layer_norm", ("input",), rows, rows),
-        Layer("padding", "padding", ("input1",), (length,), share, attributes=(("vocabulary", operator["vocabulary"]),)),
+        Layer(
+            "padding", "padding", ("input1",), (length,), share, attributes=(("vocabulary", operator["vocabulary"]),)
+        ),
         Layer("shares", "softmax", ("padding",), share, share),
         Layer("mean", "matmul", ("shares", "norm"), share, mean, more_shapes=(rows,)),
         Layer("flat", "reshape", ("mean",), mean, mean[1:]),

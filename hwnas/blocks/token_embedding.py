@@ -12,6 +12,8 @@ def layers(operator: Operator) -> tuple[Layer, ...]:
     length = require_tokens(operator, 0)
     require_output(operator, (length, operator.output_shape[-1]))
     if operator.precision != FULL_PRECISION:
-        raise HwnasError(f"token_embedding gives {FULL_PRECISION}, got {operator.precision}", hint="put a convert after")
+        raise HwnasError(
+            f"token_embedding gives {FULL_PRECISION}, got {operator.precision}", hint="put a convert after"
+        )
     attributes = (("vocabulary", operator["vocabulary"]),)
     return (Layer("embedding", "embedding", ("input",), (length,), operator.output_shape, attributes=attributes),)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import torch
 
 PAD = 0  # the token that fills a text up
-MASKED = np.float32(-1e4)  # exp of it is 0 in float32, also after attention's 1 / sqrt(D), D to 10^4; a sum stays finite
+MASKED = np.float32(
+    -1e4
+)  # exp of it is 0 in float32, also after attention's 1 / sqrt(D), D to 10^4; a sum stays finite
 
 
 @final

@@ -64,7 +64,9 @@ class Texts:
         import torch
 
         if augment is not None:
-            raise HwnasError(f"data {self.name} are texts, which no augmentation is for", hint="train: no shift, no flip")
+            raise HwnasError(
+                f"data {self.name} are texts, which no augmentation is for", hint="train: no shift, no flip"
+            )
         where = self._places(split)[indices]
         return Batch({INPUT: torch.from_numpy(self.tokens[where])}, torch.from_numpy(self.labels[where]))
 
@@ -144,17 +146,15 @@ def lines_of(path: str, encoding: str) -> list[tuple[str, str]]:
 def learnt(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     """Word pieces of lower-case words, `vocabulary` at most with the three special tokens: the same of the same texts.
 
-    The trainer numbers pieces of one letter as it meets them, in an order that changes from run to run and decides ties.
-    So they are given first, sorted, and what it learnt becomes a tokenizer to which they are pieces like any other.
+    The trainer numbers pieces of one letter as it meets them, in an order that changes from run to run and decides
+    ties. So they are given first, sorted, and what it learnt becomes a tokenizer to which they are pieces like any other.
     """
     from tokenizers.trainers import WordPieceTrainer
 
     pieces = _untrained()
     assert pieces.normalizer is not None and pieces.pre_tokenizer is not None
     words = [
-        word
-        for one in texts
-        for word, _ in pieces.pre_tokenizer.pre_tokenize_str(pieces.normalizer.normalize_str(one))
+        word for one in texts for word, _ in pieces.pre_tokenizer.pre_tokenize_str(pieces.normalizer.normalize_str(one))
     ]
     # Letters beyond a quarter of the vocabulary, the rarest ones, are left out: they would crowd out every word.
     counts = Counter(letter for word in words for letter in word)
