@@ -147,7 +147,7 @@ def learnt(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     """Word pieces of lower-case words, `vocabulary` at most with the three special tokens: the same of the same texts.
 
     The trainer numbers pieces of one letter as it meets them, in an order that changes from run to run and decides
-    ties. So they are given first, sorted, and what it learnt becomes a tokenizer to which they are pieces like any other.
+    ties. So they are given first, sorted, and what it learnt becomes a tokenizer to which they are pieces like others.
     """
     from tokenizers.trainers import WordPieceTrainer
 
