@@ -72,6 +72,7 @@ def blocks() -> list[Operator]:
         found.append(make("inverted_residual", (16, 6, 6), (16, 6, 6), precision, kernel=5, stride=1, expansion=1,
                           se=False, activation="relu"))  # fmt: skip
         if precision != "w1a1":
+            found.append(make("depthwise_separable", (8, 7, 10), (12, 4, 5), precision, kernel=5, stride=2))
             found.append(make("pool_dense", (16, 5, 5), (10,), precision, classes=10))
             found.append(make("convert", (16, 5, 5), (16, 5, 5), precision))
             found.append(make("convert", (10,), (10,), precision))
@@ -89,6 +90,7 @@ def blocks() -> list[Operator]:
                                   vocabulary=9))  # fmt: skip
             for mode in ("max", "average"):
                 found.append(make("pool", (16, 7, 6), (16, 3, 3), precision, kernel=2, stride=2, mode=mode))
+    found.append(make("log_mel", (1, 400), (1, 11, 8), frame=64, hop=32, rate=8000))
     found.append(make("token_embedding", TOKENS, (5, 12), vocabulary=9))
     found.append(make("token_classifier", ((5, 12), TOKENS), (3,), classes=3, vocabulary=9))
     return found
