@@ -183,7 +183,7 @@ def _untrained(vocabulary: Mapping[str, int] | None = None) -> Tokenizer:
 def encoded(pieces: Tokenizer, texts: Sequence[str], length: int) -> np.ndarray:
     """int64 (n, length): FIRST, then a text's pieces, cut or filled up with 0."""
     tokens = np.zeros((len(texts), length), np.int64)
-    tokens[:, 0] = pieces.token_to_id(FIRST)
+    tokens[:, 0] = pieces.get_vocab()[FIRST]
     for row, one in zip(tokens, pieces.encode_batch(list(texts)), strict=True):
         ids = one.ids[: length - 1]
         row[1 : 1 + len(ids)] = ids
