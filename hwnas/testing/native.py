@@ -123,7 +123,7 @@ def played_ends(
     """All outputs of the program for all inputs of every sample."""
     files = list(dict.fromkeys(objects.of[symbol] for symbol in symbols))
     runner = load_program(program, files, link.toolchain(objects.machine).compiler, 0, 0)
-    memory = runner.kept[1]
+    memory: Any = runner.kept[1]
     whole, found = replace(runner, last=len(program.calls)), list[tuple[np.ndarray, ...]]()
     for arrays in samples:
         for end, array in zip(program.inputs, arrays, strict=True):
