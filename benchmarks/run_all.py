@@ -104,9 +104,7 @@ def markdown(outcomes: list[Outcome]) -> str:
             lines.append(f"**Did not finish**: {outcome.failure}")
             continue
         lines += [f"{counts(outcome.bars)}.", "", "| bar | value | limit | kept |", "|---|---:|---:|---|"]
-        lines += [
-            f"| {bar['bar']} | {number(bar['value'])} | {limit(bar)} | {verdict(bar)} |" for bar in outcome.bars
-        ]
+        lines += [f"| {bar['bar']} | {number(bar['value'])} | {limit(bar)} | {verdict(bar)} |" for bar in outcome.bars]
     return "\n".join(lines) + "\n"
 
 

@@ -13,9 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # threads that wait for each other are no measure
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other are no measure
 
 import numpy as np
 import torch

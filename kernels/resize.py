@@ -5,6 +5,7 @@ Both modes are tables made here: each row and column of the result names two of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,7 @@ def nearest_table(where: np.ndarray, size: int, rounding: str = "round_prefer_fl
     """int32 [result]: the pixel nearest to each position, by ONNX's nearest_mode."""
     if rounding not in ROUNDINGS:
         raise unknown("nearest_mode", rounding, ROUNDINGS)
-    functions = {
+    functions: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "round_prefer_floor": lambda x: np.ceil(x - 0.5),
         "round_prefer_ceil": lambda x: np.floor(x + 0.5),
         "floor": np.floor,

@@ -63,15 +63,6 @@ def test_a_name_that_is_not_there_names_the_nearest() -> None:
         find.activate("no_such_package_at_all")
 
 
-def test_a_verb_of_a_package_runs_and_is_in_the_help(outside: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (outside / "cli").mkdir()
-    (outside / "cli" / "greet.py").write_text(
-        '"""Say hello to somebody."""\n\ndef greet(name: str) -> None:\n    """Examples:"""\n    print("hello", name)\n'
-    )
-    assert main(["greet", "you"]) == 0 and capsys.readouterr().out == "hello you\n"
-    assert main(["--help"]) == 0 and "Say hello to somebody." in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("listed", ["no_such_package_at_all", "not a name"])
 def test_a_package_of_the_environment_that_is_not_there_is_one_line(
     listed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -95,10 +95,6 @@ LATE: dict[tuple[str, str], str] = {
     ): "a target that is no alias is tried by compiling kernels for it, and kernels are given targets",
     ("hwnas.data", "hwnas.data.foreign"): "what a person's own data set gives is made into the Raw of the package",
     ("hwnas.pipeline.job", "hwnas.pipeline.raw_images"): "a job checks its data, and what checks them is given the job",
-    ("hwnas.export.native.lower", "hwnas.export.native.lower_binary"): "until a native operator is one file",
-    ("hwnas.export.native.lower", "hwnas.export.native.lower_float"): "until a native operator is one file",
-    ("hwnas.export.native.lower", "hwnas.export.native.lower_integer"): "until a native operator is one file",
-    ("hwnas.export.native.lower", "hwnas.export.native.lower_pixels"): "until a native operator is one file",
 }
 
 

@@ -14,34 +14,22 @@ from hwnas import find
 from hwnas.errors import HwnasError
 from hwnas.export.native.link import toolchain
 from hwnas.kernels.c_compiler import has_zig
-from hwnas.kernels.machine import Architecture, CompilerTarget
+from hwnas.kernels.machine import Architecture
 from hwnas.kernels.target import (
     architecture,
     architecture_of,
-    best_target,
     compiler_targets,
     known_targets,
     parse_target,
     portable_target,
     runnable_targets,
-    summary,
 )
+from hwnas.testing import LawBroken, check, contract
 
 TARGETS, ARCHITECTURES = sorted(compiler_targets()), find.names("architectures")
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_a_target_is_of_an_instruction_set_that_links_for_its_triple(name: str) -> None:
-    target = compiler_targets()[name]
-    assert isinstance(target, CompilerTarget) and summary(name).endswith(".")
-    shared = architecture(target.architecture)
-    assert re.fullmatch(shared.triple, target.triple) and architecture_of(target.triple) == target.architecture
-    assert set(shared.needed) - {"64bit", "vfp3d16sp", "vfp2sp"} <= set(target.features.split())
-    parsed = parse_target(name)
-    assert parsed.features == set(target.features.split()) and parsed.architecture is shared
-    # the names are for people, the text is what LLVM reads: both lead to the same machine
-    options = f"-mcpu={target.cpu}" + (f" -mattr={','.join(target.attributes)}" if target.attributes else "")
-    assert parse_target(f"{target.triple} {options}").features == parsed.features
+test_every_target = contract("target", *TARGETS)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -53,19 +41,6 @@ def test_an_instruction_set_says_how_its_programs_are_linked_and_run(name: str) 
     assert bool(shared.asks) == bool(shared.instructions)
     assert all(architecture_of(prefix) == name for prefix in shared.prefixes)
     assert not (shared.hosted and shared.module)
-
-
-@pytest.mark.parametrize("name", TARGETS)
-def test_a_machine_with_all_of_a_targets_instructions_is_probed_as_it(name: str) -> None:
-    target = compiler_targets()[name]
-    shared = architecture(target.architecture)
-    flags = [shared.instructions[f].linux for f in target.features.split() if f in shared.instructions]
-    if not shared.hosts or target.portable:
-        assert all(best_target(host, flags) != name for host in shared.hosts)
-        return
-    assert all(best_target(host, flags) == name for host in shared.hosts)
-    for missing in flags:  # and without one of them it is not
-        assert best_target(shared.hosts[0], [flag for flag in flags if flag != missing]) != name
 
 
 @pytest.mark.skipif(not has_zig(), reason="ziglang is not installed")
@@ -108,3 +83,21 @@ def test_a_file_in_a_package_adds_a_target_to_the_command_line(tmp_path: Path) -
     assert "my-pc" not in known_targets()
     with pytest.raises(HwnasError, match="unknown target"):
         parse_target("my-pc")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("x86_64-linux-gnu", "aarch64-linux-gnu", "a triple of x86_64, got aarch64-linux-gnu"),
+        ("sse2 sse3 ssse3", "sse3 ssse3", "all that x86_64 needs, lacking"),
+        ("haswell", "core2", "-mcpu and -mattr have the features of its file, but for"),
+        (" movbe", " avx512f", "the features of its file, got .* 'movbe'"),
+        ("a test.", "a test", "ends in a stop"),
+    ],
+)
+def test_the_suite_finds_what_breaks_its_law(before: str, after: str, told: str, outside: Path) -> None:
+    (outside / "targets").mkdir()
+    assert before in PLUGIN
+    (outside / "targets" / "my_pc.py").write_text(PLUGIN.replace(before, after))
+    with pytest.raises(LawBroken, match=told):
+        check("target", "my-pc")

@@ -69,8 +69,9 @@ class Board:
         found = time_here(programs, plan, beside=beside)
         if "energy" not in quantities:
             return found
-        energies = [(float(program.options["energy_uj"]), "made up") for program in (*programs, *beside)]
         return [
-            outcome if isinstance(outcome, Exception) else Timed(outcome.timing, energy)
-            for outcome, energy in zip(found, energies, strict=True)
+            outcome
+            if isinstance(outcome, Exception)
+            else Timed(outcome.timing, (float(program.options["energy_uj"]), "made up"))
+            for program, outcome in zip((*programs, *beside), found, strict=True)
         ]

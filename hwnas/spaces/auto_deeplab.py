@@ -166,7 +166,8 @@ def _stem(s: _Skeleton) -> list[Slot]:
     """Convolutions of stride 2 down to the first stride."""
     image = (s.in_channels, *s.size)
     slots = [Slot("input", (PRECISION,), lambda values: conversion(FULL_PRECISION, values[PRECISION], image))]
-    before, stride = image, 1
+    before: Shape = image
+    stride = 1
     while stride < s.strides[0]:
         stride *= 2
         after = (s.width, *(strided(side, stride) for side in s.size))

@@ -242,7 +242,7 @@ def test_a_run_on_a_board_of_a_package_is_timed_in_its_process_a_group_at_a_time
 
 def test_a_board_of_a_package_runs_what_an_engine_built(package: Path, tmp_path: Path) -> None:
     from hwnas.export.onnx import network_model
-    from tests.boards.test_contract import NETWORK
+    from hwnas.testing.contracts.engine import NETWORK
 
     board = board_of(load_device(profile(tmp_path, ["onnxruntime", "slow"])), tmp_path)
     assert board is not None and not board.here and board.real

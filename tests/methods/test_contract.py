@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hwnas import find
 from hwnas.errors import HwnasError
@@ -39,10 +40,31 @@ def reads_the_toy(decoder: Any) -> bool:
     return True
 
 
+class Scaled:
+    """What the supernet gives, times a number that is trained with it."""
+
+    def __call__(self, net: Any, /) -> Any:
+        return ScaledNet(net)
+
+
+class ScaledNet(torch.nn.Module):
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net, self.space, self.scale = net, net.space, torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, inputs: Any, selection: Any) -> torch.Tensor:
+        scaled: torch.Tensor = self.scale * self.net(inputs, selection)
+        return scaled
+
+    def tensors(self, node: Any, selection: Any) -> Any:
+        return self.net.tensors(node, selection)
+
+
 test_every_scorer = contract("scorer", *of_kind("scorer"))
 test_every_predictor = contract("predictor", *of_kind("predictor"))
 test_every_proxy = contract("proxy", *of_kind("proxy"))
 test_every_decoder = contract("decoder", *(one for one in of_kind("decoder") if reads_the_toy(one)))
+test_every_wrapper = contract("wrapper", *of_kind("wrapper"), Scaled)
 test_every_cost = contract("cost", *find.names("methods.cost"))
 
 
@@ -79,9 +101,32 @@ class KnowsOneSpace(Argmax):
         return super().decode(net, rule, net.space, evaluate)
 
 
+def breaking(**methods: Any) -> Any:
+    """A wrapper whose net has other methods."""
+    made = type("Broken", (ScaledNet,), methods)
+
+    class Breaks:
+        def __call__(self, net: Any, /) -> Any:
+            return made(net)
+
+    return Breaks
+
+
+def counted(self: Any, inputs: Any, selection: Any) -> torch.Tensor:
+    with torch.no_grad():
+        self.scale += 1
+    result: torch.Tensor = self.net(inputs, selection)
+    return result
+
+
 @pytest.mark.parametrize(
     ("kind", "subject", "told"),
     [
+        ("wrapper", breaking(forward=counted), "a call changes nothing, changed: .'scale'."),
+        ("wrapper", breaking(forward=lambda self, x, a: self.net(x, a)[:1]), "outputs .16, 10., got .1, 10."),
+        ("wrapper", breaking(tensors=lambda self, node, a: {}), "tensors of"),
+        ("wrapper", breaking(forward=lambda self, x, a: self.net(x, a).detach().requires_grad_()), "has a gradient"),
+        ("wrapper", breaking(state_dict=lambda self: {"scale": self.scale}), "every parameter is in state_dict"),
         ("scorer", ScoresByPlace, "does not depend on what else is asked"),
         ("predictor", Remembers, "a fit forgets the one before"),
         ("predictor", IsSure, "a deviation is above 0"),

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from hwnas.errors import HwnasError
-from hwnas.export.native import link
 from hwnas.export.native.compile import plan_model
-from hwnas.export.native.ends import unpacked
 from hwnas.export.native.lower import KernelCall
 from hwnas.export.native.program import Program
-from hwnas.measure.player import load_program
+from hwnas.testing.native import Objects, played_ends, run_ends
 from tests.native.random_graphs import Sample, random_graph
 
 #: graphs whose kernels are compiled into one object: the compiler's fixed cost is paid once a group
@@ -47,7 +45,7 @@ def outcomes(seeds: Iterable[int], target: str = "host") -> Iterator[Outcome]:
 
     machine, group = parse_target(target), list[Planned]()
     with tempfile.TemporaryDirectory() as folder:
-        objects = _Objects(Path(folder), machine)
+        objects = Objects(Path(folder), machine)
         for seed in seeds:
             sample = random_graph(seed)
             try:
@@ -61,24 +59,7 @@ def outcomes(seeds: Iterable[int], target: str = "host") -> Iterator[Outcome]:
         yield from _judged(group, objects)
 
 
-class _Objects:
-    """Object files by symbol: each kernel is compiled once."""
-
-    def __init__(self, folder: Path, machine: object) -> None:
-        self.folder, self.machine, self.of = folder, machine, dict[str, Path]()
-
-    def add(self, kernels: dict[str, KernelCall]) -> None:
-        from hwnas.kernels.codegen import compile_object
-
-        new = {symbol: call for symbol, call in kernels.items() if symbol not in self.of}
-        if new:
-            path = self.folder / f"group{len(self.of)}.o"
-            functions = [call.build().with_attr("global_symbol", symbol) for symbol, call in new.items()]
-            path.write_bytes(compile_object(functions, self.machine))
-            self.of.update(dict.fromkeys(new, path))
-
-
-def _judged(group: list[Planned], objects: _Objects) -> Iterator[Outcome]:
+def _judged(group: list[Planned], objects: Objects) -> Iterator[Outcome]:
     objects.add({symbol: call for _, _, _, kernels in group for symbol, call in kernels.items()})
     for seed, sample, program, kernels in group:
         xs = _inputs(seed, sample.model)
@@ -106,44 +87,14 @@ def _inputs(seed: int, model: onnx.ModelProto) -> list[np.ndarray]:
     return [np.clip(x * np.float32(1.5), -4, 4) for x in drawn]
 
 
-def _played(program: Program, objects: _Objects, symbols: list[str], xs: list[np.ndarray]) -> list[np.ndarray]:
+def _played(program: Program, objects: Objects, symbols: list[str], xs: list[np.ndarray]) -> list[np.ndarray]:
     """The program's output for every input, one after the other in the same memory."""
     return [found[0] for found in played_ends(program, objects, symbols, [(x,) for x in xs])]
-
-
-def played_ends(
-    program: Program, objects: _Objects, symbols: list[str], samples: Iterable[tuple[np.ndarray, ...]]
-) -> list[tuple[np.ndarray, ...]]:
-    """All outputs of the program for all inputs of every sample."""
-    files = list(dict.fromkeys(objects.of[symbol] for symbol in symbols))
-    runner = load_program(program, files, link.toolchain(objects.machine).compiler, 0, 0)
-    memory = runner.kept[1]
-    whole, found = replace(runner, last=len(program.calls)), list[tuple[np.ndarray, ...]]()
-    for arrays in samples:
-        for end, array in zip(program.inputs, arrays, strict=True):
-            memory["input"][end.offset : end.offset + end.bytes].view(array.dtype)[:] = array.reshape(-1)
-        whole.run_us(1)
-        made = memory["output"][None, : program.output_bytes].copy()
-        ends = zip(program.outputs, unpacked(program.outputs, made), strict=True)
-        found.append(tuple(one.reshape(end.shape) for end, one in ends))
-    return found
 
 
 def run_native(model: onnx.ModelProto, *arrays: np.ndarray) -> np.ndarray:
     """The compiled model's output for one sample of every input."""
     return run_ends(model, *arrays)[0]
-
-
-def run_ends(model: onnx.ModelProto, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-    """All outputs of the compiled model for one sample of every input."""
-    from hwnas.kernels.target import parse_target
-
-    machine = parse_target("host")
-    program, kernels = plan_model(model, machine)
-    with tempfile.TemporaryDirectory() as folder:
-        objects = _Objects(Path(folder), machine)
-        objects.add(dict(kernels))
-        return played_ends(program, objects, list(kernels), [arrays])[0]
 
 
 def _compared(seed: int, sample: Sample, found: list[np.ndarray], expected: list[list[np.ndarray]]) -> Outcome:

@@ -49,15 +49,6 @@ def check(made: onnx.ModelProto, shape: tuple[int, ...] = IMAGE, atol: float = 1
     np.testing.assert_allclose(found, expected, atol=atol, rtol=1e-5)
 
 
-def right_or_refused(made: onnx.ModelProto, shape: tuple[int, ...] = IMAGE) -> None:
-    """What is read is right; a form may also be refused, in one line."""
-    try:
-        read_graph(made)
-    except HwnasError:
-        return
-    check(made, shape)
-
-
 def _renamed(made: onnx.ModelProto) -> onnx.ModelProto:
     """The same model with its input named as the runner names it."""
     text = onnx.ModelProto()
@@ -138,34 +129,22 @@ def test_the_bounds_of_an_old_clip_are_read(opset: int) -> None:
 
 @pytest.mark.parametrize("opset", [7, 11, 12, 13, 24])
 @pytest.mark.parametrize("shape", [(1, 6), (1, 6, 1, 1), (1, 3, 4, 5)])
-def test_softmax_runs_along_its_axis_or_is_refused(opset: int, shape: tuple[int, ...]) -> None:
+def test_softmax_runs_along_its_axis(opset: int, shape: tuple[int, ...]) -> None:
     for axis in (None, 1, -1, len(shape) - 1):
         made = model([node("Softmax", "x", **({} if axis is None else {"axis": axis}))], shape=shape, opset=opset)
         if axis == -1 and opset < 11:
             continue
-        last = (axis is None and opset >= 13) or axis in (-1, len(shape) - 1)
-        along_channels = len(shape) == 2 or (axis == 1 if shape[3] > 1 else not last)
-        if (along_channels and not (shape[3:] == (5,) and opset < 13)) or opset >= 13:
-            check(made, shape)
-        else:
-            right_or_refused(made, shape)
+        check(made, shape)
 
 
 def test_a_reshape_of_a_vector_is_a_reshape() -> None:
-    for target in ([2, 3], [3, 2], [6], [1, 1, 6], [1, 2, 3, 1]):
-        made = model([node("Relu", "x", "r"), node("Reshape", "r t")], {"t": np.array(target)}, (1, 6))
-        right_or_refused(made, (1, 6))
-    for target in ([1, -1], [0, -1], [1, 6, 1, 1], [-1, 6]):
+    for target in ([2, 3], [3, 2], [6], [1, 1, 6], [1, 2, 3, 1], [1, -1], [0, -1], [1, 6, 1, 1], [-1, 6]):
         check(model([node("Relu", "x", "r"), node("Reshape", "r t")], {"t": np.array(target)}, (1, 6)), (1, 6))
 
 
-@pytest.mark.parametrize(("axis", "good"), [(1, True), (0, True), (-3, True), (2, False), (3, False), (4, False)])
-def test_flatten_reads_its_axis(axis: int, good: bool) -> None:
-    made = model([node("Relu", "x", "r"), node("Flatten", "r", axis=axis)])
-    if good:
-        check(made)
-    else:
-        right_or_refused(made)
+@pytest.mark.parametrize("axis", [1, 0, -3, 2, 3, 4])
+def test_flatten_reads_its_axis(axis: int) -> None:
+    check(model([node("Relu", "x", "r"), node("Flatten", "r", axis=axis)]))
 
 
 CHANNEL = [(3, 1, 1), (1, 3, 1, 1), (), (1,), (1, 1), (1, 1, 1, 1)]
@@ -174,12 +153,13 @@ SPATIAL = [(4, 1), (5,), (4, 5), (1, 1, 4, 5), (3, 4, 1), (3, 4, 5), (1, 5), (2,
 
 @pytest.mark.parametrize("op", ["Add", "Mul", "PRelu"])
 @pytest.mark.parametrize("size", CHANNEL + SPATIAL)
-def test_a_constant_is_broadcast_as_numpy_does(op: str, size: tuple[int, ...]) -> None:
+def test_a_constant_is_broadcast_as_numpy_does_or_refused(op: str, size: tuple[int, ...]) -> None:
     made = model([node(op, "x c")], {"c": np.random.default_rng(3).normal(size=size).astype(np.float32)})
     if size in CHANNEL or op != "PRelu":
         check(made)
     else:
-        right_or_refused(made)
+        with pytest.raises(HwnasError, match=f"{op}"):
+            read_graph(made)
 
 
 @pytest.mark.parametrize("square", [(1, 3, 3, 3), (1, 3, 1, 3), (1, 3, 3, 1)])
@@ -190,10 +170,19 @@ def test_a_constant_of_as_many_numbers_as_channels_along_the_width_is_not_one_a_
         for size in ((3,), (3, 1)):
             made = model([node(op, "x c")], {"c": np.array([1, 2, 3], np.float32).reshape(size)}, square)
             # right where the numbers do lie along the channels, or the height or width is 1
-            right_or_refused(made, square)
+            if _reads(made):
+                check(made, square)
 
 
-def test_two_activations_are_broadcast_as_numpy_does_or_refused() -> None:
+def _reads(made: onnx.ModelProto) -> bool:
+    try:
+        read_graph(made)
+    except HwnasError:
+        return False
+    return True
+
+
+def test_two_activations_are_broadcast_as_numpy_does() -> None:
     pooled = [node("GlobalAveragePool", "x", "p")]
     for op in ("Add", "Mul"):
         check(model([*pooled, node(op, "x p")]))

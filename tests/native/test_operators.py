@@ -1,95 +1,39 @@
-"""The contract of every native operator's file: its examples give what ONNX Runtime gives, at sizes drawn at random."""
+"""Every native operator's file keeps its contract, and the suite finds what does not."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
 from hwnas import find
 from hwnas.errors import HwnasError
 from hwnas.export.native.graph import read_graph
-from hwnas.export.native.operator import AXIS, Example, Kind, operators
-from tests.exact import exact_session
-from tests.native.differential import run_ends
-from tests.native.examples import model_of
+from hwnas.export.native.operator import AXIS, Example, operators
+from hwnas.testing import LawBroken, check, laws
+from hwnas.testing.native import model_of, run_ends
+from tests.kinds.files import NATIVE_OPERATOR
 
-SEEDS = 3
-CASES = [
-    pytest.param(example, quantised, id=f"{example.operator}-{index}{'-int8' if quantised else ''}")
-    for module in operators().modules
-    for index, example in enumerate(module.EXAMPLES)
-    for quantised in ((False, True) if example.quantised else (False,))
-]
+NAMES = find.names(AXIS)
+COMPILED = "an_example_gives_what_onnx_runtime_gives"  # takes a minute for all
 
 
-def expected_of(model: onnx.ModelProto, arrays: list[np.ndarray]) -> list[np.ndarray]:
-    session = exact_session(model)
-    return session.run(None, {item.name: x for item, x in zip(model.graph.input, arrays, strict=True)})
+def of_laws(*names: str) -> pytest.MarkDecorator:
+    """Every operator with each of these laws of the contract."""
+    cases = [(law, name) for law in names for name in NAMES]
+    return pytest.mark.parametrize(("law", "name"), cases, ids=[f"{name}-{law}" for law, name in cases])
+
+
+@of_laws(*(law for law in laws("native_operator") if law != COMPILED))
+def test_every_operator(law: str, name: str) -> None:
+    laws("native_operator")[law](name)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("example", "quantised"), CASES)
-def test_an_example_gives_what_onnx_runtime_gives(example: Example, quantised: bool) -> None:
-    for seed in range(SEEDS):
-        model, arrays = model_of(example, quantised, seed)
-        (expected,), (found,) = expected_of(model, arrays), run_ends(model, *arrays)
-        assert found.shape == expected.shape and found.dtype == expected.dtype
-        if quantised:
-            np.testing.assert_array_equal(found, expected)
-        else:
-            np.testing.assert_allclose(found, expected, rtol=0, atol=example.tolerance * np.abs(expected).max())
-
-
-@pytest.mark.parametrize(
-    "example", [e for m in operators().modules for e in m.EXAMPLES if e.quantised], ids=lambda e: e.operator
-)
-def test_an_integer_kernel_takes_what_is_declared_quantised(example: Example) -> None:
-    graph = read_graph(model_of(example, True, 0)[0])
-    assert not graph.declined
-    assert [step.kind for step in graph.steps].count("dequantize") == 1, "at the end alone"
-
-
-@pytest.mark.parametrize("name", find.names(AXIS))
-def test_a_file_defines_what_the_compiler_asks_for(name: str) -> None:
-    module = find.load(AXIS, name)
-    assert all(isinstance(kind, Kind) for kind in module.KINDS.values())
-    assert isinstance(module.FUSIONS, tuple) and isinstance(module.EXAMPLES, tuple)
-    assert all(example.operator in module.ONNX for example in module.EXAMPLES)
-    assert callable(module.read) and (not module.KINDS or callable(module.bind))
-    assert find.summary(AXIS, name).endswith((".", "8-bit.", "uint8."))
-
-
-NEGATED = '''"""Neg: the negated number, of any rank; a test's own operator."""
-
-import numpy as np
-
-from hwnas.export.native.ir import plain
-from hwnas.export.native.operator import Example, Form, Kind
-
-ONNX = {"Neg": (Form("any", "floats of any rank"),)}
-KINDS = {"neg_f32": Kind(exact=True)}
-FUSIONS = ()
-EXAMPLES = (Example("Neg", ((1, "A", "B"),)),)
-
-
-def read(reader, node):
-    source = reader.plain(node, 0)
-    value = plain(node.output[0], "f32", source.shape)
-    reader.emit("neg_f32", node, (source.name,), value)
-    reader.result(node, value)
-
-
-def bind(lowering, step):
-    from hwnas.kernels import fp32_binary
-    from hwnas.kernels.image import Image
-
-    x, y = lowering.image(step.inputs[0]), lowering.image(step.outputs[0])
-    spec = fp32_binary.Fp32Binary(x, Image(1, 1, x.channels), y, "mul")
-    return lowering.call(step, fp32_binary, spec, (np.full(x.channels, -1, np.float32),))
-'''
+@of_laws(COMPILED)
+def test_every_operator_compiled(law: str, name: str) -> None:
+    laws("native_operator")[law](name)
 
 
 def add_package(name: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,15 +47,33 @@ def add_package(name: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_package_outside_adds_an_operator_by_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_package("negating", NEGATED, tmp_path, monkeypatch)
+    add_package("negating", NATIVE_OPERATOR, tmp_path, monkeypatch)
+    check("native_operator", "neg")
     (example,) = find.value(AXIS, "neg", "EXAMPLES")
-    model, arrays = model_of(example, False, 1)
-    (expected,), (found,) = expected_of(model, arrays), run_ends(model, *arrays)
-    np.testing.assert_array_equal(found, expected)
+    model, (x,) = model_of(example, False, 1)
+    np.testing.assert_array_equal(run_ends(model, x)[0], -x)
+
+
+@pytest.mark.parametrize(
+    ("package", "before", "after", "told"),
+    [
+        ("negates_twice", "-1, np.float32", "-2, np.float32", "Neg, seed 0: at most .* what ONNX Runtime gives"),
+        ("undeclared", 'Example("Neg"', 'Example("Abs"', "EXAMPLES is a tuple of examples of operators in ONNX"),
+        ("of_floats", '"A", "B"),)', '"A", "B"),), {}, True', "Neg of codes"),
+        ("no_sentence", "operator.", "operator", "the first docstring line is a sentence"),
+    ],
+)
+def test_the_suite_finds_what_breaks_its_law(
+    package: str, before: str, after: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert before in NATIVE_OPERATOR
+    add_package(package, NATIVE_OPERATOR.replace(before, after), tmp_path, monkeypatch)
+    with pytest.raises(LawBroken, match=told):
+        check("native_operator", "neg")
 
 
 def test_an_operator_of_two_files_is_refused_with_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_package("relus_twice", NEGATED.replace('"Neg"', '"Relu"'), tmp_path, monkeypatch)
+    add_package("relus_twice", NATIVE_OPERATOR.replace('"Neg"', '"Relu"'), tmp_path, monkeypatch)
     with pytest.raises(HwnasError, match=r"'Relu' is in .*activation.py too"):
         operators()
 

@@ -74,7 +74,7 @@ def _image(
     rng: np.random.Generator, size: int, strips: Sequence[np.ndarray], ink: np.ndarray, kinds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """One image and its map. A digit that comes later lies above those before it."""
-    strip = strips[rng.integers(len(strips))]
+    strip = strips[int(rng.integers(len(strips)))]
     top, left = (int(rng.integers(extent - size + 1)) for extent in strip.shape[:2])
     canvas = strip[top : top + size, left : left + size].astype(np.float32)
     classes = np.zeros((size, size), np.int64)

@@ -105,6 +105,7 @@ def _selected(net: Supernet, over: Selection) -> nn.Module:
             self.net = net
 
         def forward(self, inputs: Tensor | Mapping[str, Tensor], selection: Selection | None = None) -> Tensor:
+            """(N, ...) of inputs (N, ...)."""
             return self.net(inputs, {**(selection or {}), **over})
 
     return Selected()

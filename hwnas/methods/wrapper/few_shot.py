@@ -91,10 +91,12 @@ def _split(whole: Any, space: SearchSpace, choice: str, seed: int) -> Supernet:
             return self.parts[options.index(value)]
 
         def tensors(self, node: Node, selection: Selection) -> Mapping[str, Tensor]:
+            """Those of the part that the selection is in, of any shape."""
             found: Mapping[str, Tensor] = self.part(selection).tensors(node, selection)
             return found
 
         def forward(self, inputs: Tensor | Mapping[str, Tensor], selection: Selection) -> Tensor:
+            """(N, ...) of inputs (N, ...), by the part that the selection is in."""
             return self.part(selection)(inputs, selection)  # type: ignore[no-any-return]
 
     return Split()

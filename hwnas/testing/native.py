@@ -1,12 +1,27 @@
-"""ONNX models of one node, made of what a native operator's file declares as its examples."""
+"""A native operator's examples as ONNX models of one node, and such a model compiled and run on this machine."""
 
 from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from hwnas.export.native import link
+from hwnas.export.native.compile import plan_model
+from hwnas.export.native.ends import unpacked
 from hwnas.export.native.operator import Constant, Example, Given, Whole
+from hwnas.measure.player import load_program
+
+if TYPE_CHECKING:
+    from hwnas.export.native.lower import KernelCall
+    from hwnas.export.native.program import Program
+    from hwnas.kernels.target import Target
 
 OPSET = 21
 MOST = 9
@@ -59,7 +74,7 @@ class _Model:
         names = [self.constant(codes), self.constant(np.array(1 / 30, np.float32)), self.constant(np.array(0, np.int8))]
         return self.node("DequantizeLinear", names)
 
-    def node(self, operator: str, inputs: list[str], **attributes: object) -> str:
+    def node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
         domain, _, name = operator.rpartition("::")
         made = f"n{len(self.nodes)}"
         self.nodes.append(helper.make_node(name, inputs, [made], name=made, domain=domain, **attributes))
@@ -83,3 +98,50 @@ def model_of(example: Example, quantised: bool, seed: int) -> tuple[onnx.ModelPr
     graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
     return onnx.shape_inference.infer_shapes(model, strict_mode=True), made.arrays
+
+
+class Objects:
+    """Object files by symbol: each kernel is compiled once."""
+
+    def __init__(self, folder: Path, machine: Target) -> None:
+        self.folder, self.machine, self.of = folder, machine, dict[str, Path]()
+
+    def add(self, kernels: Mapping[str, KernelCall]) -> None:
+        from hwnas.kernels.codegen import compile_object
+
+        new = {symbol: call for symbol, call in kernels.items() if symbol not in self.of}
+        if new:
+            path = self.folder / f"group{len(self.of)}.o"
+            functions = [call.build().with_attr("global_symbol", symbol) for symbol, call in new.items()]
+            path.write_bytes(compile_object(functions, self.machine))
+            self.of.update(dict.fromkeys(new, path))
+
+
+def played_ends(
+    program: Program, objects: Objects, symbols: list[str], samples: Iterable[tuple[np.ndarray, ...]]
+) -> list[tuple[np.ndarray, ...]]:
+    """All outputs of the program for all inputs of every sample."""
+    files = list(dict.fromkeys(objects.of[symbol] for symbol in symbols))
+    runner = load_program(program, files, link.toolchain(objects.machine).compiler, 0, 0)
+    memory: Any = runner.kept[1]
+    whole, found = replace(runner, last=len(program.calls)), list[tuple[np.ndarray, ...]]()
+    for arrays in samples:
+        for end, array in zip(program.inputs, arrays, strict=True):
+            memory["input"][end.offset : end.offset + end.bytes].view(array.dtype)[:] = array.reshape(-1)
+        whole.run_us(1)
+        made = memory["output"][None, : program.output_bytes].copy()
+        ends = zip(program.outputs, unpacked(program.outputs, made), strict=True)
+        found.append(tuple(one.reshape(end.shape) for end, one in ends))
+    return found
+
+
+def run_ends(model: onnx.ModelProto, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """All outputs of the compiled model for one sample of every input."""
+    from hwnas.kernels.target import parse_target
+
+    machine = parse_target("host")
+    program, kernels = plan_model(model, machine)
+    with tempfile.TemporaryDirectory() as folder:
+        objects = Objects(Path(folder), machine)
+        objects.add(kernels)
+        return played_ends(program, objects, list(kernels), [arrays])[0]

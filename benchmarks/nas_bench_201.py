@@ -1,0 +1,212 @@
+"""DARTS on NAS-Bench-201's cell, decoded by argmax and by perturbation, each cell looked up in the published table.
+
+    python benchmarks/nas_bench_201.py DATA             DATA holds nas_bench_201/ and cifar10_jpeg/; goes on where it
+                                                        was stopped, in runs/nas_bench_201
+    python benchmarks/nas_bench_201.py DATA --seeds 1   fewer seeds
+    python benchmarks/nas_bench_201.py DATA --page      writes its section of docs/results/inhabitants.md as well
+
+A seed: a relaxed supernet (width 8, one cell a stage, no affine batch norm) is trained on CIFAR-10 at 16 x 16, half of
+the training images for the weights and half for alpha; the share of skips among the six edges is noted at every epoch;
+then both decoders read the same supernet. Nothing of the table is used but to look a found cell up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
+from inhabitants import interval, shown, write_section  # type: ignore[import-not-found]
+
+from hwnas.data import load_data
+from hwnas.methods.decoder.argmax import Argmax
+from hwnas.methods.decoder.perturbation import Perturbation
+from hwnas.methods.rule.darts import Darts
+from hwnas.paths import digest, read_json, write_json
+from hwnas.protocols import Data
+from hwnas.space import Architecture, SearchSpace
+from hwnas.spaces.nas_bench_201 import EDGES, edge_name, nas_bench_201
+from hwnas.supernet import WeightSharing
+from hwnas.tasks.classify import Classify
+from hwnas.train import Schedule, train
+
+KEPT = Path(__file__).resolve().parents[1] / "runs" / "nas_bench_201"
+HEADING = "## DARTS and DARTS-PT on NAS-Bench-201"
+CONV = "nor_conv_3x3"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the whole comparison. `images` are taken of the training file, a fifth of them to validate."""
+
+    images: int = 10000
+    side: int = 16
+    width: int = 8
+    epochs: int = 10
+    batch_size: int = 64
+    tune_epochs: int = 1
+    order: int = 1
+
+
+SETTINGS = Settings()
+
+
+class Table:
+    """Published accuracies on CIFAR-10 after 200 epochs, percent, by cell."""
+
+    def __init__(self, folder: Path) -> None:
+        with np.load(folder / "nas_bench_201" / "nas_bench_201.npz") as held:
+            names = [str(name) for name in held["op_names"]]
+            self.operations = [[names[i] for i in row] for row in held["ops"]]
+            self.accuracies = held["test_accuracy_200_epochs"][:, list(held["datasets"]).index("cifar10")]
+
+    @lru_cache(maxsize=1)  # noqa: B019  one table a run
+    def known(self) -> dict[tuple[str, ...], float]:
+        return {tuple(row): float(a) for row, a in zip(self.operations, self.accuracies, strict=True)}
+
+    def of(self, cell: Mapping[str, Any]) -> float:
+        """The accuracy of a found cell; its edges in the benchmark's order."""
+        return self.known()[tuple(str(cell[edge_name(*edge)]) for edge in EDGES)]
+
+    def best_of_random(self, count: int, draws: int = 10000) -> float:
+        """The mean best of `count` cells drawn at random."""
+        rng = np.random.default_rng(0)
+        drawn = self.accuracies[rng.integers(0, len(self.accuracies), (draws, count))]
+        return float(drawn.max(axis=1).mean())
+
+
+def data(folder: Path, settings: Settings) -> Data:
+    files = {name: str(folder / "cifar10_jpeg" / f"cifar10_{name}_jpegs.npz") for name in ("train", "test")}
+    return load_data(
+        {"use": "jpegs", "path": files["train"], "test": files["test"], "size": settings.side, "count": settings.images}
+    )
+
+
+def skips(cell: Mapping[str, Any]) -> float:
+    return sum(cell[edge_name(*edge)] == "skip_connect" for edge in EDGES) / len(EDGES)
+
+
+def searched(settings: Settings, seed: int, loaded: Data, own: dict[str, Any], keep: Any) -> None:
+    """One seed: trains, notes the share of skips by epoch, decodes twice. What is there already is not done again."""
+    facts = {name: loaded.facts[name] for name in ("in_channels", "classes", "image_size")}
+    space: SearchSpace = nas_bench_201(**facts, width=settings.width, cells=1, affine=False, precisions=("fp32",))
+    net, rule = WeightSharing(space, seed), Darts(space, seed, order=settings.order)
+    schedule = Schedule(settings.epochs, settings.batch_size, seed=seed)
+    mark = digest([asdict(settings), seed, loaded.digest])
+    by_epoch: dict[str, float] = own.setdefault("skips", {})
+
+    def note(done: int, total: int, text: str) -> None:
+        if done % (total // settings.epochs) == 0:
+            by_epoch[str(done * settings.epochs // total)] = skips(rule.pick())
+            keep()
+
+    train(net, rule, loaded, schedule, KEPT / f"supernet-{seed}.pt", mark, note, workers=0)
+
+    def no_scores(architectures: Any) -> np.ndarray:
+        return np.zeros(len(architectures))
+
+    own["entropy"] = float(
+        np.mean([float(torch.distributions.Categorical(logits=a.detach()).entropy()) for a in rule.alpha.values()])
+    )
+    for name, decoder in (
+        ("argmax", Argmax(rule)),
+        ("perturbation", Perturbation(rule, loaded, Classify(), seed, settings.tune_epochs, settings.batch_size)),
+    ):
+        if name not in own:
+            begun = time.monotonic()
+            found: Architecture = decoder.decode(net, rule, space, no_scores)
+            own[name] = {edge_name(*edge): found[edge_name(*edge)] for edge in EDGES}
+            own[f"{name} seconds"] = time.monotonic() - begun
+            keep()
+
+
+def measure(folder: Path, settings: Settings, seeds: int) -> dict[str, Any]:
+    """Every seed's figures, kept as soon as they are there."""
+    torch.set_num_threads(1)
+    loaded, file = data(folder, settings), KEPT / "figures.json"
+    mark = digest([asdict(settings), loaded.digest])
+    kept = read_json(file) if file.exists() else {}
+    figures: dict[str, Any] = kept if kept.get("mark") == mark else {"mark": mark}
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for seed in range(seeds):
+        own = figures.setdefault(str(seed), {})
+        if "perturbation" not in own:
+            searched(settings, seed, loaded, own, lambda: write_json(file, figures))
+            print(f"seed {seed}: {own}", file=sys.stderr, flush=True)
+    return figures
+
+
+def accuracies(figures: Mapping[str, Any], table: Table, decoder: str) -> list[float]:
+    return [table.of(figures[key][decoder]) for key in sorted(figures) if key.isdigit() and decoder in figures[key]]
+
+
+def page(settings: Settings, figures: Mapping[str, Any], table: Table) -> str:
+    """The section: settings, a table of accuracies, skips by epoch, and the verdict."""
+    argmax, perturbed = accuracies(figures, table, "argmax"), accuracies(figures, table, "perturbation")
+    seeds = [figures[key] for key in sorted(figures) if key.isdigit() and "perturbation" in figures[key]]
+    conv = table.known()[(CONV,) * len(EDGES)]
+    gain, half = interval([b - a for a, b in zip(argmax, perturbed, strict=True)])
+    told = "beats" if gain - half > 0 else "is beaten by" if gain + half < 0 else "is not told apart from"
+    random = table.best_of_random(50)
+    below = interval(perturbed)[0] < min(conv, random)
+    epochs = sorted({int(epoch) for seed in seeds for epoch in seed["skips"]})
+    share = " | ".join(f"{np.mean([s['skips'].get(str(e), np.nan) for s in seeds]):.2f}" for e in epochs)
+    place = "below" if below else "not below"
+    entropy = float(np.mean([s["entropy"] for s in seeds]))
+    return f"""{HEADING}
+
+{settings.images} images of CIFAR-10 (JPEG) at {settings.side} x {settings.side}, a fifth to validate, the rest in two
+halves; width {settings.width}, one cell a stage, order {settings.order}, {settings.epochs} epochs,
+{settings.tune_epochs} epoch of tuning after each of five decisions; {len(seeds)} seeds. Accuracies: the published ones
+of the found cells (CIFAR-10, 200 epochs). `python benchmarks/nas_bench_201.py DATA --page`.
+
+| cell | accuracy (%, mean ± 95 % interval) |
+|---|---:|
+| DARTS, argmax | {shown(argmax)} |
+| DARTS-PT, same supernets | {shown(perturbed)} |
+| mean of all cells | {float(table.accuracies.mean()):.2f} |
+| best of 50 random cells, mean | {random:.2f} |
+| all edges {CONV} | {conv:.2f} |
+
+Perturbation **{told}** argmax: {gain:+.2f} ± {half:.2f} points, paired by seed; it is {place} both trivial baselines.
+
+| epoch | {" | ".join(map(str, epochs))} |
+|---|{"---:|" * len(epochs)}
+| share of skips, argmax | {share} |
+
+Mean entropy of alpha at the end: {entropy:.3f} nats of {np.log(5):.3f}: the closer, the more an argmax is a draw.
+Cells by seed (argmax / perturbation): {"; ".join(_cells(s) for s in seeds)}.
+"""
+
+
+def _cells(seed: Mapping[str, Any]) -> str:
+    return " / ".join(",".join(seed[name][edge_name(*e)] for e in EDGES) for name in ("argmax", "perturbation"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--page", action="store_true")
+    asked = parser.parse_args()
+    table, figures = Table(asked.data), measure(asked.data, SETTINGS, asked.seeds)
+    if asked.page:
+        write_section(HEADING, page(SETTINGS, figures, table))
+    bars = [
+        Bar(f"accuracy of the cell by {name}, mean of seeds, %", interval(accuracies(figures, table, name))[0])
+        for name in ("argmax", "perturbation")
+    ]
+    return int(report("nas_bench_201", bars, asked.json))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
