@@ -12,6 +12,7 @@ EXTRAS: Mapping[str, str] = {
     "sklearn": "train",
     "pymoo": "train",
     "PIL": "train",
+    "tokenizers": "train",
     "tvm": "compile",
     "tvm_ffi": "compile",
     "ziglang": "cross",

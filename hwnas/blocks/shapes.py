@@ -96,3 +96,39 @@ def squeeze_excite(source: str, shape: Shape, precision: Precision) -> tuple[Lay
         Layer("se_gate", "hard_sigmoid", ("se_expand",), pooled, pooled, precision),
         Layer("se_scale", "mul", (source, "se_gate"), shape, shape, precision),
     )
+
+
+def require_rows(operator: Operator) -> tuple[int, int]:
+    """(T, D) of a block's first input; HwnasError unless it is such rows."""
+    shape = operator.input_shape
+    if len(shape) != 2 or min(shape) < 1:
+        raise HwnasError(f"{operator.kind} takes rows (tokens, width), got {shape}")
+    return shape[0], shape[1]
+
+
+def require_tokens(operator: Operator, which: int) -> int:
+    """T of input `which`; HwnasError unless it holds T tokens, int64, and the block has a vocabulary."""
+    port = operator.inputs[which] if which < len(operator.inputs) else None
+    if port is None or port.dtype != "int64" or len(port.shape) != 1 or len(operator.inputs) != which + 1:
+        raise HwnasError(f"{operator.kind} reads tokens, int64 (T,), as its input {which + 1}, got {operator}"[:300])
+    if type(operator["vocabulary"]) is not int or operator["vocabulary"] < 1:
+        raise HwnasError(f"{operator.kind} needs a vocabulary of at least 1, got {operator['vocabulary']!r}")
+    return port.shape[0]
+
+
+def norm_first(operator: Operator) -> bool:
+    """Whether a residual block normalises what its branch reads ("pre"), not the sum ("post")."""
+    if operator["norm"] not in ("pre", "post"):
+        raise HwnasError(f"norm must be pre or post, got {operator['norm']!r}")
+    return bool(operator["norm"] == "pre")
+
+
+def layer_norm(name: str, source: str, rows: Shape, precision: Precision) -> tuple[Layer, ...]:
+    """LayerNorm of rows, which is float: between codes it is dequantised and quantised again."""
+    if formats.of(precision).arithmetic != "integer":
+        return (Layer(name, "layer_norm", (source,), rows, rows),)
+    return (
+        Layer(f"{name}_in", "dequantize", (source,), rows, rows),
+        Layer(f"{name}_real", "layer_norm", (f"{name}_in",), rows, rows),
+        Layer(name, "quantize", (f"{name}_real",), rows, rows, precision),
+    )

@@ -298,7 +298,8 @@ def _shifted(folded: FoldedNet, net: QuantisedNet, place: Place, x: np.ndarray) 
         [dequantise(x, codes.source)],
         {"weight": error, "bias": np.zeros(channels, np.float32)},
     )
-    mean = lost.mean(axis=(0, *range(2, lost.ndim)), dtype=np.float64)
+    channel = 2 if lost.ndim == 3 else 1  # rows (N, T, O) have it last, images and vectors second
+    mean = lost.mean(axis=tuple(i for i in range(lost.ndim) if i != channel), dtype=np.float64)
     unit = codes.source.value * tensors["weight_scale"]
     return dict(tensors, bias=(tensors["bias"] + np.rint(mean / unit)).astype(np.int32))
 

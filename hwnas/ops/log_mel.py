@@ -1,4 +1,4 @@
-"""log_mel: raw samples (S,) to log-mel bands (1, frames, bands): the front end of sound inside the model.
+"""log_mel: raw samples, (S,) or (1, S), to log-mel bands (1, frames, bands): the front end of sound inside the model.
 
     y[t, b] = log(sum_k mel[b, k] |sum_n window[n] x[t hop + n] exp(-2 pi i k n / frame)|^2 + 1e-6)
 
@@ -67,13 +67,14 @@ class LogMel(Primitive):
     ) -> torch.Tensor:
         import torch
 
-        frames = inputs[0].unfold(1, layer["frame"], layer["hop"])
+        frames = inputs[0].flatten(1).unfold(1, layer["frame"], layer["hop"])
         parts = frames @ torch.from_numpy(waves(layer["frame"])).to(frames).T
         power = parts**2 @ torch.from_numpy(self._bands(layer)).to(frames).T
         return (power + float(FLOOR)).log().unsqueeze(1)
 
     def reference(self, layer: Layer, inputs: Sequence[np.ndarray], tensors: Arrays) -> np.ndarray:
-        frames = np.lib.stride_tricks.sliding_window_view(inputs[0], layer["frame"], axis=1)[:, :: layer["hop"]]
+        line = inputs[0].reshape(len(inputs[0]), -1)
+        frames = np.lib.stride_tricks.sliding_window_view(line, layer["frame"], axis=1)[:, :: layer["hop"]]
         power = (frames @ waves(layer["frame"]).T) ** 2 @ self._bands(layer).T
         result: np.ndarray = np.log(power + FLOOR)[:, None]
         return result
@@ -82,7 +83,7 @@ class LogMel(Primitive):
         frame = layer["frame"]
         filters = graph.constant(f"{name}.waves", waves(frame)[:, None])
         mel = graph.constant(f"{name}.bands", self._bands(layer)[:, :, None])
-        sizes = graph.constant(f"{name}.sizes", np.array([-1, 1, layer.in_shape[0]], np.int64))
+        sizes = graph.constant(f"{name}.sizes", np.array([-1, 1, elements(layer.in_shape)], np.int64))
         line = graph.node("Reshape", [inputs[0], sizes], f"{name}.line")
         parts = graph.node("Conv", [line, filters], f"{name}.parts", kernel_shape=[frame], strides=[layer["hop"]])
         power = graph.node("Mul", [parts, parts], f"{name}.power")

@@ -59,9 +59,9 @@ def class_names(job: Job) -> dict[str, list[str]]:
 
 def input_record(network: Network) -> dict[str, Any]:
     """The file's input, for its manifest."""
-    raw, shape = reads_raw(network), network.input_shape
-    layouts = {3: "NHWC" if raw else "NCHW", 2: "NCT", 1: "NT"}
-    return {"shape": [1, *shape], "type": "uint8" if raw else "float32", "layout": layouts.get(len(shape), "N...")}
+    raw, port = reads_raw(network), next(iter(network.inputs.values()))
+    shape, layouts = port.shape, {3: "NHWC" if raw else "NCHW", 2: "NCT", 1: "NT"}
+    return {"shape": [1, *shape], "type": "uint8" if raw else port.dtype, "layout": layouts.get(len(shape), "N...")}
 
 
 def preprocess_record(job: Job, network: Network) -> dict[str, Any] | None:

@@ -219,6 +219,73 @@ def test_an_output_may_be_another_outputs_source_and_an_input_may_be_read_twice(
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("quantised", [False, True])
+@pytest.mark.parametrize(
+    ("operator", "constants", "attributes"),
+    [
+        ("GlobalAveragePool", (), {}),
+        ("Softmax", (), {"axis": 1}),
+        ("Concat", ("x",), {"axis": 1}),
+        ("Add", ("vector",), {}),
+        ("PRelu", ("vector",), {}),
+        ("MaxPool", (), {"kernel_shape": [1, 2]}),
+    ],
+)
+def test_rows_times_a_matrix_are_an_image_to_who_reads_them_as_one(
+    operator: str, constants: tuple[str, ...], attributes: dict[str, object], quantised: bool
+) -> None:
+    """With as many channels as columns a mix-up of the two has the right shape, and wrong numbers."""
+    node, shape = helper.make_node, (1, 5, 3, 5)
+    nodes = [node("MatMul", ["x", "matrix"], ["rows"]), node(operator, ["rows", *constants], ["y"], **attributes)]
+    rng = np.random.default_rng(0)
+    held = {"matrix": rng.standard_normal((5, 5)).astype(np.float32)}
+    if quantised:
+        held = {"codes": rng.integers(-60, 60, (5, 5)).astype(np.int8), "s": np.float32(0.02), "t": np.float32(0.05)}
+        held |= {"z": np.uint8(120), "u": np.float32(0.05)}
+        nodes = [
+            node("DequantizeLinear", ["codes", "s"], ["matrix"]),
+            node("QuantizeLinear", ["x", "u", "z"], ["xq"]),
+            node("DequantizeLinear", ["xq", "u", "z"], ["xd"]),
+            node("MatMul", ["xd", "matrix"], ["product"]),
+            node("QuantizeLinear", ["product", "t", "z"], ["rq"]),
+            node("DequantizeLinear", ["rq", "t", "z"], ["rows"]),
+            nodes[-1],
+        ]
+    if "vector" in constants:
+        held["vector"] = rng.standard_normal((5, 1, 1)).astype(np.float32)
+    sizes = {"GlobalAveragePool": (1, 5, 1, 1), "Concat": (1, 10, 3, 5), "MaxPool": (1, 5, 3, 4)}
+    outputs = [("y", FLOAT, sizes.get(operator, shape))]
+    model = model_of(nodes, [("x", FLOAT, shape)], outputs, **{k: np.asarray(v) for k, v in held.items()})
+    arrays = arrays_of(model, 4)
+    assert_near(run_ends(model, *arrays)[0], expected_of(model, arrays)[0])
+
+
+@pytest.mark.parametrize("operator", ["LayerNormalization", "MatMul"])
+def test_a_quantised_vector_stays_one(operator: str) -> None:
+    """[1, N] through an integer kernel of any rank is [1, N] to the model."""
+    node = helper.make_node
+    held = {"s": np.array(0.05, np.float32), "z": np.array(120, np.uint8), "gamma": np.ones(4, np.float32)}
+    inputs: list[End] = [("x", FLOAT, (1, 4))] + [("m", FLOAT, (4, 4))] * (operator == "MatMul")
+    nodes = []
+    for name, _, _ in inputs:
+        nodes.append(node("QuantizeLinear", [name, "s", "z"], [f"{name}q"]))
+        nodes.append(node("DequantizeLinear", [f"{name}q", "s", "z"], [f"{name}d"]))
+    second = "md" if operator == "MatMul" else "gamma"
+    nodes += [
+        node(operator, ["xd", second], ["y"]),
+        node("QuantizeLinear", ["y", "s", "z"], ["yq"]),
+        node("DequantizeLinear", ["yq", "s", "z"], ["yd"]),
+    ]
+    if operator == "MatMul":  # an input [4, 4] has no batch of 1: it is made of one that has
+        inputs[1] = ("m", FLOAT, (1, 4, 4))
+        nodes[2:3] = [node("Squeeze", ["m", "first"], ["m2"]), node("QuantizeLinear", ["m2", "s", "z"], ["mq"])]
+        held["first"] = np.array([0], np.int64)
+        del held["gamma"]
+    model = model_of(nodes, inputs, [("yd", FLOAT, (1, 4))], **held)
+    arrays = arrays_of(model, 4)
+    np.testing.assert_allclose(run_ends(model, *arrays)[0], expected_of(model, arrays)[0], atol=0.0501)
+
+
 @pytest.mark.parametrize("shape", [(7,), (1, 7), (1, 3, 4), (1, 2, 3, 2, 3), (1, 2, 1, 2, 3, 2)])
 def test_an_input_has_any_rank(shape: tuple[int, ...]) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Add", ["y", "x"], ["z"])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwnas.network import Layer, Operator
+from hwnas.network import Layer, Operator, Port
 
 LAYERS = (
     Layer("conv", "conv", ("input",), (6, 9, 7), (10, 5, 4), "fp32", kernel=3, stride=2, activation="relu"),
@@ -27,6 +27,8 @@ LAYERS = (
     Layer("dense_image", "dense", ("input",), (17, 1, 1), (9, 1, 1), activation="relu"),
     Layer("dense_rows", "dense", ("input",), (6, 17), (6, 10)),
     Layer("embedding", "embedding", ("input",), (7,), (7, 12), attributes=(("vocabulary", 30),)),
+    Layer("padding", "padding", ("input",), (7,), (1, 1, 7), attributes=(("vocabulary", 5),)),
+    Layer("reshape", "reshape", ("input",), (1, 12), (12,)),
     Layer("layer_norm", "layer_norm", ("input",), (6, 20), (6, 20)),
     Layer("gelu", "gelu", ("input",), (6, 20), (6, 20)),
     Layer("softmax", "softmax", ("input",), (3, 6, 9), (3, 6, 9), attributes=(("scale", 0.35),)),
@@ -50,7 +52,9 @@ LAYERS = (
 )
 # reads raw pixels (H, W, C): tests/native/test_raw_images.py holds it to torch, ONNX Runtime and the kernel
 PIXELS = Layer("pixels", "preprocess", ("input",), (9, 7, 3), (3, 6, 8))
-FLOAT_ONLY = ("binary_conv", "prelu", "quantize", "dequantize", "embedding", "layer_norm", "log_mel")
+FLOAT_ONLY = ("binary_conv", "prelu", "quantize", "dequantize", "embedding", "layer_norm", "log_mel", "padding")
+
+TOKENS = Port((5,), "int64")
 
 
 def blocks() -> list[Operator]:
@@ -68,6 +72,7 @@ def blocks() -> list[Operator]:
         found.append(make("inverted_residual", (16, 6, 6), (16, 6, 6), precision, kernel=5, stride=1, expansion=1,
                           se=False, activation="relu"))  # fmt: skip
         if precision != "w1a1":
+            found.append(make("depthwise_separable", (8, 7, 10), (12, 4, 5), precision, kernel=5, stride=2))
             found.append(make("pool_dense", (16, 5, 5), (10,), precision, classes=10))
             found.append(make("convert", (16, 5, 5), (16, 5, 5), precision))
             found.append(make("convert", (10,), (10,), precision))
@@ -78,6 +83,14 @@ def blocks() -> list[Operator]:
             found.append(make("upsample", (8, 3, 4), (4, 6, 8), precision, affine=False))
             found.append(make("sum", ((8, 6, 6),) * 3, (8, 6, 6), precision))
             found += [make(kind, (8, 6, 6), (8, 6, 6), precision) for kind in ("relu", "zero")]
+            found.append(make("dense_rows", (5, 12), (5, 8), precision))
+            for norm in ("pre", "post"):
+                found.append(make("encoder_mlp", (5, 12), (5, 12), precision, hidden=20, norm=norm))
+                found.append(make("encoder_attention", ((5, 12), TOKENS), (5, 12), precision, heads=3, norm=norm,
+                                  vocabulary=9))  # fmt: skip
             for mode in ("max", "average"):
                 found.append(make("pool", (16, 7, 6), (16, 3, 3), precision, kernel=2, stride=2, mode=mode))
+    found.append(make("log_mel", (1, 400), (1, 11, 8), frame=64, hop=32, rate=8000))
+    found.append(make("token_embedding", TOKENS, (5, 12), vocabulary=9))
+    found.append(make("token_classifier", ((5, 12), TOKENS), (3,), classes=3, vocabulary=9))
     return found

@@ -15,7 +15,7 @@ from hwnas.export.native.quantisation import (
     linear_constants,
     target_of,
 )
-from hwnas.export.native.reader import Reader, refuse
+from hwnas.export.native.reader import Reader, Tensor, refuse
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -27,7 +27,7 @@ def read_dense(reader: Reader, node: NodeProto, matrix: np.ndarray, bias: np.nda
     value, shape = _output(reader, node, matrix.shape[1])
     source = reader.real(node, 0) if _is_whole(reader, node) else _rows(reader.plain(node, 0), reader)
     reader.emit("conv_f32", node, (source.name,), value, attributes, {"weight": weight, "bias": bias})
-    reader.result(node, value, shape)
+    reader.result(node, reader.seen_as(value, shape) if len(shape) == 4 else value, shape)
 
 
 def as_integers(reader: Reader, node: NodeProto, transposed: bool) -> str | None:
@@ -50,6 +50,10 @@ def as_integers(reader: Reader, node: NodeProto, transposed: bool) -> str | None
     whole = _is_whole(reader, node)
     source = reader.value(node, 0) if whole else _rows(reader.plain_codes(node, 0), reader)
     emit_quantised(reader, "conv_int", node, (source.name,), target, attributes, {**constants, "weight": kernel})
+    if len(shape) == 4:  # rows in ONNX's order: who takes it for an image must be given one
+        seen = reader.seen_as(target.value, shape)
+        seen = reader.image_codes(node, seen) if seen.is_image else seen
+        reader.define(node, target.value.name, Tensor(seen.name, "integer", shape))
     return None
 
 

@@ -49,7 +49,8 @@ def product_as_integers(reader: Reader, node: NodeProto) -> str | None:
             return "its constant operand has more than one scale, or is not 8-bit"
         codes.append(held)
         shapes.append(reader.tensor(node, index).shape if held is None else held.integers.shape)
-    target = target_of(reader, node, plain("", "u8", _result(node, *shapes)))
+    shape = _result(node, *shapes)
+    target = target_of(reader, node, plain("", "u8", shape), shape)
     if target is None:
         return NOT_QUANTISED
     if shapes[0][-1] > LARGEST_INNER:

@@ -68,4 +68,9 @@ def _inputs(operator: Operator) -> list[torch.Tensor]:
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn((EXAMPLES, *port.shape), generator=generator) for port in operator.inputs]
+    return [
+        torch.randn((EXAMPLES, *port.shape), generator=generator)
+        if port.dtype == "float32"
+        else torch.randint(2, (EXAMPLES, *port.shape), generator=generator)  # tokens 0 and 1 are in every table
+        for port in operator.inputs
+    ]

@@ -68,7 +68,7 @@ def as_integers(reader: Reader, node: NodeProto) -> str | None:
     if length > LARGEST_ROW:
         return f"a row of {length} codes overflows its sum of squares"
     seen = plain("", "u8", reader.tensor(node, 0).shape)
-    target = target_of(reader, node, seen)
+    target = target_of(reader, node, seen, seen.shape)
     if target is None:
         return NOT_QUANTISED
     source = reader.plain_codes(node, 0)

@@ -1,0 +1,244 @@
+"""Keyword spotting: the searched net beside natural ones at equal cost, on spoken digits from raw samples.
+
+    python benchmarks/keywords.py ARCHIVE             ARCHIVE is what examples/keywords.py wrote; goes on where it
+                                                      was stopped, in runs/keywords_benchmark
+    python benchmarks/keywords.py ARCHIVE --seeds 1   fewer seeds
+    python benchmarks/keywords.py ARCHIVE --page      writes its section of docs/results/inhabitants.md as well
+
+A seed: train a supernet, search the best architecture within the middle of the reachable multiply-accumulates, and
+train it from scratch beside two random architectures and a DS-CNN (four blocks of one width), each of nearly the same
+cost, and a linear classifier of the same bands. All are fp32, see the same clips equally often, and hold the same
+log-mel front end, which `million MACs` leaves out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import torch
+from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
+from inhabitants import interval, shown, write_section  # type: ignore[import-not-found]
+
+from hwnas import ops
+from hwnas.cost import Costing, OperatorCost
+from hwnas.data import Data, load_data
+from hwnas.methods.rule.plain import Plain
+from hwnas.methods.rule.single_path import SinglePath
+from hwnas.methods.search.regularized_evolution import RegularizedEvolution
+from hwnas.network import Network
+from hwnas.paths import digest, read_json, write_json
+from hwnas.search import search
+from hwnas.space import SearchSpace
+from hwnas.spaces.keywords import NAME, keywords
+from hwnas.supernet import Net, WeightSharing, extract, recalibrate
+from hwnas.tasks.classify import Classify
+from hwnas.train import Schedule, evaluate, some_images, train
+
+KEPT = Path(__file__).resolve().parents[1] / "runs" / "keywords_benchmark"
+HEADING = "## Keyword spotting from raw samples, on spoken digits"
+LINEAR = "linear on log-mel"
+DS_CNN = "DS-CNN of one width"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the whole comparison; widths and depths are options a stage."""
+
+    stem_width: int = 16
+    widths: tuple[tuple[int, ...], ...] = ((16, 24, 32), (32, 48))
+    depths: tuple[int, ...] = (1, 2)
+    strides: tuple[int, ...] = (2, 2)
+    search_epochs: int = 16
+    budget: int = 30
+    epochs: int = 16
+    batch_size: int = 64
+    learning_rate: float = 4e-3
+
+
+SETTINGS = Settings()
+
+
+def body_macs(operator: Any) -> float:
+    """Multiply-accumulates of an operator; of the front end, which all share, none."""
+    return 0.0 if operator.kind == NAME else float(ops.macs(operator))
+
+
+COST = OperatorCost("macs", "MAC", body_macs)
+
+
+def space_of(settings: Settings, facts: Mapping[str, Any]) -> SearchSpace:
+    given = {name: facts[name] for name in ("classes", "samples", "rate")}
+    return keywords(
+        **given, stem_width=settings.stem_width, widths=settings.widths, depths=settings.depths,
+        strides=settings.strides, precisions=("fp32",),
+    )  # fmt: skip
+
+
+def found_by_search(settings: Settings, seed: int, data: Data) -> dict[str, Any]:
+    """The choices picked on validation clips; a stopped training goes on from its last epoch."""
+    space = space_of(settings, data.facts)
+    net, costing = WeightSharing(space, seed), Costing(space, COST)
+    schedule = Schedule(settings.search_epochs, settings.batch_size, settings.learning_rate, seed=seed)
+    mark = digest([asdict(settings), seed, data.digest])
+    train(net, SinglePath(space, seed), data, schedule, KEPT / f"search-{seed}.pt", mark)
+    some = list(some_images(data, 256, seed))
+
+    def score(architectures: Any) -> np.ndarray:
+        nets = (recalibrate(extract(net, one), some) for one in architectures)
+        return np.array([evaluate(one, data, "validation").accuracy for one in nets])
+
+    bounds = costing.bounds()
+    limits = {"macs": (bounds.low + bounds.high) / 2}
+    sampler = RegularizedEvolution(space, seed)
+    found = search(space, sampler, score, {"macs": costing}, limits, budget=settings.budget, seed=seed)
+    return dict(found.pick.architecture)
+
+
+def rivals(settings: Settings, found: Mapping[str, Any], seed: int, facts: Mapping[str, Any]) -> dict[str, Network]:
+    """The networks that are compared, by name; all but the first of the cost that comes nearest to the first's."""
+    space, rng = space_of(settings, facts), np.random.default_rng((seed, 11))
+    first = space.lower(space.architecture(found))
+    drawn = [space.lower(space.random(rng)) for _ in range(300)]
+    near = sorted(dict.fromkeys(net for net in drawn if net != first), key=lambda net: abs(COST(net) - COST(first)))
+    among = near[:20]  # of nearly equal cost; two of them at random
+    picked = [among[i] for i in rng.choice(len(among), 2, replace=False)]
+    fixed = min((_ds_cnn(width, facts) for width in range(4, 129)), key=lambda net: abs(COST(net) - COST(first)))
+    return {"searched": first, "random A": picked[0], "random B": picked[1], DS_CNN: fixed}
+
+
+def _ds_cnn(width: int, facts: Mapping[str, Any]) -> Network:
+    """Zhang et al.'s shape: a strided stem and four depthwise separable 3x3 blocks, all of one width."""
+    given = {name: facts[name] for name in ("classes", "samples", "rate")}
+    space = keywords(
+        **given, stem_width=width, widths=[[width]], depths=[4], strides=[1], kernels=[3], precisions=("fp32",)
+    )
+    return space.lower(space.largest())
+
+
+class Linear(torch.nn.Module):
+    """The front end, each band of each frame normalised, and one dense layer."""
+
+    def __init__(self, network: Network, classes: int) -> None:
+        super().__init__()
+        self.front = network.nodes[0].operator
+        count = int(np.prod(self.front.output_shape))
+        self.normalise, self.dense = torch.nn.BatchNorm1d(count, affine=False), torch.nn.Linear(count, classes)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.dense(
+            self.normalise(ops.forward(self.front, [clips], {}, training=True).flatten(1))
+        )
+        return scores
+
+
+def trained(settings: Settings, data: Data, network: Network, name: str, seed: int) -> dict[str, float]:
+    """Accuracy on the official test clips, percent, of the net trained from scratch, and its cost."""
+    torch.manual_seed(seed)
+    schedule = Schedule(settings.epochs, settings.batch_size, settings.learning_rate, seed=seed)
+    net: Any = Linear(network, data.facts["classes"]) if name == LINEAR else Net(network, seed)
+    train(net, Plain(Classify()), data, schedule)
+    if isinstance(net, Net):
+        recalibrate(net, some_images(data, 512, seed))
+    macs = net.dense.weight.numel() if name == LINEAR else COST(network)
+    return {"accuracy": 100 * evaluate(net, data, "test").accuracy, "macs": float(macs)}
+
+
+def measure(settings: Settings, seeds: int, data: Data) -> dict[str, Any]:
+    """Every figure, each kept as soon as it is there."""
+    torch.set_num_threads(1)
+    file, mark = KEPT / "figures.json", digest([asdict(settings), data.digest])
+    kept = read_json(file) if file.exists() else {}
+    figures: dict[str, Any] = kept if kept.get("mark") == mark else {"mark": mark, "seconds": 0.0}
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for seed in range(seeds):
+        own, begun = figures.setdefault(str(seed), {}), time.monotonic()
+        if "found" not in own:
+            own["found"] = found_by_search(settings, seed, data)
+            begun = _keep(file, figures, begun)
+        nets = rivals(settings, own["found"], seed, data.facts)
+        for name, network in {**nets, LINEAR: nets["searched"]}.items():
+            if name not in own:
+                own[name] = trained(settings, data, network, name, seed)
+                begun = _keep(file, figures, begun)
+                print(f"seed {seed}: {name} {own[name]['accuracy']:.1f}%", file=sys.stderr, flush=True)
+    return figures
+
+
+def _keep(file: Path, figures: dict[str, Any], begun: float) -> float:
+    figures["seconds"] += time.monotonic() - begun
+    write_json(file, figures)
+    return time.monotonic()
+
+
+def by_name(figures: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
+    """What every net got, a seed each; the random ones of a seed as their mean."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for own in (figures[key] for key in sorted(figures) if key.isdigit()):
+        both = [own["random A"], own["random B"]]
+        middle = {key: mean([one[key] for one in both]) for key in ("accuracy", "macs")}
+        held = {"searched": own["searched"], DS_CNN: own[DS_CNN], "random, mean of two": middle, LINEAR: own[LINEAR]}
+        for name, got in held.items():
+            found.setdefault(name, []).append(got)
+    return found
+
+
+def page(settings: Settings, figures: Mapping[str, Any]) -> str:
+    """The section: what was done, a table, and whether the search paid."""
+    listed = by_name(figures)
+    rows = [
+        f"| {name} | {shown([one['accuracy'] for one in seeds])} | {mean([one['macs'] for one in seeds]) / 1e6:.2f} |"
+        for name, seeds in listed.items()
+    ]
+    gains = []
+    for name in list(listed)[1:]:
+        pairs = zip(listed["searched"], listed[name], strict=True)
+        differences = [a["accuracy"] - b["accuracy"] for a, b in pairs]
+        gain, half = interval(differences)
+        told = (
+            "one seed says nothing" if len(differences) < 2 else "told apart" if abs(gain) > half else "not told apart"
+        )
+        gains.append(f"over {name} {shown(differences)} points ({told})")
+    return f"""{HEADING}
+
+Free Spoken Digit Dataset, official test recordings (300 clips), samples in, log-mel bands inside;
+{len(listed["searched"])} seed(s). Supernet: {settings.search_epochs} epochs; {settings.budget} architectures
+scored on validation clips, at most the middle of the reachable multiply-accumulates; then every net from
+scratch, {settings.epochs} epochs, fp32. MACs are of the net behind the front end.
+`python benchmarks/keywords.py keywords.npz --page`, {figures["seconds"] / 60:.0f} minutes.
+
+| net | accuracy (%, mean ± 95 % interval over seeds) | million MACs |
+|---|---:|---:|
+{chr(10).join(rows)}
+
+The searched net, paired by seed: {"; ".join(gains)}.
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("archive")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--page", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    data = load_data({"use": "audio", "path": asked.archive, "rate": 8000})
+    figures = measure(SETTINGS, asked.seeds, data)
+    if asked.page:
+        write_section(HEADING, page(SETTINGS, figures))
+    bars = [
+        Bar(f"accuracy of {name}, mean of seeds, %", interval([one["accuracy"] for one in seeds])[0])
+        for name, seeds in by_name(figures).items()
+    ]
+    return int(report("keywords", bars, asked.json))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
