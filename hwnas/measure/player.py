@@ -85,7 +85,7 @@ class StepsRunner:
 
     play: ctypes._NamedFuncPointer
     steps: ctypes.Array[_Step]
-    kept: tuple[object, ...]
+    kept: tuple[Any, ...]
     first: int
     last: int
 

@@ -18,7 +18,7 @@ from typing import Any
 from hwnas import formats
 from hwnas.errors import HwnasError
 from hwnas.network import FULL_PRECISION, INPUT, Operator, Port, Shape
-from hwnas.space import PREVIOUS, Choice, SearchSpace, Slot
+from hwnas.space import PREVIOUS, Choice, SearchSpace, Slot, Value
 from hwnas.spaces.resolution import ints
 from hwnas.spaces.staged import checked_precisions, conversion
 
@@ -103,7 +103,7 @@ class _Skeleton:
 
 
 def _choices(s: _Skeleton, i: int) -> list[Choice]:
-    found = {"width": s.widths, "heads": s.heads, "stacks": s.stacks, "norm": s.norms}
+    found: dict[str, tuple[Value, ...]] = {"width": s.widths, "heads": s.heads, "stacks": s.stacks, "norm": s.norms}
     choices = [Choice(f"l{i}.{name}", options) for name, options in found.items()]
     choices += [Choice(f"l{i}.hidden{j}", s.hidden) for j in range(1, s.stacks[-1] + 1)]
     return [*choices, Choice(f"l{i}.precision", s.precisions, "precision")]

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -21,6 +21,7 @@ from hwnas.measure.player import load_program
 if TYPE_CHECKING:
     from hwnas.export.native.lower import KernelCall
     from hwnas.export.native.program import Program
+    from hwnas.kernels.target import Target
 
 OPSET = 21
 MOST = 9
@@ -73,7 +74,7 @@ class _Model:
         names = [self.constant(codes), self.constant(np.array(1 / 30, np.float32)), self.constant(np.array(0, np.int8))]
         return self.node("DequantizeLinear", names)
 
-    def node(self, operator: str, inputs: list[str], **attributes: object) -> str:
+    def node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
         domain, _, name = operator.rpartition("::")
         made = f"n{len(self.nodes)}"
         self.nodes.append(helper.make_node(name, inputs, [made], name=made, domain=domain, **attributes))
@@ -102,7 +103,7 @@ def model_of(example: Example, quantised: bool, seed: int) -> tuple[onnx.ModelPr
 class Objects:
     """Object files by symbol: each kernel is compiled once."""
 
-    def __init__(self, folder: Path, machine: object) -> None:
+    def __init__(self, folder: Path, machine: Target) -> None:
         self.folder, self.machine, self.of = folder, machine, dict[str, Path]()
 
     def add(self, kernels: Mapping[str, KernelCall]) -> None:
@@ -122,7 +123,7 @@ def played_ends(
     """All outputs of the program for all inputs of every sample."""
     files = list(dict.fromkeys(objects.of[symbol] for symbol in symbols))
     runner = load_program(program, files, link.toolchain(objects.machine).compiler, 0, 0)
-    memory = runner.kept[1]
+    memory: Any = runner.kept[1]
     whole, found = replace(runner, last=len(program.calls)), list[tuple[np.ndarray, ...]]()
     for arrays in samples:
         for end, array in zip(program.inputs, arrays, strict=True):

@@ -147,7 +147,7 @@ def learnt(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     """Word pieces of lower-case words, `vocabulary` at most with the three special tokens: the same of the same texts.
 
     The trainer numbers pieces of one letter as it meets them, in an order that changes from run to run and decides
-    ties. So they are given first, sorted, and what it learnt becomes a tokenizer to which they are pieces like any other.
+    ties. So they are given first, sorted, and what it learnt becomes a tokenizer to which they are pieces like others.
     """
     from tokenizers.trainers import WordPieceTrainer
 
@@ -183,7 +183,7 @@ def _untrained(vocabulary: Mapping[str, int] | None = None) -> Tokenizer:
 def encoded(pieces: Tokenizer, texts: Sequence[str], length: int) -> np.ndarray:
     """int64 (n, length): FIRST, then a text's pieces, cut or filled up with 0."""
     tokens = np.zeros((len(texts), length), np.int64)
-    tokens[:, 0] = pieces.token_to_id(FIRST)
+    tokens[:, 0] = pieces.get_vocab()[FIRST]
     for row, one in zip(tokens, pieces.encode_batch(list(texts)), strict=True):
         ids = one.ids[: length - 1]
         row[1 : 1 + len(ids)] = ids
