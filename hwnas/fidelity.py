@@ -303,7 +303,7 @@ def distinct_networks(
         drawn.add(architecture)
         network = space.lower(architecture)
         if not any(operator in without for operator in network.operators):
-            found.setdefault(network.operators, network)
+            found.setdefault(network.wiring, network)
         if len(found) == count or len(drawn) == space.size:
             break
     if len(found) < LEAST_NETWORKS:

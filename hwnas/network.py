@@ -271,6 +271,14 @@ class Network:
         return self.ports[self.outputs[0]].shape
 
     @property
+    def wiring(self) -> tuple[tuple[Operator, tuple[int, ...]], ...]:
+        """The network without its names: every operator, and by position what it reads (below 0: network inputs)."""
+        place = {
+            name: i for i, name in enumerate([*self.inputs, *(node.name for node in self.nodes)], -len(self.inputs))
+        }
+        return tuple((node.operator, tuple(place[name] for name in node.inputs)) for node in self.nodes)
+
+    @property
     def operators(self) -> tuple[Operator, ...]:
         return tuple(node.operator for node in self.nodes if not node.is_mix)
 

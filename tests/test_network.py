@@ -22,6 +22,7 @@ from tests.exact import exact_session
 
 SHAPE = (4, 6, 6)
 CONV = Operator.of("conv_bn_act", SHAPE, SHAPE, kernel=3, stride=1, activation="relu")
+SUM = Operator.of("sum", (SHAPE, SHAPE), SHAPE)
 WIDE = Operator.of("conv_bn_act", SHAPE, (8, 6, 6), kernel=1, stride=1, activation="none")
 NARROW = Operator.of("conv_bn_act", (8, 6, 6), SHAPE, kernel=1, stride=1, activation="none")
 
@@ -45,6 +46,17 @@ def test_a_walk_gives_every_node_what_it_names_and_forgets_after_the_last_reader
     assert seen == [("a", ("X",)), ("b", ("A",)), ("c", ("A",)), ("d", ("B",))]
     with pytest.raises(HwnasError, match="input 'x' must be given"):
         walk(diamond(), run, {})
+
+
+def test_networks_of_the_same_blocks_differ_by_what_the_blocks_read_and_not_by_their_names() -> None:
+    def of(names: str, reads: tuple[str, str]) -> Network:
+        first, second = names
+        nodes = (Node(first, CONV, ("x",)), Node(second, CONV, (reads[0],)), Node("s", SUM, reads))
+        return Network({"x": Port(SHAPE)}, nodes, ("s",))
+
+    line, fork = of("ab", ("a", "b")), of("ab", ("x", "b"))
+    assert line.operators == fork.operators and line.wiring != fork.wiring
+    assert of("pq", ("p", "q")).wiring == line.wiring
 
 
 @pytest.mark.parametrize(

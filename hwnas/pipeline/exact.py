@@ -39,19 +39,28 @@ def _limited(job: Job, target: Target) -> list[str]:
 
 def exact_code(job: Job, target: Target) -> dict[str, str]:
     """Digests of the code that prices this target exactly; empty where nothing of it is limited."""
-    return _code(target.engine) if _limited(job, target) else {}
+    return _code(job, target.engine) if _limited(job, target) else {}
 
 
-def _code(engine: str) -> dict[str, str]:
-    from hwnas.pipeline.identity import COMPILING, COMPILING_AXES, EXPORTING, NOT_EXPORTING, code_of, code_outside
+def _code(job: Job, engine: str) -> dict[str, str]:
+    """Of what a block is made of, how it is exported and how it is compiled, packages outside included."""
+    from hwnas.pipeline.identity import (
+        COMPILING,
+        COMPILING_AXES,
+        EXPORTING,
+        NOT_EXPORTING,
+        code_of,
+        code_of_plugins,
+        code_outside,
+    )
 
-    exported = code_of(EXPORTING, NOT_EXPORTING)
-    return exported | code_of(COMPILING) | code_outside(*COMPILING_AXES) | dict(engine_class(engine).sources())
+    made = code_of((*EXPORTING, "hwnas.blocks"), NOT_EXPORTING) | code_of_plugins(job.space)
+    return made | code_of(COMPILING) | code_outside(*COMPILING_AXES) | dict(engine_class(engine).sources())
 
 
 def _remembered(job: Job, engine: str) -> Callable[[Network], dict[str, float]]:
     """Every network is priced once, over all runs into this folder."""
-    name, mark, code = f"exact-{engine}", [job.device.target], _code(engine)
+    name, mark, code = f"exact-{engine}", [job.device.target], _code(job, engine)
     known: dict[str, Any] = dict(job.kept(name, mark, code) or {})
 
     def of(network: Network) -> dict[str, float]:

@@ -65,7 +65,7 @@ def _split(whole: Any, space: SearchSpace, choice: str, seed: int) -> Supernet:
     import torch
     from torch import nn
 
-    from hwnas.supernet import WeightSharing, leading
+    from hwnas.supernet import WeightSharing
 
     options = space.by_name[choice].options
     shared: Mapping[str, Tensor] = dict(whole.named_parameters())
@@ -78,7 +78,7 @@ def _split(whole: Any, space: SearchSpace, choice: str, seed: int) -> Supernet:
             with torch.no_grad():
                 for part in parts:
                     for name, parameter in part.named_parameters():
-                        parameter.copy_(leading(shared[name], tuple(parameter.shape)))
+                        parameter.copy_(whole.slicing(shared[name], tuple(parameter.shape)))
             self.parts = nn.ModuleList(parts)
 
         def part(self, selection: Selection) -> Any:
