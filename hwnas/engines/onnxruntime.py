@@ -128,7 +128,7 @@ class Engine:
     @staticmethod
     def least_memory(operator: Operator, image_channels: int) -> float:
         """An estimate from shapes."""
-        return float(ops.peak_bytes(operator))
+        return float(ops.least_peak_bytes(operator))
 
     def choices(self, built: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}

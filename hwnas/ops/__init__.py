@@ -28,6 +28,7 @@ __all__ = [
     "initial",
     "input_bytes",
     "input_names",
+    "least_peak_bytes",
     "macs",
     "network_peak_bytes",
     "parameter_count",
@@ -130,6 +131,12 @@ def peak_bytes(operator: Operator) -> int:
             if last_use[source] == i:
                 del alive[source]
     return peak
+
+
+def least_peak_bytes(operator: Operator) -> int:
+    """`peak_bytes` where all its inputs are one tensor: what no network with the block needs less than."""
+    given = input_bytes(operator)
+    return peak_bytes(operator) - (sum(given) - max(given))
 
 
 def network_peak_bytes(network: Network) -> int:

@@ -2,7 +2,8 @@
 
 The bytes of a file's constants and a library's arena follow from the network's shapes alone, so random weights tell
 them before anything is trained further, calibrated or compiled. What of it an engine knows, it says itself (`exact`):
-ONNX Runtime's own allocator cannot be asked beforehand, so its peak memory stays an estimate, and the report says so.
+ONNX Runtime's own allocator cannot be asked beforehand, so its peak memory stays an estimate from shapes: that of the
+whole network, what waits for a later reader included, by which the file is judged; the report says so.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from hwnas import ops
 from hwnas.engines import engine_class
 from hwnas.network import Network
 from hwnas.pipeline.config import Target
@@ -19,12 +21,16 @@ from hwnas.protocols import Exact
 
 
 def exact_costs(job: Job, target: Target) -> dict[str, Exact]:
-    """By name, those limited costs that the target's engine lets us price exactly."""
+    """By name, those limited costs that the target's engine lets us price exactly; and the peak memory by which a file
+    for any other engine is judged, which in a graph is not that of its largest block."""
+    found: dict[str, Exact] = {}
+    if "peak_memory" in job.config.cost_limits:
+        found["peak_memory"] = lambda network: float(ops.network_peak_bytes(network))
     limited = _limited(job, target)
-    if not limited:
-        return {}
-    known = _remembered(job, target.engine)
-    return {name: lambda network, name=name: known(network)[name] for name in limited}  # type: ignore[misc]
+    if limited:
+        known = _remembered(job, target.engine)
+        found |= {name: lambda network, name=name: known(network)[name] for name in limited}  # type: ignore[misc]
+    return found
 
 
 def _limited(job: Job, target: Target) -> list[str]:

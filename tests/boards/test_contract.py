@@ -34,7 +34,11 @@ def test_tvm(law: Law) -> None:
 
 
 def test_every_file_is_held_to_its_contract() -> None:
-    assert find.names("boards") == ["local", "null"] and find.names("engines") == ["null", "onnxruntime", "tvm"]
+    assert find.names("boards") == ["local", "null", "oracle"] and find.names("engines") == [
+        "null",
+        "onnxruntime",
+        "tvm",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +84,7 @@ def test_a_profile_of_no_board_or_of_an_unknown_one(tmp_path: Path) -> None:
     assert load_device("null").connection == "made-up" and load_device("null").board == "null", "as old files say"
     text = (find.file("engines", "null").parents[1] / "devices" / "raspberry-pi-5.yaml").read_text()
     (tmp_path / "mine.yaml").write_text(text.replace("connection: none", "connection: carrier-pigeon"))
-    with pytest.raises(HwnasError, match="connection: input should be a board: local, null, none, made-up, got"):
+    with pytest.raises(HwnasError, match="connection: input should be a board: local, null, oracle, none, made-up"):
         read_profile(tmp_path / "mine.yaml")
 
 

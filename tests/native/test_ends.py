@@ -260,6 +260,27 @@ def test_rows_times_a_matrix_are_an_image_to_who_reads_them_as_one(
     assert_near(run_ends(model, *arrays)[0], expected_of(model, arrays)[0])
 
 
+@pytest.mark.parametrize("length", [5, 4])
+@pytest.mark.parametrize("operator", ["Add", "Mul", "gate", "pool"])
+def test_a_convolved_sequence_meets_one_that_was_not(operator: str, length: int) -> None:
+    """A sequence lies as an image of one row behind a convolution, and dense elsewhere: a residual joins the two."""
+    node, shape = helper.make_node, (1, 5, length)
+    nodes = [node("Conv", ["x", "kernel"], ["c"], pads=[1, 1])]
+    if operator == "gate":
+        nodes += [node("ReduceMean", ["c", "axis"], ["g"]), node("Mul", ["c", "g"], ["y"])]
+    elif operator == "pool":
+        nodes += [node("GlobalAveragePool", ["c"], ["g"]), node("Mul", ["g", "x"], ["y"])]
+    else:
+        nodes.append(node(operator, ["x", "c"], ["y"]))
+    kernel = np.random.default_rng(0).standard_normal((5, 5, 3)).astype(np.float32)
+    held = {"kernel": kernel, "axis": np.array([2], np.int64)}
+    used = {name for each in nodes for name in each.input}
+    held = {name: array for name, array in held.items() if name in used}
+    model = model_of(nodes, [("x", FLOAT, shape)], [("y", FLOAT, shape)], **held)
+    arrays = arrays_of(model, 4)
+    assert_near(run_ends(model, *arrays)[0], expected_of(model, arrays)[0])
+
+
 @pytest.mark.parametrize("operator", ["LayerNormalization", "MatMul"])
 def test_a_quantised_vector_stays_one(operator: str) -> None:
     """[1, N] through an integer kernel of any rank is [1, N] to the model."""

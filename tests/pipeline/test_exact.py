@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hwnas import ops
 from hwnas.cli.main import main
 from hwnas.export.native.arena import planned
+from hwnas.methods.cost.peak_memory import peak_memory
 from hwnas.pipeline.config import read_run_file
 from hwnas.pipeline.exact import exact_costs
 from hwnas.pipeline.job import Job
@@ -24,11 +27,27 @@ def test_only_what_is_limited_and_the_engine_decides_is_priced_exactly(tmp_path:
     job = Job(read_run_file(run_file(tmp_path, limits=limits, targets=targets)), progress=False)
     library, model = job.config.targets
     assert set(exact_costs(job, library)) == {"size", "peak_memory"}
-    assert set(exact_costs(job, model)) == {"size"}, "ONNX Runtime places its tensors itself"
+    estimated = exact_costs(job, model)
+    assert set(estimated) == {"size", "peak_memory"}
     network = job.space.lower(job.space_of("int8").smallest())
     price = exact_costs(job, library)["peak_memory"]
     assert price(network) == price(network) == planned(network, job.device.target).arena_bytes
+    assert estimated["peak_memory"](network) == ops.network_peak_bytes(network), "it places its tensors itself"
     assert job.path("exact-tvm.json").exists(), "kept for the next run"
+
+
+def test_a_cell_is_searched_under_the_peak_memory_that_its_file_is_judged_by(tmp_path: Path) -> None:
+    """What waits beside a block for a later reader counts, and a tensor that a block reads twice is there once."""
+    space = {"use": "nas_bench_201", "width": 8, "cells": 1, "precisions": ["fp32"]}
+    targets, limits = [{"precision": "fp32", "engine": "onnxruntime"}], {"peak_memory_kb": 100.0}
+    job = Job(read_run_file(run_file(tmp_path, limits=limits, targets=targets, space=space)), progress=False)
+    least, price = peak_memory(job.space, "onnxruntime"), exact_costs(job, job.config.targets[0])["peak_memory"]
+    rng, above = np.random.default_rng(0), 0
+    for _ in range(40):
+        network = job.space.lower(job.space.random(rng))
+        assert least(network) <= price(network) == ops.network_peak_bytes(network)
+        above += least(network) < price(network)
+    assert above, "else the largest block would have told it"
 
 
 def test_two_cells_of_the_same_blocks_are_priced_each_by_its_own_wiring(tmp_path: Path) -> None:

@@ -61,6 +61,11 @@ def read_pair(reader: Reader, node: NodeProto, kind: str) -> None:
     else:
         source, tensor = _enlarged(reader, node, 0, reader.tensor(node, 1).shape)
         second, _ = _enlarged(reader, node, 1, reader.tensor(node, 0).shape)
+        if source.layout != second.layout:  # a sequence that lies as an image of one row, beside one that does not
+            source, second = (
+                reader.plain(node, index) if value.layout == "nhwc" and len(tensor.shape) == 3 else value
+                for index, value in enumerate((source, second))
+            )
         shape, broadcast, names = tensor.shape, False, (source.name, second.name)
     value = source.like(node.output[0], "f32")
     reader.emit(kind, node, names, value, {"broadcast": broadcast}, constants)

@@ -26,6 +26,7 @@ EXAMPLES = (Example("GlobalAveragePool", ((1, "C", "H", "W"),), {}, True),)
 
 def read(reader: Reader, node: NodeProto) -> None:
     """The float mean."""
+    node = as_image(reader, node)
     channels = reader.image(node, 0).channels
     source, value = reader.real(node, 0), image(node.output[0], "f32", 1, 1, channels)
     reader.emit("global_average_f32", node, (source.name,), value)
