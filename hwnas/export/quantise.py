@@ -182,8 +182,8 @@ class QuantisedNet:
     @property
     def is_exact(self) -> bool:
         """Whether nothing but integer arithmetic and single float roundings lies between input and output."""
-        sums = ("conv", "dense", "global_pool", "avg_pool")
-        return all(is_integer(place.layer) or place.layer.kind not in sums for place in places(self.network))
+        layers = [place.layer for place in places(self.network)]
+        return all(is_integer(layer) or not primitive_of(layer.kind).is_approximate for layer in layers)
 
     def __call__(self, images: Given) -> Any:
         """Outputs (N, ...) of images (N, C, H, W): float32 in and out unless the network's ends are uint8. Several

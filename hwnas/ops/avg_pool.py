@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class AvgPool(Primitive):
     """No parameters."""
 
+    is_approximate = True
+
     def forward(
         self, layer: Layer, inputs: Sequence[torch.Tensor], params: Mapping[str, torch.Tensor], training: bool
     ) -> torch.Tensor:

@@ -54,6 +54,8 @@ def normalisation(layer: Layer, params: Arrays) -> tuple[np.ndarray, np.ndarray]
 class Conv(Primitive):
     """Weight (O, C / groups, k, k); gamma, beta, mean, var (O,). Folded: weight, bias (O,)."""
 
+    is_approximate = True
+
     def parameters(self, layer: Layer) -> dict[str, Shape]:
         channels = (layer.out_shape[0],)
         affine = {"gamma": channels, "beta": channels} if layer.optional("affine", True) else {}

@@ -43,6 +43,8 @@ def rows(layer: Layer) -> int:
 class Dense(Primitive):
     """Weight (O, C), bias (O,). An output shape (O, 1, 1) keeps the image axes; (O,) drops them."""
 
+    is_approximate = True
+
     def parameters(self, layer: Layer) -> dict[str, Shape]:
         return {"weight": weight_shape(layer), **codec_shapes(layer), "bias": weight_shape(layer)[:1]}
 

@@ -28,6 +28,8 @@ def gelu(x: np.ndarray) -> np.ndarray:
 class Gelu(Primitive):
     """No parameters; a table of 256 codes in integers."""
 
+    is_approximate = True
+
     def output_range(self, layer: Layer) -> tuple[float, float]:
         return (-0.17, 4.0)
 

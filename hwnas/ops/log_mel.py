@@ -50,6 +50,8 @@ class LogMel(Primitive):
     """No parameters. Attributes: `frame` and `hop` in samples, `rate` in Hz. A float layer: powers span more than 8
     bits do."""
 
+    is_approximate = True
+
     def macs(self, layer: Layer) -> int:
         _, frames, bands = layer.out_shape
         return frames * (waves(layer["frame"]).size + bands * 2 * (layer["frame"] // 2 + 1))

@@ -24,6 +24,8 @@ def transposed(layer: Layer) -> bool:
 class MatMul(Primitive):
     """No parameters; both inputs are of one rank."""
 
+    is_approximate = True
+
     def macs(self, layer: Layer) -> int:
         return elements(layer.out_shape) * layer.in_shape[-1]
 

@@ -70,6 +70,8 @@ class Primitive(ABC):
 
     #: the layer's input is raw uint8 pixels (H, W, C), not a tensor of the network
     reads_pixels: bool = False
+    #: the float form's last bits are the engine's own: sums in any order, functions that are approximated
+    is_approximate: bool = False
 
     def parameters(self, layer: Layer) -> dict[str, Shape]:
         """Shapes of what is trained."""

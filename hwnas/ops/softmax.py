@@ -26,6 +26,8 @@ def factor(layer: Layer) -> np.float32:
 class Softmax(Primitive):
     """No parameters. In integers s goes into the scale by which the input's codes are read."""
 
+    is_approximate = True
+
     def output_range(self, layer: Layer) -> tuple[float, float]:
         return (0.0, 1.0)
 

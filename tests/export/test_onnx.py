@@ -38,9 +38,13 @@ def test_a_block_model_is_valid_and_runs_as_the_reference(operator: Operator) ->
     rng = np.random.default_rng(0)
     inputs = {}
     for name, port in net.network.inputs.items():
-        shape, codes = (2, *port.shape), name in net.codes
-        drawn = rng.integers(0, 256, shape).astype(np.uint8) if codes else rng.standard_normal(shape).astype(np.float32)
-        inputs[name] = drawn
+        shape = (2, *port.shape)
+        if port.dtype == "int64":
+            inputs[name] = rng.integers(0, operator["vocabulary"], shape)
+        elif name in net.codes:
+            inputs[name] = rng.integers(0, 256, shape).astype(np.uint8)
+        else:
+            inputs[name] = rng.standard_normal(shape).astype(np.float32)
     found, expected = run_named(model, inputs), net(inputs)
     assert found.dtype == expected.dtype
     if net.is_exact:
