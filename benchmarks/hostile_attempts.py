@@ -100,16 +100,18 @@ def try_run(path: Path) -> None:
     from hwnas.data import Examples, Raw
     from hwnas.pipeline.config import read_run_file
     from hwnas.plug import bind, resolve
-    from hwnas.protocols import Sampler, TrainingRule
+    from hwnas.protocols import Batches, Sampler, TrainingRule
     from hwnas.space import SearchSpace
 
     config = read_run_file(path)
-    resolve(config.data.get("use", ""), "data.sources", config.trust, (Raw, tuple, Examples))
+    resolve(config.data.get("use", ""), "data.sources", config.trust, (Raw, tuple, Examples, Batches))
     resolve(config.train.rule.get("use", "rule.sandwich"), "methods", config.trust, (TrainingRule,))
     resolve(config.search.sampler.get("use", "search.nsga2"), "methods", config.trust, (Sampler,))
     settings = dict(config.space)
     use = settings.pop("use", "")
-    bind(resolve(use, "spaces", config.trust, (SearchSpace,)), settings, {"in_channels": 1, "classes": 10}, "space")
+    facts = {"in_channels": 1, "classes": 10, "samples": 8000, "rate": 8000, "vocabulary": 2000, "length": 24}
+    given = {name: value for name, value in facts.items() if name not in settings}
+    bind(resolve(use, "spaces", config.trust, (SearchSpace,)), settings, given, "space")
 
 
 def try_table(path: Path) -> None:
