@@ -29,8 +29,6 @@ def is_nearest(layer: Layer) -> bool:
 class Resize(Primitive):
     """No parameters: (C, H, W) -> (C, h, w)."""
 
-    is_approximate = True
-
     def macs(self, layer: Layer) -> int:
         return 0 if is_nearest(layer) else 4 * elements(layer.out_shape)
 
