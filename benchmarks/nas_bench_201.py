@@ -184,7 +184,7 @@ Perturbation **{told}** argmax: {gain:+.2f} ± {half:.2f} points, paired by seed
 |---|{"---:|" * len(epochs)}
 | share of skips, argmax | {share} |
 
-Mean entropy of alpha at the end: {entropy:.3f} nats of {np.log(5):.3f}: the closer, the more an argmax is a draw.{moved}
+Mean entropy of alpha: {entropy:.3f} nats of {np.log(5):.3f}: the closer, the more an argmax is chance.{moved}
 Cells by seed (argmax / perturbation): {"; ".join(_cells(s) for s in seeds)}.
 """
 
