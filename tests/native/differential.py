@@ -24,7 +24,6 @@ DRAWS = 4
 #: the bound grows by the worst case of every step, over eight of them beyond what a graph gives at all: a wrong result
 #: must not pass for that. The most seen is 0.011 of the range of a graph's outputs, where one code was another.
 MOST_OF_SIGNAL = 0.1
-LAST_BITS = 2.0**-21  # four units in the last place of a float32
 
 #: seed, graph, its program or why there is none, its kernels
 Planned = tuple[int, Sample, Program | str, dict[str, KernelCall]]
@@ -106,8 +105,7 @@ def _compared(seed: int, sample: Sample, found: list[np.ndarray], expected: list
     if all(any(np.array_equal(one, other[i]) for other in expected) for i, one in enumerate(found)):
         return Outcome(seed, sample, "equal")
     off, signal = float(np.abs(np.stack(found) - meant).max()), float(np.ptp(meant))
-    last_bits = LAST_BITS * float(np.abs(meant).max())  # what is all but constant varies by no more than they
-    bound = max(min(sample.slack, MOST_OF_SIGNAL * signal), last_bits)
+    bound = min(sample.slack, MOST_OF_SIGNAL * signal)
     told = f"off by {off:.4g} of {signal:.4g}, at most {bound:.4g}"
     return Outcome(seed, sample, "within" if off <= bound else "wrong", told)
 

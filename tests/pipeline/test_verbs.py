@@ -29,16 +29,6 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     return json.loads(said.out)
 
 
-def answer_when_quiet(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    """The same on this machine: a refusal for noise is right, and the same command measures again."""
-    for _ in range(3):
-        code, said = main([*arguments, "--json"]), capsys.readouterr()
-        if code == 0:
-            return json.loads(said.out)
-        assert "cannot be judged" in said.err, said.err
-    pytest.skip(f"this machine is too noisy to judge a limit: {said.err.strip()}")
-
-
 def test_measure_prints_the_grade_of_every_table(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = answer(capsys, "measure", str(path))
     assert [line["measured"] > 0 for line in first["lines"]] == [True, True]
@@ -135,8 +125,8 @@ def test_this_machine_runs_int8_and_1_bit_through_both_engines(
         {"precision": "w1a1", "engine": "tvm"},
         {"precision": "mixed", "engine": "tvm"},
     ]
-    path = run_file(tmp_path, device="local", limits={"latency_us": 1e6}, targets=targets)
-    results = answer_when_quiet(capsys, "run", str(path))
+    path = run_file(tmp_path, device="local", limits={"size_mb": 100}, targets=targets)  # no noise decides
+    results = answer(capsys, "run", str(path))
     for target in results["targets"]:
         winner = target["rows"][0]
         assert winner["measured_us"] > 0 and winner["verified"].startswith("ok")
