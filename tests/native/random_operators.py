@@ -228,6 +228,8 @@ def pool(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
     op = str(b.pick("AveragePool", "MaxPool", "GlobalAveragePool"))
     area = x.shape[2] * x.shape[3]
     if op == "GlobalAveragePool":
+        if any(node.op_type == "Softmax" and node.output[0] == x.name for node in b.nodes):
+            return None  # the mean of what was made to sum to one is a constant: there is nothing to compare
         y = b.node(op, [x.name], "same")
         return Tensor(y, (*x.shape[:2], 1, 1), x.slack + (area + 8) * EPS * x.peak, x.peak)
     kernel = (b.size(1, 3), b.size(1, 3))
