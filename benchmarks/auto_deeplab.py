@@ -14,7 +14,6 @@ nearest to the searched net's. Digits, maps, schedule and number of steps are th
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,25 +23,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from bars import Bar, machine, report  # type: ignore[import-not-found]  # the file beside this one
+from bars import Bar, machine, report  # type: ignore[import-not-found]  # the files beside this one
+from inhabitants import interval, write_section  # type: ignore[import-not-found]
 
 from hwnas import ops
 from hwnas.data import Data, load_data
 from hwnas.methods.decoder.best_path import BestPath
 from hwnas.methods.rule.auto_deeplab import AutoDeepLab
 from hwnas.methods.rule.plain import Plain
-from hwnas.paths import digest, read_json, write_json, write_text
+from hwnas.paths import digest, read_json, write_json
 from hwnas.space import Architecture, SearchSpace
 from hwnas.spaces.auto_deeplab import CELL, Trellis, auto_deeplab, cell_name, stride_name
 from hwnas.supernet import Net, WeightSharing, recalibrate
 from hwnas.tasks.segment import Segment
 from hwnas.train import Schedule, evaluate, some_images, train
 
-ROOT = Path(__file__).resolve().parents[1]
-KEPT = ROOT / "runs" / "auto_deeplab"
-PAGE = ROOT / "docs" / "results" / "inhabitants.md"
+KEPT = Path(__file__).resolve().parents[1] / "runs" / "auto_deeplab"
 HEADING = "## Auto-DeepLab: a path through strides, on maps of classes"
-T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's quantile of a mean of so many seeds, 95 %, two sides
 
 
 @dataclass(frozen=True)
@@ -196,12 +193,6 @@ def _keep(file: Path, figures: dict[str, Any], begun: float) -> None:
     write_json(file, figures)
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and the half width of its 95 % interval (Student)."""
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return float(np.mean(values)), T_95.get(len(values), 1.96) * spread / len(values) ** 0.5
-
-
 def page(settings: Settings, figures: Mapping[str, Any]) -> str:
     """The section: what was done, a table, and whether the search paid."""
     seeds = [figures[key] for key in sorted(figures) if key.isdigit()]
@@ -255,14 +246,6 @@ def bars(figures: Mapping[str, Any]) -> list[Bar]:
     ]
 
 
-def with_section(text: str, section: str) -> str:
-    """The page with this benchmark's section in place of an older one, or at its end."""
-    older = re.compile(re.escape(HEADING) + r"\n.*?(?=\n## |\Z)", re.DOTALL)
-    if older.search(text):
-        return older.sub(lambda _: section.rstrip("\n"), text, count=1).rstrip("\n") + "\n"
-    return (text or "# Inhabitants\n\nSearches beside natural baselines, each by its own benchmark.\n") + "\n" + section
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
@@ -273,8 +256,7 @@ def main() -> int:
     settings = SMALL if asked.small else SETTINGS
     figures = measure(settings, asked.seeds)
     if asked.page:
-        text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-        write_text(PAGE, with_section(text, page(settings, figures)))
+        write_section(HEADING, page(settings, figures))
         print(machine(), file=sys.stderr)
     return int(report("auto_deeplab", bars(figures), asked.json))
 

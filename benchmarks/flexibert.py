@@ -11,7 +11,6 @@ sentences; the best of each side is trained from scratch by the same schedule an
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 from collections.abc import Mapping
@@ -22,13 +21,21 @@ from typing import Any
 import numpy as np
 import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
-from inhabitants import interval, shown, write_section  # type: ignore[import-not-found]
+from inhabitants import (  # type: ignore[import-not-found]
+    arguments,
+    by_seed,
+    interval,
+    kept_figures,
+    shown,
+    verdict,
+    write_section,
+)
 
 from hwnas import ops
 from hwnas.data import load_data
 from hwnas.methods.rule.plain import Plain
 from hwnas.methods.rule.single_path import SinglePath
-from hwnas.paths import digest, read_json, write_json
+from hwnas.paths import digest, write_json
 from hwnas.protocols import Data
 from hwnas.space import Architecture, SearchSpace
 from hwnas.spaces.flexibert import flexibert
@@ -130,10 +137,7 @@ def measure(folder: Path, s: Settings, seeds: int) -> dict[str, Any]:
     """Every seed's figures, kept as soon as they are there."""
     torch.set_num_threads(1)
     loaded, file = data(folder, s), KEPT / "figures.json"
-    mark = digest([asdict(s), loaded.digest])
-    kept = read_json(file) if file.exists() else {}
-    figures: dict[str, Any] = kept if kept.get("mark") == mark else {"mark": mark}
-    KEPT.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Any] = kept_figures(file, digest([asdict(s), loaded.digest]))
     for seed in range(seeds):
         own = figures.setdefault(str(seed), {})
         if not set(SIDES) <= own.keys():
@@ -144,7 +148,7 @@ def measure(folder: Path, s: Settings, seeds: int) -> dict[str, Any]:
 
 def of_seeds(figures: Mapping[str, Any], side: str, what: str) -> list[float]:
     """One figure of a side, a seed each, of the seeds that are whole."""
-    return [figures[key][side][what] for key in sorted(figures) if key.isdigit() and set(SIDES) <= figures[key].keys()]
+    return [own[side][what] for own in by_seed(figures) if set(SIDES) <= own.keys()]
 
 
 def page(s: Settings, figures: Mapping[str, Any]) -> str:
@@ -155,8 +159,7 @@ def page(s: Settings, figures: Mapping[str, Any]) -> str:
         for side in SIDES
     ]
     alike, other = (of_seeds(figures, side, "test") for side in SIDES)
-    gain, half = interval([b - a for a, b in zip(alike, other, strict=True)])
-    told = "beat" if gain - half > 0 else "are beaten by" if gain + half < 0 else "are not told apart from"
+    told, gain = verdict(other, alike)
     count = figures["0"]["homogeneous"]["candidates"]
     table = "\n".join(rows)
     return f"""{HEADING}
@@ -169,16 +172,13 @@ epochs from scratch; {len(alike)} seeds. `python benchmarks/flexibert.py DATA --
 |---|---:|---:|---:|
 {table}
 
-Heterogeneous layers **{told}** homogeneous ones of equal cost: {gain:+.2f} ± {half:.2f} points, paired by seed.
+The heterogeneous side **{told}** the homogeneous one of equal cost: {gain} points, paired by seed.
 """
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = arguments(str(__doc__), seeds=3)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
     figures = measure(asked.data, SETTINGS, asked.seeds)
     if asked.page:

@@ -12,7 +12,6 @@ then both decoders read the same supernet. Nothing of the table is used but to l
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Mapping
@@ -24,13 +23,21 @@ from typing import Any
 import numpy as np
 import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
-from inhabitants import interval, shown, write_section  # type: ignore[import-not-found]
+from inhabitants import (  # type: ignore[import-not-found]
+    arguments,
+    by_seed,
+    interval,
+    kept_figures,
+    shown,
+    verdict,
+    write_section,
+)
 
 from hwnas.data import load_data
 from hwnas.methods.decoder.argmax import Argmax
 from hwnas.methods.decoder.perturbation import Perturbation
 from hwnas.methods.rule.darts import Darts
-from hwnas.paths import digest, read_json, write_json
+from hwnas.paths import digest, write_json
 from hwnas.protocols import Data
 from hwnas.space import Architecture, SearchSpace
 from hwnas.spaces.nas_bench_201 import EDGES, edge_name, nas_bench_201
@@ -135,10 +142,7 @@ def measure(folder: Path, settings: Settings, seeds: int) -> dict[str, Any]:
     """Every seed's figures, kept as soon as they are there."""
     torch.set_num_threads(1)
     loaded, file = data(folder, settings), KEPT / "figures.json"
-    mark = digest([asdict(settings), loaded.digest])
-    kept = read_json(file) if file.exists() else {}
-    figures: dict[str, Any] = kept if kept.get("mark") == mark else {"mark": mark}
-    KEPT.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Any] = kept_figures(file, digest([asdict(settings), loaded.digest]))
     for seed in range(seeds):
         own = figures.setdefault(str(seed), {})
         if "perturbation" not in own:
@@ -148,16 +152,15 @@ def measure(folder: Path, settings: Settings, seeds: int) -> dict[str, Any]:
 
 
 def accuracies(figures: Mapping[str, Any], table: Table, decoder: str) -> list[float]:
-    return [table.of(figures[key][decoder]) for key in sorted(figures) if key.isdigit() and decoder in figures[key]]
+    return [table.of(own[decoder]) for own in by_seed(figures) if decoder in own]
 
 
 def page(settings: Settings, figures: Mapping[str, Any], table: Table) -> str:
     """The section: settings, a table of accuracies, skips by epoch, and the verdict."""
     argmax, perturbed = accuracies(figures, table, "argmax"), accuracies(figures, table, "perturbation")
-    seeds = [figures[key] for key in sorted(figures) if key.isdigit() and "perturbation" in figures[key]]
+    seeds = [own for own in by_seed(figures) if "perturbation" in own]
     conv = table.known()[(CONV,) * len(EDGES)]
-    gain, half = interval([b - a for a, b in zip(argmax, perturbed, strict=True)])
-    told = "beats" if gain - half > 0 else "is beaten by" if gain + half < 0 else "is not told apart from"
+    told, gain = verdict(perturbed, argmax)
     random = table.best_of_random(50)
     below = interval(perturbed)[0] < min(conv, random)
     epochs = sorted({int(epoch) for seed in seeds for epoch in seed["skips"]})
@@ -181,7 +184,7 @@ of the found cells (CIFAR-10, 200 epochs). `python benchmarks/nas_bench_201.py D
 | best of 50 random cells, mean | {random:.2f} |
 | all edges {CONV} | {conv:.2f} |
 
-Perturbation **{told}** argmax: {gain:+.2f} ± {half:.2f} points, paired by seed; it is {place} both trivial baselines.
+Perturbation **{told}** argmax: {gain} points, paired by seed; it is {place} both trivial baselines.
 
 | epoch | {" | ".join(map(str, epochs))} |
 |---|{"---:|" * len(epochs)}
@@ -197,11 +200,8 @@ def _cells(seed: Mapping[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = arguments(str(__doc__), seeds=4)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
     table, figures = Table(asked.data), measure(asked.data, SETTINGS, asked.seeds)
     if asked.page:
