@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.errors import HwnasError
 from hwnas.fidelity import space_digest
 from hwnas.network import Network
 from hwnas.paths import digest
@@ -38,6 +39,8 @@ def scorer(job: Job, parts: Parts, target: Target) -> Scorer:
         new = {one: a for one, a in zip(names, architectures, strict=True) if one not in known}
         if new:
             found = scores_of(parts.make("scorer"), list(new.values())).tolist()
+            if job.task.unit == "%" and (strange := [a for a, _ in found if not 0 <= a <= 1]):
+                raise HwnasError(f"a scorer must give scores from 0 to 1 beside {job.task.metric}, got {strange[0]:g}")
             known.update({one: [a, None if math.isnan(b) else b] for one, (a, b) in zip(new, found, strict=True)})
             job.keep(name, mark, known, code)
         return np.asarray([known[one] for one in names], dtype=np.float64)
