@@ -26,6 +26,14 @@ def shown(values: Sequence[float]) -> str:
     return f"{mean:.2f} ± {half:.2f}" if len(values) > 1 else f"{mean:.2f} (one seed)"
 
 
+def told(gains: Sequence[float]) -> str:
+    """What paired differences by seed say, in words: all that is claimed is what the interval leaves."""
+    gain, half = interval(gains)
+    if len(gains) < 2:
+        return "says nothing of one seed beside"
+    return "beats" if gain - half > 0 else "is beaten by" if gain + half < 0 else "is not told apart from"
+
+
 def write_section(heading: str, section: str) -> None:
     """Puts the section in place of an older one of its heading, or at the page's end."""
     text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
