@@ -169,6 +169,7 @@ class Superposition:
         """The mixed network's output (N, ...) of inputs (N, ...)."""
 
         def run(node: Node, values: tuple[Tensor, ...]) -> Tensor:
+            """What stands at a node gives (N, ...)."""
             return self.places[node.name](net, values, weights)
 
         return result(self.network, walk(self.network, run, fitted(self.network, inputs)))  # type: ignore[no-any-return]
