@@ -63,12 +63,12 @@ class Settings:
     depths: tuple[int, ...] = (1, 2)
     kernels: tuple[int, ...] = (3, 5)
     expansions: tuple[int, ...] = (2, 3, 4)
-    search_epochs: int = 10
+    search_epochs: int = 8
     batch_size: int = 64
     learning_rate: float = 0.004
-    budget: int = 40
+    budget: int = 30
     recalibration: int = 512
-    epochs: int = 6
+    epochs: int = 5
 
 
 SETTINGS = Settings()
