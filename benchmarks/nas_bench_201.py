@@ -17,20 +17,27 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
-from inhabitants import interval, shown, write_section  # type: ignore[import-not-found]
+from inhabitants import (  # type: ignore[import-not-found]
+    Cells,
+    cifar,
+    interval,
+    kept_figures,
+    shown,
+    told,
+    whole_seeds,
+    write_section,
+)
 
-from hwnas.data import load_data
 from hwnas.methods.decoder.argmax import Argmax
 from hwnas.methods.decoder.perturbation import Perturbation
 from hwnas.methods.rule.darts import Darts
-from hwnas.paths import digest, read_json, write_json
+from hwnas.paths import digest
 from hwnas.protocols import Data
 from hwnas.space import Architecture, SearchSpace
 from hwnas.spaces.nas_bench_201 import EDGES, edge_name, nas_bench_201
@@ -41,6 +48,7 @@ from hwnas.train import Schedule, train
 KEPT = Path(__file__).resolve().parents[1] / "runs" / "nas_bench_201"
 HEADING = "## DARTS and DARTS-PT on NAS-Bench-201"
 CONV = "nor_conv_3x3"
+DECODERS = ("argmax", "perturbation")
 EVEN = 0.99  # of the entropy of five equal shares
 
 
@@ -60,37 +68,6 @@ class Settings:
 
 
 SETTINGS = Settings()
-
-
-class Table:
-    """Published accuracies on CIFAR-10 after 200 epochs, percent, by cell."""
-
-    def __init__(self, folder: Path) -> None:
-        with np.load(folder / "nas_bench_201" / "nas_bench_201.npz") as held:
-            names = [str(name) for name in held["op_names"]]
-            self.operations = [[names[i] for i in row] for row in held["ops"]]
-            self.accuracies = held["test_accuracy_200_epochs"][:, list(held["datasets"]).index("cifar10")]
-
-    @lru_cache(maxsize=1)  # noqa: B019  one table a run
-    def known(self) -> dict[tuple[str, ...], float]:
-        return {tuple(row): float(a) for row, a in zip(self.operations, self.accuracies, strict=True)}
-
-    def of(self, cell: Mapping[str, Any]) -> float:
-        """The accuracy of a found cell; its edges in the benchmark's order."""
-        return self.known()[tuple(str(cell[edge_name(*edge)]) for edge in EDGES)]
-
-    def best_of_random(self, count: int, draws: int = 10000) -> float:
-        """The mean best of `count` cells drawn at random."""
-        rng = np.random.default_rng(0)
-        drawn = self.accuracies[rng.integers(0, len(self.accuracies), (draws, count))]
-        return float(drawn.max(axis=1).mean())
-
-
-def data(folder: Path, settings: Settings) -> Data:
-    files = {name: str(folder / "cifar10_jpeg" / f"cifar10_{name}_jpegs.npz") for name in ("train", "test")}
-    return load_data(
-        {"use": "jpegs", "path": files["train"], "test": files["test"], "size": settings.side, "count": settings.images}
-    )
 
 
 def skips(cell: Mapping[str, Any]) -> float:
@@ -134,30 +111,25 @@ def searched(settings: Settings, seed: int, loaded: Data, own: dict[str, Any], k
 def measure(folder: Path, settings: Settings, seeds: int) -> dict[str, Any]:
     """Every seed's figures, kept as soon as they are there."""
     torch.set_num_threads(1)
-    loaded, file = data(folder, settings), KEPT / "figures.json"
+    loaded = cifar(folder, settings.side, settings.images)
+
+    def one(seed: int, own: dict[str, Any], keep: Any) -> None:
+        searched(settings, seed, loaded, own, keep)
+
     mark = digest([asdict(settings), loaded.digest])
-    kept = read_json(file) if file.exists() else {}
-    figures: dict[str, Any] = kept if kept.get("mark") == mark else {"mark": mark}
-    KEPT.mkdir(parents=True, exist_ok=True)
-    for seed in range(seeds):
-        own = figures.setdefault(str(seed), {})
-        if "perturbation" not in own:
-            searched(settings, seed, loaded, own, lambda: write_json(file, figures))
-            print(f"seed {seed}: {own}", file=sys.stderr, flush=True)
-    return figures
+    return dict(kept_figures(KEPT / "figures.json", mark, seeds, DECODERS, one))
 
 
-def accuracies(figures: Mapping[str, Any], table: Table, decoder: str) -> list[float]:
-    return [table.of(figures[key][decoder]) for key in sorted(figures) if key.isdigit() and decoder in figures[key]]
+def accuracies(figures: Mapping[str, Any], table: Cells, decoder: str) -> list[float]:
+    return [table.of(seed[decoder]) for seed in whole_seeds(figures, (decoder,))]
 
 
-def page(settings: Settings, figures: Mapping[str, Any], table: Table) -> str:
+def page(settings: Settings, figures: Mapping[str, Any], table: Cells) -> str:
     """The section: settings, a table of accuracies, skips by epoch, and the verdict."""
     argmax, perturbed = accuracies(figures, table, "argmax"), accuracies(figures, table, "perturbation")
-    seeds = [figures[key] for key in sorted(figures) if key.isdigit() and "perturbation" in figures[key]]
+    seeds = whole_seeds(figures, DECODERS)
     conv = table.known()[(CONV,) * len(EDGES)]
     gain, half = interval([b - a for a, b in zip(argmax, perturbed, strict=True)])
-    told = "beats" if gain - half > 0 else "is beaten by" if gain + half < 0 else "is not told apart from"
     random = table.best_of_random(50)
     below = interval(perturbed)[0] < min(conv, random)
     epochs = sorted({int(epoch) for seed in seeds for epoch in seed["skips"]})
@@ -181,7 +153,8 @@ of the found cells (CIFAR-10, 200 epochs). `python benchmarks/nas_bench_201.py D
 | best of 50 random cells, mean | {random:.2f} |
 | all edges {CONV} | {conv:.2f} |
 
-Perturbation **{told}** argmax: {gain:+.2f} ± {half:.2f} points, paired by seed; it is {place} both trivial baselines.
+Perturbation **{told(gain, half)}** argmax: {gain:+.2f} ± {half:.2f} points, paired by seed; it is {place} both
+trivial baselines.
 
 | epoch | {" | ".join(map(str, epochs))} |
 |---|{"---:|" * len(epochs)}
@@ -203,7 +176,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
-    table, figures = Table(asked.data), measure(asked.data, SETTINGS, asked.seeds)
+    table, figures = Cells(asked.data), measure(asked.data, SETTINGS, asked.seeds)
     if asked.page:
         write_section(HEADING, page(SETTINGS, figures, table))
     bars = [
