@@ -175,7 +175,8 @@ class OwnOptimiser(Protocol):
 @runtime_checkable
 class OwnRate(Protocol):
     """A rule that sets learning rates: that of a group at `progress` in [0, 1), where the schedule says `scheduled`.
-    Law: it is at least 0 and follows from these three alone, so that a resumed run has the same."""
+    Every optimiser has its rate before the rule's `steps` begin. Law: it is at least 0 and follows from these three
+    alone, so that a resumed run has the same."""
 
     def rate(self, group: str, progress: float, scheduled: float) -> float: ...
 
