@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,15 @@ from typing import Any
 import numpy as np
 import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
-from inhabitants import interval, shown, write_section  # type: ignore[import-not-found]
+from inhabitants import (  # type: ignore[import-not-found]
+    Cells,
+    cifar,
+    interval,
+    shown,
+    told,
+    write_section,
+)
 
-from hwnas.data import load_data
 from hwnas.methods.decoder.argmax import Argmax
 from hwnas.methods.decoder.perturbation import Perturbation
 from hwnas.methods.rule.darts import Darts
@@ -62,37 +68,6 @@ class Settings:
 
 
 SETTINGS = Settings()
-
-
-class Table:
-    """Published accuracies on CIFAR-10 after 200 epochs, percent, by cell."""
-
-    def __init__(self, folder: Path) -> None:
-        with np.load(folder / "nas_bench_201" / "nas_bench_201.npz") as held:
-            names = [str(name) for name in held["op_names"]]
-            self.operations = [[names[i] for i in row] for row in held["ops"]]
-            self.accuracies = held["test_accuracy_200_epochs"][:, list(held["datasets"]).index("cifar10")]
-
-    @lru_cache(maxsize=1)  # noqa: B019  one table a run
-    def known(self) -> dict[tuple[str, ...], float]:
-        return {tuple(row): float(a) for row, a in zip(self.operations, self.accuracies, strict=True)}
-
-    def of(self, cell: Mapping[str, Any]) -> float:
-        """The accuracy of a found cell; its edges in the benchmark's order."""
-        return self.known()[tuple(str(cell[edge_name(*edge)]) for edge in EDGES)]
-
-    def best_of_random(self, count: int, draws: int = 10000) -> float:
-        """The mean best of `count` cells drawn at random."""
-        rng = np.random.default_rng(0)
-        drawn = self.accuracies[rng.integers(0, len(self.accuracies), (draws, count))]
-        return float(drawn.max(axis=1).mean())
-
-
-def data(folder: Path, settings: Settings) -> Data:
-    files = {name: str(folder / "cifar10_jpeg" / f"cifar10_{name}_jpegs.npz") for name in ("train", "test")}
-    return load_data(
-        {"use": "jpegs", "path": files["train"], "test": files["test"], "size": settings.side, "count": settings.images}
-    )
 
 
 def skips(cell: Mapping[str, Any]) -> float:
@@ -136,7 +111,7 @@ def searched(settings: Settings, seed: int, loaded: Data, own: dict[str, Any], k
 def seed_figures(folder: Path, settings: Settings, seed: int) -> dict[str, Any]:
     """One seed's figures, kept as soon as they are there."""
     torch.set_num_threads(1)
-    loaded, file = data(folder, settings), KEPT / f"figures-{seed}.json"
+    loaded, file = cifar(folder, settings.side, settings.images), KEPT / f"figures-{seed}.json"
     mark = digest([asdict(settings), loaded.digest])
     kept = read_json(file) if file.exists() else {}
     own: dict[str, Any] = kept if kept.get("mark") == mark else {"mark": mark}
@@ -147,16 +122,15 @@ def seed_figures(folder: Path, settings: Settings, seed: int) -> dict[str, Any]:
     return own
 
 
-def accuracies(seeds: Sequence[Mapping[str, Any]], table: Table, decoder: str) -> list[float]:
+def accuracies(seeds: Sequence[Mapping[str, Any]], table: Cells, decoder: str) -> list[float]:
     return [table.of(seed[decoder]) for seed in seeds]
 
 
-def page(settings: Settings, seeds: Sequence[Mapping[str, Any]], table: Table) -> str:
+def page(settings: Settings, seeds: Sequence[Mapping[str, Any]], table: Cells) -> str:
     """The section: settings, a table of accuracies, skips by epoch, and the verdict."""
     argmax, perturbed = accuracies(seeds, table, "argmax"), accuracies(seeds, table, "perturbation")
     conv = table.known()[(CONV,) * len(EDGES)]
     gain, half = interval([b - a for a, b in zip(argmax, perturbed, strict=True)])
-    told = "beats" if gain - half > 0 else "is beaten by" if gain + half < 0 else "is not told apart from"
     random = table.best_of_random(50)
     below = interval(perturbed)[0] < min(conv, random)
     epochs = sorted({int(epoch) for seed in seeds for epoch in seed["skips"]})
@@ -180,7 +154,8 @@ of the found cells (CIFAR-10, 200 epochs). `python benchmarks/nas_bench_201.py D
 | best of 50 random cells, mean | {random:.2f} |
 | all edges {CONV} | {conv:.2f} |
 
-Perturbation **{told}** argmax: {gain:+.2f} ± {half:.2f} points, paired by seed; it is {place} both trivial baselines.
+Perturbation **{told(gain, half)}** argmax: {gain:+.2f} ± {half:.2f} points, paired by seed; it is {place} both
+trivial baselines.
 
 | epoch | {" | ".join(map(str, epochs))} |
 |---|{"---:|" * len(epochs)}
@@ -204,7 +179,7 @@ def main() -> int:
     asked = parser.parse_args()
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:  # a core each
         figures = list(pool.map(partial(seed_figures, asked.data, SETTINGS), range(asked.seeds)))
-    table = Table(asked.data)
+    table = Cells(asked.data)
     if asked.page:
         write_section(HEADING, page(SETTINGS, figures, table))
     bars = [
