@@ -112,9 +112,9 @@ class Darts:
 
     def _rate(self, batch: Batch) -> float:
         """What the weights will be stepped with: what the loop has set, which may be lower than this rule's own."""
-        if self._sgd is None:
+        if self.bilevel.sgd is None:
             return self.rate("weights", batch.progress, 0.0)
-        return float(self._sgd.param_groups[0]["lr"])
+        return float(self.bilevel.sgd.param_groups[0]["lr"])
 
     def _direction(self, weight: Tensor, gradient: Tensor) -> Tensor:
         """What SGD would step along: m b + g + d w."""
