@@ -25,17 +25,24 @@ from typing import Any
 import numpy as np
 import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
-from inhabitants import interval, shown, told, write_section  # type: ignore[import-not-found]
+from inhabitants import (  # type: ignore[import-not-found]
+    cifar,
+    interval,
+    kept_figures,
+    shown,
+    told,
+    whole_seeds,
+    write_section,
+)
 
 from hwnas.cost import Costing
-from hwnas.data import load_data
 from hwnas.methods.cost.macs import macs
 from hwnas.methods.rule.plain import Plain
 from hwnas.methods.rule.single_path import SinglePath
 from hwnas.methods.rule.tanglenas import TangleNas
 from hwnas.methods.scorer.validation import Validation
 from hwnas.methods.search.regularized_evolution import RegularizedEvolution
-from hwnas.paths import digest, read_json, write_json
+from hwnas.paths import digest
 from hwnas.protocols import Data
 from hwnas.search import search
 from hwnas.space import Architecture, SearchSpace
@@ -73,11 +80,6 @@ class Settings:
 
 SETTINGS = Settings()
 Figures = dict[str, Any]
-
-
-def data(folder: Path, s: Settings) -> Data:
-    files = {name: str(folder / "cifar10_jpeg" / f"cifar10_{name}_jpegs.npz") for name in ("train", "test")}
-    return load_data({"use": "jpegs", "path": files["train"], "test": files["test"], "size": s.side, "count": s.images})
 
 
 def space_of(s: Settings, loaded: Data) -> SearchSpace:
@@ -141,39 +143,36 @@ def mark_of(s: Settings, seed: int, loaded: Data) -> str:
 def measure(folder: Path, s: Settings, seeds: int) -> Figures:
     """Every seed's figures, each kept as soon as it is there; what is there already is not done again."""
     torch.set_num_threads(1)
-    loaded, file = data(folder, s), KEPT / "figures.json"
-    mark = digest([asdict(s), loaded.digest])
-    kept = read_json(file) if file.exists() else {}
-    figures: Figures = kept if kept.get("mark") == mark else {"mark": mark}
-    KEPT.mkdir(parents=True, exist_ok=True)
+    loaded = cifar(folder, s.side, s.images)
     space = space_of(s, loaded)
 
-    def once(own: Figures, name: str, make: Callable[[], Figures]) -> Figures:
-        if name not in own:
-            begun = time.process_time()
-            own[name] = make()
-            own[name]["seconds"] = time.process_time() - begun
-            write_json(file, figures)
-            print(f"{name}: {own[name]}", file=sys.stderr, flush=True)
-        found: Figures = own[name]
-        return found
+    def one(seed: int, own: Figures, keep: Callable[[], None]) -> None:
+        def once(name: str, make: Callable[[], Figures]) -> Figures:
+            if name not in own:
+                begun = time.process_time()
+                own[name] = make()
+                own[name]["seconds"] = time.process_time() - begun
+                keep()
+                print(f"{seed} {name}: {own[name]}", file=sys.stderr, flush=True)
+            found: Figures = own[name]
+            return found
 
-    for seed in range(seeds):
-        own = figures.setdefault(str(seed), {})
-        first = once(own, "tangled", lambda seed=seed: tangled(s, seed, loaded, space))  # type: ignore[misc]
+        first = once("tangled", lambda: tangled(s, seed, loaded, space))
         picked = {FOUND: space.architecture(first["architecture"]), LARGEST: space.largest()}
         cost = float(Costing(space, macs())([picked[FOUND]])[0])
-        second = once(own, "evolved", lambda seed=seed, cost=cost: evolved(s, seed, loaded, space, cost))  # type: ignore[misc]
+        second = once("evolved", lambda: evolved(s, seed, loaded, space, cost))
         picked[EVOLVED] = space.architecture(second["architecture"])
         picked["random A"], picked["random B"] = near(space, cost, seed)
         for name in NETS:
-            once(own, name, lambda seed=seed, one=picked[name]: trained(s, seed, loaded, space, one))  # type: ignore[misc]
-    return figures
+            once(name, lambda net=picked[name]: trained(s, seed, loaded, space, net))  # type: ignore[misc]
+
+    mark = digest([asdict(s), loaded.digest])
+    return dict(kept_figures(KEPT / "figures.json", mark, seeds, NETS, one))
 
 
 def of_seeds(figures: Mapping[str, Any], name: str, what: str) -> list[float]:
     """One figure of a net, a seed each, of the seeds that are whole; of the random nets their mean."""
-    whole = [figures[key] for key in sorted(figures) if key.isdigit() and set(NETS) <= figures[key].keys()]
+    whole = whole_seeds(figures, NETS)
     if name == RANDOM:
         return [(own["random A"][what] + own["random B"][what]) / 2 for own in whole]
     return [float(own[name][what]) for own in whole]
@@ -188,10 +187,10 @@ def page(s: Settings, figures: Mapping[str, Any]) -> str:
         if name != FOUND:
             pairs = zip(of_seeds(figures, FOUND, "test"), of_seeds(figures, name, "test"), strict=True)
             gains = [a - b for a, b in pairs]
-            said.append(f"**{told(gains)}** {name} ({shown(gains)} points)")
+            said.append(f"**{told(*interval(gains))}** {name} ({shown(gains)} points)")
     spent, other = (round(float(np.mean(of_seeds(figures, name, "seconds")))) for name in ("tangled", "evolved"))
     entropy = float(np.mean(of_seeds(figures, "tangled", "entropy")))
-    seeds = [figures[key] for key in sorted(figures) if key.isdigit() and set(NETS) <= figures[key].keys()]
+    seeds = whole_seeds(figures, NETS)
     table, cells = "\n".join(rows), "; ".join(_brief(own["tangled"]["architecture"]) for own in seeds)
     widths = " and ".join(str(list(options)) for options in s.widths)
     return f"""{HEADING}

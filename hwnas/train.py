@@ -26,8 +26,8 @@ from hwnas.tasks.classify import Classify
 
 __all__ = [
     "Evaluation", "Progress", "Schedule", "batches", "device", "draws", "evaluate", "join_processes", "leave_processes",
-    "load_rule", "load_state", "optimisers_of", "portions", "rate", "save_state", "some_images", "state_of", "step",
-    "steps_per_epoch", "take_up", "train", "workers_for", "world",
+    "load_rule", "load_state", "optimisers_of", "portions", "rate", "save_state", "set_rates", "some_images",
+    "state_of", "step", "steps_per_epoch", "take_up", "train", "workers_for", "world",
 ]  # fmt: skip
 
 Progress = Callable[[int, int, str], None]  # (steps done, steps in all, what is shown beside them)
@@ -158,6 +158,7 @@ def step(
 ) -> float:
     """One batch: every step the rule yields, with gradients averaged over ranks. Returns the last loss."""
     value = math.nan
+    set_rates(rule, optimisers, lr, batch.progress)  # at once: a rule may look ahead along its optimiser's step
     for groups, losses in rule.steps(net, batch):  # type: ignore[arg-type]
         stepped = {group: optimisers[group] for group in ((groups,) if isinstance(groups, str) else groups)}
         for optimiser in stepped.values():
@@ -167,23 +168,27 @@ def step(
             if not math.isfinite(value):
                 raise HwnasError(f"the training loss became {value} at step {batch.step}", hint="lower learning_rate")
             loss.backward()  # type: ignore[no-untyped-call]
-        for group, optimiser in stepped.items():
-            _update(rule, group, optimiser, lr, batch.progress, schedule.clip)
+        for optimiser in stepped.values():
+            _update(optimiser, schedule.clip)
     return value
 
 
-def _update(
-    rule: TrainingRule, group: str, optimiser: Optimizer, scheduled: float, progress: float, clip: float
-) -> None:
+def set_rates(rule: TrainingRule, optimisers: dict[str, Optimizer], scheduled: float, progress: float) -> None:
+    """The learning rates of this step: the rule's where it sets them, the schedule's for the loop's own optimiser."""
+    for group, optimiser in optimisers.items():
+        for held in optimiser.param_groups:
+            if isinstance(rule, OwnRate):
+                held["lr"] = rule.rate(group, progress, scheduled)
+            elif isinstance(optimiser, Scheduled):
+                held["lr"] = scheduled
+
+
+def _update(optimiser: Optimizer, clip: float) -> None:
     """One optimiser's step from the gradients that lie at its parameters."""
     for held in optimiser.param_groups:
         parameters = [p for p in held["params"] if p.grad is not None]
         average_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, held.get("clip", clip))
-        if isinstance(rule, OwnRate):
-            held["lr"] = rule.rate(group, progress, scheduled)
-        elif isinstance(optimiser, Scheduled):
-            held["lr"] = scheduled
     optimiser.step()
 
 

@@ -89,7 +89,7 @@ class Darts:
         """The held-out loss after one step of the weights, whose gradient is the second-order one."""
         weights, alphas = list(net.parameters()), list(self.alpha.values())
         before = [weight.detach().clone() for weight in weights]
-        rate = self.rate("weights", batch.progress, 0.0)
+        rate = self._rate(batch)
         descent = _gradients(self._loss(net, batch), weights)
         try:
             _move(weights, before, [self._direction(w, g) for w, g in zip(weights, descent, strict=True)], -rate)
@@ -109,6 +109,12 @@ class Darts:
             _move(weights, before, before, 0.0)
         linear = torch.stack([(a * g).sum() for a, g in zip(alphas, gradient, strict=True)]).sum()
         return loss.detach() + linear - linear.detach()
+
+    def _rate(self, batch: Batch) -> float:
+        """What the weights will be stepped with: what the loop has set, which may be lower than this rule's own."""
+        if self.bilevel.sgd is None:
+            return self.rate("weights", batch.progress, 0.0)
+        return float(self.bilevel.sgd.param_groups[0]["lr"])
 
     def _direction(self, weight: Tensor, gradient: Tensor) -> Tensor:
         """What SGD would step along: m b + g + d w."""
