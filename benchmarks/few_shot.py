@@ -183,11 +183,11 @@ def page(s: Settings, figures: Mapping[str, Any], table: Cells) -> str:
     return f"""{HEADING}
 
 {s.images} images of CIFAR-10 (JPEG) at {s.side} x {s.side}, a fifth to validate; width {s.width}, one cell a stage,
-single path, rate {s.learning_rate}. One-shot for {s.shared} epochs; from its weights {s.further} more of it (`one-shot`), or
-of its five parts by the first edge (`few-shot`), by the same schedule, batches and paths: both take the same steps.
-Each scores the same {s.cells} random cells by accuracy on {s.scored} validation images, with batch statistics; truth is
-the published accuracy (CIFAR-10, 200 epochs). {len(seeds)} seeds, {minutes:.0f} minutes of one core.
-`python benchmarks/few_shot.py DATA --page`.
+single path, rate {s.learning_rate}. One-shot for {s.shared} epochs; from its weights {s.further} more of it
+(`one-shot`), or of its five parts by the first edge (`few-shot`), by the same schedule, batches and paths: both take
+the same steps. Each scores the same {s.cells} random cells by accuracy on {s.scored} validation images, with batch
+statistics; truth is the published accuracy (CIFAR-10, 200 epochs). {len(seeds)} seeds, {minutes:.0f} minutes of one
+core. `python benchmarks/few_shot.py DATA --page`.
 
 | scored by | Spearman (mean ± 95 % interval) | Kendall's tau | accuracy of the cell scored best (%) |
 |---|---:|---:|---:|
