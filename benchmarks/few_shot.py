@@ -62,8 +62,8 @@ class Settings:
     side: int = 16
     width: int = 8
     affine: bool = False
-    shared: int = 15
-    further: int = 15
+    shared: int = 12
+    further: int = 12
     batch_size: int = 64
     learning_rate: float = 0.002
     cells: int = 200
