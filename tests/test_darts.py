@@ -169,7 +169,7 @@ def test_rates_are_set_before_the_rule_is_asked_for_its_first_loss() -> None:
 
     rule.task = Watching()
     step(net, rule, batch, optimisers, 0.1, ONCE)
-    assert set(seen) == {rule.rate("weights", batch.progress, 0)} != {rule.weights_rate}
+    assert set(seen) == {rule.rate("weights", batch.progress, 0)} != {rule.bilevel.weights_rate}
 
 
 def test_alpha_is_stepped_first_on_the_held_out_batch_and_the_weights_on_the_other() -> None:

@@ -66,7 +66,7 @@ def started(job: Job) -> list[str]:
     Where the file is gone, that of what this run was started from: what is trained is there, and needs it no more.
     HwnasError where nothing was.
     """
-    wrapper: object = make_wrapper(job)
+    wrapper: Any = make_wrapper(job)
     if not isinstance(wrapper, ReadsFiles):
         return []
     if wrapper.start is None or wrapper.start.exists():
@@ -81,7 +81,7 @@ def started(job: Job) -> list[str]:
 
 def _begin(job: Job, net: Any) -> None:
     """Gives a supernet that is about to be trained the weights that its wrapper starts from."""
-    wrapper: object = make_wrapper(job)
+    wrapper: Any = make_wrapper(job)
     if isinstance(wrapper, ReadsFiles):
         wrapper.begin(net)
         if world()[0] == 0:

@@ -30,6 +30,16 @@ class Tensor:
     shape: tuple[int, ...]
 
 
+#: what a tensor of each form may be a value of; pixels are seen in their own order alone
+KINDS_OF_FORM = {
+    "real": ("f32",),
+    "integer": ("u8", "i8"),
+    "dequantised": ("u8", "i8"),
+    "whole": ("i32", "i64"),
+    "pixels": (),
+}
+
+
 @dataclass(frozen=True)
 class Quantised:
     """A constant seen through DequantizeLinear: integers, float32 scales (one, or one a channel) and zero point."""
@@ -106,7 +116,28 @@ class Reader:
         )
         if not fits:
             raise refuse(node, f"{name} has shape {list(tensor.shape)}, the model says {list(known or ())}")
+        self.see(node, name, tensor)
+
+    def see(self, node: NodeProto, name: str, tensor: Tensor) -> None:
+        """Gives a tensor a name of the reader's own; its value must be one that may be seen so."""
+        value = self.values[tensor.value]
+        if value.kind not in KINDS_OF_FORM[tensor.form] or not value.may_be(tensor.shape):
+            made = f"{value.kind} {list(value.shape)}"
+            raise refuse(
+                node,
+                f"{name} is {tensor.form} {list(tensor.shape)}, what was made of it is {made}",
+                hint="this is an error in hwnas: please report it",
+            )
         self.tensors[name] = tensor
+
+    def keep(self, node: NodeProto, array: np.ndarray) -> None:
+        """The node's output is a constant; its shape must be the one ONNX infers."""
+        known = self.shapes.get(node.output[0])
+        if known is not None and (
+            len(known) != array.ndim or any(a not in (None, b) for a, b in zip(known, array.shape, strict=True))
+        ):
+            raise refuse(node, f"{node.output[0]} has shape {list(array.shape)}, the model says {list(known)}")
+        self.constants[node.output[0]] = array
 
     def set_real(self, node: NodeProto, value: Value, rank: int) -> None:
         """The node's output is the float image `value`, seen with `rank` dimensions."""
@@ -157,7 +188,7 @@ class Reader:
     def image(self, node: NodeProto, index: int) -> Value:
         """Input `index`, which must be an image [1, C, H, W]."""
         tensor = self.tensor(node, index)
-        if len(tensor.shape) != 4:
+        if len(tensor.shape) != 4 or tensor.shape[0] != 1:
             raise refuse(node, f"its input {index} has shape {list(tensor.shape)}", ("[1, C, H, W]",))
         return self.values[tensor.value]
 

@@ -89,9 +89,9 @@ def as_table(reader: Reader, node: NodeProto) -> str | None:
     target = target_of(reader, node, source, reader.tensor(node, 0).shape)
     if target is None:
         return NOT_QUANTISED
-    accept(reader, node, target)
     bounds = (target.low, target.high)
     emit_table(reader, node, source, target.value, function_of(reader, node), node.op_type.lower(), bounds)
+    accept(reader, node, target)
     return None
 
 

@@ -38,7 +38,7 @@ def read(reader: Reader, node: NodeProto) -> None:
         if table is None:
             raise refuse(node, "constant rows of a quantised constant", ("store the rows themselves",))
         places = _constant_places(reader, node, table.shape)
-        reader.constants[node.output[0]] = np.take(table, places, axis=int(attribute(node, "axis", 0)))
+        reader.keep(node, np.take(table, places, axis=int(attribute(node, "axis", 0))))
         return
     names, constants = list[str](), dict[str, np.ndarray]()
     rows, form = _table(reader, node, names, constants)

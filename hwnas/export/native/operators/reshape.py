@@ -75,7 +75,7 @@ def _constant(reader: Reader, node: NodeProto) -> None:
     held = reader.constants.get(name)
     if held is None:
         raise refuse(node, "a change of shape of a quantised constant", ("store it in its last shape",))
-    reader.constants[node.output[0]] = held.reshape(_new_shape(reader, node, held.shape))
+    reader.keep(node, held.reshape(_new_shape(reader, node, held.shape)))
 
 
 def _new_shape(reader: Reader, node: NodeProto, shape: tuple[int, ...]) -> tuple[int, ...]:
