@@ -229,6 +229,15 @@ class Scorer(Protocol):
     def __call__(self, architectures: Sequence[Architecture], /) -> np.ndarray: ...
 
 
+@runtime_checkable
+class HasUnit(Protocol):
+    """A scorer whose scores measure something: `unit` is that of the first column, "%" for a share in [0, 1] (a task's
+    metric). Others only rank, and are shown as bare numbers. Law: it does not change."""
+
+    @property
+    def unit(self) -> str: ...
+
+
 Evaluate = Scorer  # what a decoder is handed: the search's own scorer, whose answers are kept
 
 

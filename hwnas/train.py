@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from hwnas import formats
 from hwnas.batches import batches, draws, halves, portions, some_images, steps_per_epoch, workers_for
 from hwnas.checkpoint import load_state, require_plain, save_state, take_up
 from hwnas.errors import HwnasError
@@ -157,8 +158,15 @@ def step(
     schedule: Schedule,
 ) -> float:
     """One batch: every step the rule yields, with gradients averaged over ranks. Returns the last loss."""
-    value = math.nan
     set_rates(rule, optimisers, lr, batch.progress)  # at once: a rule may look ahead along its optimiser's step
+    with formats.at_progress(batch.progress):
+        return _steps(net, rule, batch, optimisers, schedule)
+
+
+def _steps(
+    net: nn.Module, rule: TrainingRule, batch: Batch, optimisers: dict[str, Optimizer], schedule: Schedule
+) -> float:
+    value = math.nan
     for groups, losses in rule.steps(net, batch):  # type: ignore[arg-type]
         stepped = {group: optimisers[group] for group in ((groups,) if isinstance(groups, str) else groups)}
         for optimiser in stepped.values():
