@@ -209,6 +209,36 @@ def concat(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
     return Tensor(y, shape, max(o.slack for o in chosen), max(o.peak for o in chosen))
 
 
+def part(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
+    """Slice, or one output of Split."""
+    rank, axis = len(x.shape), some_axis(b, x)
+    size = x.shape[axis]
+    if b.chance(0.4) and size > 1:
+        parts = [b.size(1, size - 1)]
+        parts.append(size - parts[0])
+        first, second = b.split(x.name, whole(b, parts), signed(b, axis, rank))
+        taken = int(b.chance(0.5))
+        return replace(x, name=(first, second)[taken], shape=(*x.shape[:axis], parts[taken], *x.shape[axis + 1 :]))
+    start, end, step = b.size(-size, size), b.size(-size - 1, size + 1), int(b.pick(1, 1, 2, -1, -2))  # type: ignore[call-overload]
+    count = len(range(size)[start:end:step])
+    if not count:
+        return None
+    bounds = [whole(b, [number]) for number in (start, end, signed(b, axis, rank), step)]
+    return view(b, "Slice", x, (*x.shape[:axis], count, *x.shape[axis + 1 :]), *bounds)
+
+
+def pad(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
+    mode, rank = str(b.pick("constant", "constant", "edge", "reflect", "wrap")), len(x.shape)
+    most = [min(2, size - 1) if mode != "constant" else 2 for size in x.shape]
+    widths = [b.size(0, most[i % rank]) if b.chance(0.4) else 0 for i in range(2 * rank)]
+    shape = tuple(size + widths[i] + widths[i + rank] for i, size in enumerate(x.shape))
+    if mode == "wrap" and b.opset < 19:
+        return None
+    given = [b.constant(np.array(b.pick(0.0, 1.0, -0.3), np.float32))] if mode == "constant" and b.chance(0.6) else []
+    made = view(b, "Pad", x, shape, whole(b, widths), *given, mode=mode)
+    return replace(made, codes=None, peak=max(x.peak, 1.0))
+
+
 def window(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
     """Conv or a pool over [1, C, L] or [1, C, H, W]."""
     rank = len(x.shape) - 2
@@ -253,5 +283,5 @@ def quantise(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
 Maker = Callable[[Builder, Tensor, list[Tensor]], Tensor | None]
 MAKERS: tuple[Maker, ...] = (
     transpose, transpose, reshape, reshape, ones, flatten, softmax, reduce, pair, pair, pair, matmul, matmul,
-    layer_norm, gather, expand, concat, window, window, window, function, quantise,
+    layer_norm, gather, expand, concat, part, pad, window, window, window, function, quantise,
 )  # fmt: skip
