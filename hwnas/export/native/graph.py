@@ -71,7 +71,7 @@ def _start(normal: NormalModel) -> Reader:
         else:
             form = {"f32": "real", "u8": "integer", "i8": "integer"}.get(kind, "whole")
             value = plain(given.name, kind, given.shape)
-            reader.unread_codes.update([given.name] if form == "integer" else [])
+            reader.unread_codes.update({given.name: given.name} if form == "integer" else {})
         reader.add_value(value)
         reader.tensors[given.name] = Tensor(given.name, form, given.shape)
     return reader
