@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from tests.native.random_builder import EPS, Builder, Tensor
-from tests.native.random_graphs import Sample, finished
+from tests.native.random_graphs import Sample, finished, live
 
 Shape = tuple[int, ...]
 MOST = 5
@@ -36,7 +36,8 @@ def random_tensors(seed: int) -> Sample:
     last = made[-1]
     if last.name == "input":
         last = function(b, last, made)
-    return Sample(finished(b, shape, last, b.opset), set(), last.slack)
+    forms = {form for node in live(b.nodes, last.name) for form in b.forms_of.get(node.output[0], [])}
+    return Sample(finished(b, shape, last, b.opset), forms, last.slack)
 
 
 def sizes(b: Builder, count: int) -> Shape:
@@ -64,8 +65,22 @@ def transpose(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
     return replace(view(b, "Transpose", x, tuple(x.shape[axis] for axis in order), perm=order), codes=None)
 
 
+#: the form of each operator, where it is not "any"
+FORMS = {
+    "Add": "spatial",
+    "Flatten": "axis",
+    "Gather": "places",
+    "Mul": "spatial",
+    "Pad": "constant",
+    "Reshape": "other",
+    "Slice": "bounds",
+    "Squeeze": "other",
+    "Tanh": "float",
+}
+
+
 def view(b: Builder, op: str, x: Tensor, shape: Shape, *inputs: str, **attributes: object) -> Tensor:
-    return replace(x, name=b.node(op, [x.name, *inputs], "any", **attributes), shape=shape)
+    return replace(x, name=b.node(op, [x.name, *inputs], FORMS.get(op, "any"), **attributes), shape=shape)
 
 
 def reshape(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
@@ -133,7 +148,7 @@ def pair(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
     made = _broadcast(second.shape, x.shape)
     if made is None:
         return None
-    y = b.node(op, [x.name, second.name] if b.chance(0.5) else [second.name, x.name], "pair")
+    y = b.node(op, [x.name, second.name] if b.chance(0.5) else [second.name, x.name], FORMS.get(op, "pair"))
     slack, peak = x.slack + second.slack, x.peak + second.peak
     if op == "Mul":
         slack = x.slack * second.peak + second.slack * x.peak + x.slack * second.slack
@@ -273,7 +288,7 @@ def function(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor:
     op = str(b.pick("Relu", "Sigmoid", "Tanh", "Abs", "LeakyRelu", "HardSwish"))
     peak = 1.0 if op in ("Sigmoid", "Tanh") else x.peak
     rounding = 0.0 if op in ("Relu", "Abs") else 16 * EPS * max(1.0, x.peak)
-    return Tensor(b.node(op, [x.name], "any"), x.shape, 1.5 * x.slack + rounding, peak)
+    return Tensor(b.node(op, [x.name], FORMS.get(op, "any")), x.shape, 1.5 * x.slack + rounding, peak)
 
 
 def quantise(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
