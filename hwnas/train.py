@@ -7,7 +7,7 @@ Every rank sees its share of each batch, batch norm and losses are averaged over
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -255,6 +255,13 @@ def evaluate(
         for some in portions(data, chosen):
             batch = data.batch(split, some)
             moved = Batch({name: x.to(where) for name, x in batch.inputs.items()}, batch.targets)
-            rows.append(task.statistics(net(moved.given).float().cpu().numpy(), batch.targets.numpy()))
+            rows.append(task.statistics(_arrays(net(moved.given)), batch.targets.numpy()))
     statistics = np.concatenate(rows)
     return Evaluation(task.reduce(statistics), float(statistics[:, -1].mean()), len(chosen))
+
+
+def _arrays(outputs: Any) -> Any:
+    """A net's output as numpy, or all of several by name; real numbers as float32, whatever they were computed in."""
+    if isinstance(outputs, Mapping):
+        return {name: _arrays(output) for name, output in outputs.items()}
+    return (outputs.float() if outputs.is_floating_point() else outputs).cpu().numpy()

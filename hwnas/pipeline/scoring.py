@@ -77,4 +77,5 @@ def _asked(job: Job, parts: Parts) -> dict[str, Any]:
 
 def network_digest(network: Network) -> str:
     """Of all that decides what a network computes and what it takes: its operators, and what each of them reads."""
-    return digest([[[node.name, str(node.operator), list(node.inputs)] for node in network], list(network.outputs)])
+    outputs = [*network.outputs, *network.called]
+    return digest([[[node.name, str(node.operator), list(node.inputs)] for node in network], outputs])
