@@ -59,11 +59,11 @@ class Settings:
     operations: tuple[str, ...] = ("skip", "conv_3x3", "conv_5x5")
     search_width: int = 6
     width: int = 8
-    search_epochs: int = 12
+    search_epochs: int = 8
     search_batch_size: int = 10
     search_from: float = 0.5
     travel: float = 40.0
-    epochs: int = 12
+    epochs: int = 10
     batch_size: int = 20
     learning_rate: float = 1e-2
 
