@@ -147,7 +147,7 @@ def test_a_proxys_score_rises_with_it_and_stays_below_1() -> None:
     small, large = scorer([SPACE.smallest(), SPACE.largest()])
     count = sum(p.numel() for p in Net(SPACE.lower(SPACE.smallest())).parameters())
     assert small == count / (1 + count) and small < large < 1
-    with pytest.raises(HwnasError, match="from 0 to .*, got nan"):
+    with pytest.raises(HwnasError, match=r"from 0 to .*, got nan"):
         Proxy(SPACE, lambda net: float("nan"))([SPACE.smallest()])
 
 
