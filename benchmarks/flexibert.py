@@ -11,6 +11,7 @@ sentences; the best of each side is trained from scratch by the same schedule an
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import sys
 from collections.abc import Mapping
@@ -21,21 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
-from inhabitants import (  # type: ignore[import-not-found]
-    arguments,
-    by_seed,
-    interval,
-    kept_figures,
-    shown,
-    verdict,
-    write_section,
-)
+from inhabitants import interval, kept_figures, shown, told, whole_seeds, write_section  # type: ignore[import-not-found]
 
 from hwnas import ops
 from hwnas.data import load_data
 from hwnas.methods.rule.plain import Plain
 from hwnas.methods.rule.single_path import SinglePath
-from hwnas.paths import digest, write_json
+from hwnas.paths import digest
 from hwnas.protocols import Data
 from hwnas.space import Architecture, SearchSpace
 from hwnas.spaces.flexibert import flexibert
@@ -136,19 +129,17 @@ def searched(s: Settings, seed: int, loaded: Data, own: dict[str, Any], keep: An
 def measure(folder: Path, s: Settings, seeds: int) -> dict[str, Any]:
     """Every seed's figures, kept as soon as they are there."""
     torch.set_num_threads(1)
-    loaded, file = data(folder, s), KEPT / "figures.json"
-    figures: dict[str, Any] = kept_figures(file, digest([asdict(s), loaded.digest]))
-    for seed in range(seeds):
-        own = figures.setdefault(str(seed), {})
-        if not set(SIDES) <= own.keys():
-            searched(s, seed, loaded, own, lambda: write_json(file, figures))
-            print(f"seed {seed}: {own}", file=sys.stderr, flush=True)
-    return figures
+    loaded = data(folder, s)
+
+    def one(seed: int, own: dict[str, Any], keep: Any) -> None:
+        searched(s, seed, loaded, own, keep)
+
+    return dict(kept_figures(KEPT / "figures.json", digest([asdict(s), loaded.digest]), seeds, SIDES, one))
 
 
 def of_seeds(figures: Mapping[str, Any], side: str, what: str) -> list[float]:
     """One figure of a side, a seed each, of the seeds that are whole."""
-    return [own[side][what] for own in by_seed(figures) if set(SIDES) <= own.keys()]
+    return [seed[side][what] for seed in whole_seeds(figures, SIDES)]
 
 
 def page(s: Settings, figures: Mapping[str, Any]) -> str:
@@ -159,7 +150,7 @@ def page(s: Settings, figures: Mapping[str, Any]) -> str:
         for side in SIDES
     ]
     alike, other = (of_seeds(figures, side, "test") for side in SIDES)
-    told, gain = verdict(other, alike)
+    gain, half = interval([b - a for a, b in zip(alike, other, strict=True)])
     count = figures["0"]["homogeneous"]["candidates"]
     table = "\n".join(rows)
     return f"""{HEADING}
@@ -172,13 +163,17 @@ epochs from scratch; {len(alike)} seeds. `python benchmarks/flexibert.py DATA --
 |---|---:|---:|---:|
 {table}
 
-The heterogeneous side **{told}** the homogeneous one of equal cost: {gain} points, paired by seed.
+Heterogeneous layers **{told(gain, half, plural=True)}** homogeneous ones of equal cost: {gain:+.2f} ± {half:.2f}
+points, paired by seed.
 """
 
 
 def main() -> int:
-    parser = arguments(str(__doc__), seeds=3)
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("data", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
     figures = measure(asked.data, SETTINGS, asked.seeds)
     if asked.page:

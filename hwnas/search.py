@@ -18,9 +18,9 @@ from hwnas.cost import Costing
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.feasible import nearest
 from hwnas.network import Network
-from hwnas.protocols import Exact, Sampler, Scorer, Stateful
+from hwnas.protocols import Exact, HasUnit, Sampler, Scorer, Stateful
 from hwnas.space import Architecture, SearchSpace
-from hwnas.units import positive
+from hwnas.units import positive, readable_score
 
 ASKS = 200  # times what filling the budget needs: a space whose feasible part is that thin is given up
 EXACT = 10  # networks priced exactly for each that may be scored; beyond it the bound prunes too little to go on
@@ -39,7 +39,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Everything scored, the Pareto front (accuracy against the first limited cost), the pick, and honest counts."""
+    """Everything scored, the Pareto front (accuracy against the first limited cost), the pick, and honest counts.
+    `unit` is that of the accuracies, "" where scores only rank."""
 
     trials: tuple[Trial, ...]
     front: tuple[Trial, ...]
@@ -47,6 +48,7 @@ class SearchResult:
     proposed: int
     infeasible: int
     repeated: int
+    unit: str = ""
 
 
 def check_reachable(costings: Mapping[str, Costing], limits: Mapping[str, float]) -> dict[str, tuple[float, float]]:
@@ -129,7 +131,8 @@ def search(
             keeps.write({"rounds": rounds, "sampler": sampler.state()})
         if progress:
             best = max((t.accuracy for t in state.trials.values()), default=0.0)
-            progress(len(state.trials), budget, f"best {best:.2%}, {state.proposed} proposed")
+            shown = readable_score(best, unit_of(scorer))
+            progress(len(state.trials), budget, f"best {shown}, {state.proposed} proposed")
     return state.result(images)
 
 
@@ -269,9 +272,13 @@ class _Search:
             )
         trials = tuple(self.trials.values())
         pick = pick_of(trials, self.first, images)
-        return SearchResult(
-            trials, pareto_front(trials, self.first), pick, self.proposed, self.infeasible, self.repeated
-        )
+        front, unit = pareto_front(trials, self.first), unit_of(self.scorer)
+        return SearchResult(trials, front, pick, self.proposed, self.infeasible, self.repeated, unit)
+
+
+def unit_of(scorer: Scorer) -> str:
+    """The unit of a scorer's first column; "" where it does not say, and scores only rank."""
+    return str(scorer.unit) if isinstance(scorer, HasUnit) else ""
 
 
 def scores_of(scorer: Scorer, architectures: Sequence[Architecture]) -> np.ndarray:

@@ -234,7 +234,8 @@ class SearchSpace:
         live = _live(nodes, outputs)
         if not live:
             raise HwnasError(f"space {self.name!r} lowers to no operator at all")
-        return Network(_ports(self.inputs, live), tuple(live), outputs)
+        several = len(outputs) > 1 and outputs != self.outputs
+        return Network(_ports(self.inputs, live), tuple(live), outputs, self.outputs if several else ())
 
     def operators_of(self, slot: Slot) -> list[Operator]:
         """Every distinct operator that can stand in `slot`."""

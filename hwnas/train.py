@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from hwnas import formats
 from hwnas.batches import batches, draws, halves, portions, some_images, steps_per_epoch, workers_for
 from hwnas.checkpoint import load_state, require_plain, save_state, take_up
 from hwnas.errors import HwnasError, unknown
@@ -26,8 +27,8 @@ from hwnas.tasks.classify import Classify
 
 __all__ = [
     "Evaluation", "Progress", "Schedule", "batches", "device", "draws", "evaluate", "join_processes", "leave_processes",
-    "load_rule", "load_state", "optimisers_of", "portions", "rate", "save_state", "some_images", "state_of", "step",
-    "steps_per_epoch", "take_up", "train", "workers_for", "world",
+    "load_rule", "load_state", "optimisers_of", "portions", "rate", "save_state", "set_rates", "some_images",
+    "state_of", "step", "steps_per_epoch", "take_up", "train", "workers_for", "world",
 ]  # fmt: skip
 
 Progress = Callable[[int, int, str], None]  # (steps done, steps in all, what is shown beside them)
@@ -168,6 +169,14 @@ def step(
     schedule: Schedule,
 ) -> float:
     """One batch: every step the rule yields, with gradients averaged over ranks. Returns the last loss."""
+    set_rates(rule, optimisers, lr, batch.progress)  # at once: a rule may look ahead along its optimiser's step
+    with formats.at_progress(batch.progress):
+        return _steps(net, rule, batch, optimisers, schedule)
+
+
+def _steps(
+    net: nn.Module, rule: TrainingRule, batch: Batch, optimisers: dict[str, Optimizer], schedule: Schedule
+) -> float:
     value = math.nan
     for groups, losses in _yielded(rule, net, batch, optimisers):
         stepped = {group: optimisers[group] for group in groups}
@@ -178,8 +187,8 @@ def step(
             if not math.isfinite(value):
                 raise HwnasError(f"the training loss became {value} at step {batch.step}", hint="lower learning_rate")
             loss.backward()  # type: ignore[no-untyped-call]
-        for group, optimiser in stepped.items():
-            _update(rule, group, optimiser, lr, batch.progress, schedule.clip)
+        for optimiser in stepped.values():
+            _update(optimiser, schedule.clip)
     return value
 
 
@@ -197,18 +206,22 @@ def _yielded(
         yield groups, one[1]
 
 
-def _update(
-    rule: TrainingRule, group: str, optimiser: Optimizer, scheduled: float, progress: float, clip: float
-) -> None:
+def set_rates(rule: TrainingRule, optimisers: dict[str, Optimizer], scheduled: float, progress: float) -> None:
+    """The learning rates of this step: the rule's where it sets them, the schedule's for the loop's own optimiser."""
+    for group, optimiser in optimisers.items():
+        for held in optimiser.param_groups:
+            if isinstance(rule, OwnRate):
+                held["lr"] = rule.rate(group, progress, scheduled)
+            elif isinstance(optimiser, Scheduled):
+                held["lr"] = scheduled
+
+
+def _update(optimiser: Optimizer, clip: float) -> None:
     """One optimiser's step from the gradients that lie at its parameters."""
     for held in optimiser.param_groups:
         parameters = [p for p in held["params"] if p.grad is not None]
         average_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, held.get("clip", clip))
-        if isinstance(rule, OwnRate):
-            held["lr"] = rule.rate(group, progress, scheduled)
-        elif isinstance(optimiser, Scheduled):
-            held["lr"] = scheduled
     optimiser.step()
 
 
@@ -272,6 +285,13 @@ def evaluate(
         for some in portions(data, chosen):
             batch = data.batch(split, some)
             moved = Batch({name: x.to(where) for name, x in batch.inputs.items()}, batch.targets)
-            rows.append(task.statistics(net(moved.given).float().cpu().numpy(), batch.targets.numpy()))
+            rows.append(task.statistics(_arrays(net(moved.given)), batch.targets.numpy()))
     statistics = np.concatenate(rows)
     return Evaluation(task.reduce(statistics), float(statistics[:, -1].mean()), len(chosen))
+
+
+def _arrays(outputs: Any) -> Any:
+    """A net's output as numpy, or all of several by name; real numbers as float32, whatever they were computed in."""
+    if isinstance(outputs, Mapping):
+        return {name: _arrays(output) for name, output in outputs.items()}
+    return (outputs.float() if outputs.is_floating_point() else outputs).cpu().numpy()

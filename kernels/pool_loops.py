@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hwnas.kernels.fp32_pool import Fp32AveragePool
     from hwnas.kernels.int8_average_pool import Int8AveragePool
 
-    MeanPool = Fp32AveragePool | Int8AveragePool
+    MeanPool: TypeAlias = Fp32AveragePool | Int8AveragePool
 
 
 def emit_pool(

@@ -71,7 +71,7 @@ def _start(normal: NormalModel) -> Reader:
         else:
             form = {"f32": "real", "u8": "integer", "i8": "integer"}.get(kind, "whole")
             value = plain(given.name, kind, given.shape)
-            reader.unread_codes.update([given.name] if form == "integer" else [])
+            reader.unread_codes.update({given.name: given.name} if form == "integer" else {})
         reader.add_value(value)
         reader.tensors[given.name] = Tensor(given.name, form, given.shape)
     return reader
@@ -96,7 +96,7 @@ def _read_node(reader: Reader, node: NodeProto, known: Operators) -> None:
     if node.op_type != "Constant":
         _emit_node(reader, node, known)
     used = [name for name in node.output[1:] if name in reader.consumers or name in reader.output_names]
-    if any(name not in reader.tensors for name in used if name):
+    if any(name not in reader.tensors and not reader.is_constant(name) for name in used if name):
         raise refuse(node, "more than its first output is used", ("the first output alone",))
 
 
@@ -138,7 +138,6 @@ def _close_in_meaning(op_type: str) -> tuple[str, ...]:
         "GlobalMaxPool": ("MaxPool of the whole image",),
         "LpPool": ("AveragePool",),
         "LogSoftmax": ("Softmax",),
-        "Pad": ("Conv with pads",),
         "QLinearConv": ("DequantizeLinear, Conv, QuantizeLinear",),
         "QLinearMatMul": ("DequantizeLinear, MatMul, QuantizeLinear",),
         "ConvInteger": ("DequantizeLinear, Conv, QuantizeLinear",),
