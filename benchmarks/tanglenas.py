@@ -97,7 +97,8 @@ def tangled(s: Settings, seed: int, loaded: Data, space: SearchSpace) -> Figures
     steps = s.search_epochs * steps_per_epoch(half, schedule)
     net, rule = WeightSharing(space, seed), TangleNas(space, seed, alpha_rate=PAPERS_ALPHA / steps)
     train(net, rule, loaded, schedule, KEPT / f"tanglenas-{seed}.pt", mark_of(s, seed, loaded), workers=0)
-    shares = [torch.softmax(alpha.detach(), 0) for alpha in rule.alpha.values()]
+    raised = [torch.nn.functional.elu(alpha.detach()) + 1 for alpha in rule.alpha.values()]
+    shares = [one / one.sum() for one in raised]  # the mean draw
     even = [float(torch.special.entr(share).sum()) / np.log(len(share)) for share in shares]
     return {"architecture": dict(rule.pick()), "entropy": float(np.mean(even))}
 

@@ -33,7 +33,7 @@ Weights = Mapping[str, Tensor]  # (options,) by choice
 def narrowed(x: Tensor, shape: Shape) -> Tensor:
     """The first channels of (N, *larger) as (N, *shape)."""
     axis = width_axis(shape)
-    return x.narrow(axis + 1, 0, shape[axis])
+    return x.narrow(axis + 1, 0, shape[axis]) if x.shape[axis + 1] > shape[axis] else x
 
 
 @dataclass(frozen=True)
