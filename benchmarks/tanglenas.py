@@ -62,7 +62,7 @@ class Settings:
     """Of the whole comparison. `images` are taken of the training file, a fifth of them to validate. Alpha's rate is
     such that rate times steps is the paper's: Adam moves alpha as far in either."""
 
-    images: int = 10000
+    images: int = 6000
     side: int = 16
     stem_width: int = 12
     widths: tuple[tuple[int, ...], ...] = ((16, 20, 24), (28, 36, 44))
