@@ -108,8 +108,9 @@ class Task(Protocol):
 
     `loss` and `distil` take tensors, are means over the batch, and have a gradient. The rest is numpy: `statistics`
     (N, k) are of one example each, the last column its loss as it is judged (without smoothing or other aids of
-    training). Law: `reduce` depends on their mean alone, so that sets can be put together and intervals follow from
-    single examples; `same` is true of an output and itself.
+    training). Outputs are (N, ...), or of a network with several a mapping of them by name. Law: `reduce` depends on
+    the statistics' mean alone, so that sets can be put together and intervals follow from single examples; `same` is
+    true of an output and itself.
     """
 
     @property
@@ -118,26 +119,28 @@ class Task(Protocol):
     @property
     def unit(self) -> str: ...
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
+    def loss(self, outputs: Any, targets: Tensor) -> Tensor: ...
 
-    def distil(self, student: Tensor, teacher: Tensor) -> Tensor: ...
+    def distil(self, student: Any, teacher: Any) -> Tensor: ...
 
-    def statistics(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray: ...
+    def statistics(self, outputs: Any, targets: np.ndarray) -> np.ndarray: ...
 
     def reduce(self, statistics: np.ndarray) -> float: ...
 
-    def same(self, got: np.ndarray, expected: np.ndarray) -> np.ndarray: ...
+    def same(self, got: Any, expected: Any) -> np.ndarray: ...
 
     def baseline(self, data: Data) -> tuple[str, float]: ...
 
 
 @runtime_checkable
 class Supernet(Protocol):
-    """A weight-sharing net: inputs (N, ...) to outputs (N, ...) of the network that a selection lowers to. `tensors`
-    are the parameters of the operator at a node of that network, by "<layer>.<parameter>": what `extract` copies.
-    Law: a call leaves no state."""
+    """A weight-sharing net: inputs (N, ...) to outputs (N, ...) of the network that a selection lowers to, several of
+    either by name. `tensors` are the parameters of the operator at a node of that network, by "<layer>.<parameter>":
+    what `extract` copies. It is a torch module. Law: a call leaves no state."""
 
-    def __call__(self, inputs: Tensor | Mapping[str, Tensor], selection: Selection) -> Tensor: ...
+    space: SearchSpace
+
+    def __call__(self, inputs: Tensor | Mapping[str, Tensor], selection: Selection) -> Any: ...
 
     def tensors(self, node: Node, selection: Selection) -> Mapping[str, Tensor]: ...
 

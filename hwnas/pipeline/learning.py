@@ -15,7 +15,7 @@ import torch
 from hwnas.data import balanced
 from hwnas.errors import HwnasError
 from hwnas.fidelity import space_digest
-from hwnas.network import Shape, elements
+from hwnas.network import Network, elements
 from hwnas.paths import digest
 from hwnas.pipeline.checkpoints import settled
 from hwnas.pipeline.identity import NOT_TRAINING, TRAINING, code_behind, code_of, code_of_plugins
@@ -141,7 +141,10 @@ def supernet(job: Job) -> Any:
     net, wrapper = WeightSharing(job.space, job.config.seed), make_wrapper(job)
     wrapped = net if wrapper is None else wrapper(net)
     if not isinstance(wrapped, Supernet):
-        raise HwnasError(f"train.wrapper must give a supernet, got {type(wrapped).__name__}")
+        raise HwnasError(
+            f"train.wrapper must give a supernet, got {type(wrapped).__name__}",
+            hint="a torch module with space and tensors(node, selection): hwnas/protocols.py",
+        )
     return wrapped
 
 
@@ -222,9 +225,9 @@ def rounds(job: Job) -> list[int]:
 VERIFIED_BYTES = 256 << 20  # of float32 images: every exported file carries them, and a slow exact reference runs them
 
 
-def verified(job: Job, shape: Shape) -> np.ndarray:
-    """Test images that exported files are run on: all, or as many as VERIFIED_BYTES hold, drawn class by class."""
-    count = max(100, VERIFIED_BYTES // (4 * elements(shape)))
+def verified(job: Job, network: Network) -> np.ndarray:
+    """Test examples that exported files are run on: all, or as many as VERIFIED_BYTES hold, drawn class by class."""
+    count = max(100, VERIFIED_BYTES // (4 * sum(elements(port.shape) for port in network.inputs.values())))
     return np.sort(balanced(job.data, "test", count, job.config.seed))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.errors import HwnasError
 from hwnas.fidelity import space_digest
 from hwnas.network import Network
 from hwnas.paths import digest
@@ -50,6 +51,9 @@ class _Kept:
         new = {one: a for one, a in zip(names, architectures, strict=True) if one not in self.known}
         if new:
             found = scores_of(self.parts.make("scorer"), list(new.values())).tolist()
+            task = self.job.task
+            if task.unit == "%" and self.unit == "%" and (strange := [a for a, _ in found if not 0 <= a <= 1]):
+                raise HwnasError(f"a scorer must give scores from 0 to 1 beside {task.metric}, got {strange[0]:g}")
             scored = zip(new, found, strict=True)
             self.known.update({one: [a, None if math.isnan(b) else b] for one, (a, b) in scored})
             self.job.keep(self.name, self.mark, self.known, self.code)
@@ -77,4 +81,5 @@ def _asked(job: Job, parts: Parts) -> dict[str, Any]:
 
 def network_digest(network: Network) -> str:
     """Of all that decides what a network computes and what it takes: its operators, and what each of them reads."""
-    return digest([[[node.name, str(node.operator), list(node.inputs)] for node in network], list(network.outputs)])
+    outputs = [*network.outputs, *network.called]
+    return digest([[[node.name, str(node.operator), list(node.inputs)] for node in network], outputs])

@@ -79,8 +79,9 @@ class Reader:
     made: dict[tuple[str, str], str] = field(default_factory=dict)
     #: images that were made of a plain value, and that value: whoever reads it plain takes it as it was
     plain_of: dict[str, str] = field(default_factory=dict)
-    #: 8-bit inputs of the model that no DequantizeLinear has given a scale yet
-    unread_codes: set[str] = field(default_factory=set)
+    #: values of an 8-bit input's codes, moved or seen under another shape, that no DequantizeLinear has given a scale
+    #: yet -> the input
+    unread_codes: dict[str, str] = field(default_factory=dict)
     #: whole-number values -> what they must be below: places in a table
     limits: dict[str, int] = field(default_factory=dict)
     #: node -> why its integer fusion does not apply
@@ -102,7 +103,17 @@ class Reader:
         constants: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.add_value(output)
+        if inputs and inputs[0] in self.unread_codes and output.codes == self.values[inputs[0]].codes:
+            self.unread_codes[output.name] = self.unread_codes[inputs[0]]
         self.steps.append(Step(kind, label(node), inputs, (output.name,), attributes or {}, constants or {}))
+
+    def mean(self, value: Value, scale: float, zero_point: int) -> Value:
+        """Codes of the model's own input mean what their first DequantizeLinear says, however they came there."""
+        root = self.unread_codes.get(value.name)
+        for name in [name for name, of in self.unread_codes.items() if of == root]:
+            del self.unread_codes[name]
+            self.values[name] = replace(self.values[name], scale=scale, zero_point=zero_point)
+        return self.values[value.name]
 
     def define(self, node: NodeProto, name: str, tensor: Tensor) -> None:
         """Says what the tensor `name`, which `node` makes, stands for; its shape must be the one ONNX infers."""
@@ -280,6 +291,8 @@ class Reader:
         name = f"{value.of or value.name}:{'x'.join(map(str, shape))}"
         if name not in self.values:
             self.add_value(replace(value, name=name, shape=shape, of=value.of or value.name))
+            if value.name in self.unread_codes:
+                self.unread_codes[name] = self.unread_codes[value.name]
         return self.values[name]
 
     def _floats(self, node: NodeProto, index: int) -> Value:

@@ -38,7 +38,7 @@ def padded(x: Tensor, shape: Shape) -> Tensor:
 
 
 def without_effect(names: list[str], built: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Leaves out the choices that change no operator here."""
+    """Leaves the choices out that change no operator of `built` (n, ...), an axis a choice."""
     for axis in reversed(range(built.ndim)):
         if np.all(built == built.take([0], axis)):
             built = np.moveaxis(built, axis, 0)[0, ...]
@@ -47,8 +47,8 @@ def without_effect(names: list[str], built: np.ndarray) -> tuple[list[str], np.n
 
 
 def families(built: np.ndarray, apart: set[int]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """The operators of each option of the choices that are mixed by outputs (axes `apart`), with its index, the last
-    choice's options next to each other."""
+    """The operators (m, ...) of each option of the choices that are mixed by outputs (axes `apart`), with its index,
+    the last choice's options next to each other."""
     outside = sorted(apart)
     turned = built.transpose([*outside, *(axis for axis in range(built.ndim) if axis not in apart)])
     for index in np.ndindex(turned.shape[: len(outside)]):
@@ -80,7 +80,7 @@ def _signature(space: SearchSpace, operator: Operator | None) -> Any:
 
 
 def mixed_by_outputs(space: SearchSpace, built: np.ndarray) -> set[int]:
-    """The axes of `built` (an operator for every option of every choice) whose choice is not entangled here."""
+    """The axes of `built` (n, ...), an operator for every option of every choice, whose choice is not entangled."""
     known: dict[Any, int] = {}
     marks = [known.setdefault(_signature(space, operator), len(known)) for operator in built.flat]
     signatures = np.array(marks).reshape(built.shape)
@@ -105,7 +105,7 @@ def _parts_along(built: np.ndarray, axis: int) -> bool:
 
 
 def largest(family: np.ndarray) -> tuple[int, ...]:
-    """The index of the operator with the most values in its tensors and at its ends; none of them is missing."""
+    """The index of the operator of `family` (n, ...) with the most values in its tensors and at its ends."""
 
     def size(operator: Operator) -> int:
         ends = [*operator.inputs, operator.output]
@@ -140,7 +140,7 @@ def _gives_alike(small: Operator, large: Operator, side: int) -> bool:
     """`is_part`, seen on four random examples, of images the first `side` rows and columns."""
     generator = torch.Generator().manual_seed(0)
 
-    def example(port: Port) -> Tensor:
+    def _example(port: Port) -> Tensor:
         x = torch.randn((4, *port.shape), generator=generator)  # four: batch norm of two leaves only their signs
         if port.dtype != "float32":
             return (x > 0).to(getattr(torch, port.dtype))
@@ -153,7 +153,7 @@ def _gives_alike(small: Operator, large: Operator, side: int) -> bool:
     zeros = {name: torch.zeros_like(whole[name]) for name in shapes}
     for name, shape in shapes.items():
         leading(zeros[name], shape).copy_(part[name])
-    inputs = [example(port) for port in small.inputs]
+    inputs = [_example(port) for port in small.inputs]
     wide = [padded(x, port.shape) for x, port in zip(inputs, large.inputs, strict=True)]
     with torch.no_grad():
         alone = padded(ops.forward(small, inputs, part, training=True), large.output_shape)

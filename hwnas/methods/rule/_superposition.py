@@ -47,7 +47,7 @@ class Mask:
 
     @classmethod
     def of_shapes(cls, full: Shape, shapes: Sequence[Shape]) -> Mask | None:
-        """Of the tensor's shape with each option's weight; None where every option reads all of it."""
+        """Of a tensor of shape `full` and what each option reads of it; None where every option reads all of it."""
         if all(shape == full for shape in shapes):
             return None
         extents = [sorted({shape[axis] for shape in shapes}) for axis in range(len(full))]
@@ -86,7 +86,7 @@ class Run:
     smallest: tuple[Operator, Architecture]
 
     def tensors(self, net: Supernet, place: str, weights: Weights) -> dict[str, Tensor]:
-        """The operator's parameters, each times its mask."""
+        """The operator's parameters, each times its mask, by weights (options,)."""
         held = dict(net.tensors(Node(place, self.operator), self.architecture))
         if self.masks:
             mixed = product([weights[name] for name in self.entangled])
@@ -134,7 +134,7 @@ class Place:
 
 
 def product(weights: Sequence[Tensor]) -> Tensor:
-    """The outer product of weights (n_1,), (n_2,), ..., flat, the last one's options next to each other."""
+    """The outer product of weights (n,), (m,), ..., flat, the last one's options next to each other."""
     total = weights[0]
     for more in weights[1:]:
         total = (total[:, None] * more).flatten()
@@ -169,6 +169,7 @@ class Superposition:
         """The mixed network's output (N, ...) of inputs (N, ...)."""
 
         def run(node: Node, values: tuple[Tensor, ...]) -> Tensor:
+            """What stands at a node gives (N, ...)."""
             return self.places[node.name](net, values, weights)
 
         return result(self.network, walk(self.network, run, fitted(self.network, inputs)))  # type: ignore[no-any-return]

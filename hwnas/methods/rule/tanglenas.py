@@ -31,6 +31,8 @@ from hwnas.protocols import Batch, Supernet, Task
 from hwnas.space import Architecture, SearchSpace
 from hwnas.tasks.classify import Classify
 
+__all__ = ["TangleNas"]
+
 
 class TangleNas:
     """Two groups, `weights` (SGD) and `alpha` (Adam). The run file's learning_rate and weight_decay play no part."""
