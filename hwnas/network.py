@@ -212,12 +212,15 @@ class Node:
 class Network:
     """A graph of operators: `nodes` in an order in which each reads network inputs and earlier nodes only.
 
-    HwnasError where two nodes have one name, or one reads what is not there before it or not of the shape it takes.
+    `outputs` are the nodes that give its outputs; `called` is how each of several is known where that is not the
+    node's name, since one architecture may have a node where another has none. HwnasError where two nodes have one
+    name, or one reads what is not there before it or not of the shape it takes.
     """
 
     inputs: Mapping[str, Port]
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
+    called: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         known = dict(self.inputs)
@@ -235,6 +238,8 @@ class Network:
         lacking = [name for name in self.outputs if name not in known]
         if lacking or not self.outputs:
             raise HwnasError(f"the network gives {lacking[0]!r}, which no node is" if lacking else "it gives nothing")
+        if len(set(self.outputs)) < len(self.outputs) or len(self.gives) < len(self.outputs):
+            raise HwnasError(f"the network gives one thing twice: {', '.join(self.called or self.outputs)}")
 
     def __hash__(self) -> int:
         return hash((tuple(self.inputs.items()), self.nodes, self.outputs))
@@ -264,6 +269,11 @@ class Network:
     def ports(self) -> dict[str, Port]:
         """What every network input and every node gives."""
         return {**self.inputs, **{node.name: node.operator.output for node in self.nodes}}
+
+    @cached_property
+    def gives(self) -> dict[str, str]:
+        """The node that gives each output, by the output's name."""
+        return dict(zip(self.called or self.outputs, self.outputs, strict=True))
 
     @property
     def output_shape(self) -> Shape:
@@ -304,7 +314,7 @@ def walk(network: Network, run: Callable[[Node, tuple[T, ...]], T], given: Mappi
                 del values[source]
         if not readers[node.name]:
             del values[node.name]
-    return {name: values[name] for name in network.outputs}
+    return {name: values[node] for name, node in network.gives.items()}
 
 
 def elements(shape: Sequence[int]) -> int:

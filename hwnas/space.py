@@ -163,6 +163,8 @@ class SearchSpace:
 
     def architecture(self, values: Mapping[str, Any]) -> Architecture:
         """`values` checked against the choices, in the space's own order. HwnasError names what is wrong."""
+        if not isinstance(values, Mapping):
+            raise HwnasError(f"an architecture of {self.name!r} must be values by name of choice, got {values!r}")
         for name in values:
             if name not in self.by_name:
                 raise unknown(f"choice of space {self.name!r}", name, self.by_name)
@@ -232,7 +234,8 @@ class SearchSpace:
         live = _live(nodes, outputs)
         if not live:
             raise HwnasError(f"space {self.name!r} lowers to no operator at all")
-        return Network(_ports(self.inputs, live), tuple(live), outputs)
+        several = len(outputs) > 1 and outputs != self.outputs
+        return Network(_ports(self.inputs, live), tuple(live), outputs, self.outputs if several else ())
 
     def operators_of(self, slot: Slot) -> list[Operator]:
         """Every distinct operator that can stand in `slot`."""

@@ -131,7 +131,7 @@ def mixture(weights: Sequence[Any], values: Sequence[Tensor]) -> Tensor:
 
 def result(network: Network, outputs: Mapping[str, Tensor]) -> Any:
     """The output itself where a network has one, else all of them by name."""
-    return outputs[network.outputs[0]] if len(network.outputs) == 1 else dict(outputs)
+    return next(iter(outputs.values())) if len(network.outputs) == 1 else dict(outputs)
 
 
 class Net(nn.Module):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from hwnas import ops
 from hwnas.cost import Costing, OperatorCost
@@ -46,6 +47,32 @@ def test_a_walk_gives_every_node_what_it_names_and_forgets_after_the_last_reader
     assert seen == [("a", ("X",)), ("b", ("A",)), ("c", ("A",)), ("d", ("B",))]
     with pytest.raises(HwnasError, match="input 'x' must be given"):
         walk(diamond(), run, {})
+
+
+def test_several_outputs_keep_their_names_whichever_node_gives_them() -> None:
+    """Where nothing stands in an output's slot the slot before it gives it: a task still finds it by its name."""
+    slots = (
+        Slot("a", (), lambda v: CONV),
+        Slot("first", ("deep",), lambda v: CONV if v["deep"] else None, ("a",)),
+        Slot("second", (), lambda v: WIDE, ("a",)),
+    )
+    space = SearchSpace("named", (Choice("deep", (False, True)),), slots, 4, 2, outputs=("first", "second"))
+    shallow, deep = (space.lower(Architecture({"deep": deep})) for deep in (False, True))
+    assert shallow.outputs == ("a", "second") and shallow.gives == {"first": "a", "second": "second"}
+    assert deep.outputs == ("first", "second") and not deep.called
+    net = Net(shallow)
+    images = np.ones((2, *SHAPE), np.float32)
+    assert list(net(torch.from_numpy(images))) == ["first", "second"]
+    quantised = random_net(shallow)
+    expected = quantised(images[:1])
+    session = exact_session(to_onnx(quantised))
+    found = dict(
+        zip([out.name for out in session.get_outputs()], session.run(None, {"input": images[:1]}), strict=True)
+    )
+    for name in ("first", "second"):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+    with pytest.raises(HwnasError, match="gives one thing twice: first, other"):
+        Network(shallow.inputs, shallow.nodes, ("a", "a"), ("first", "other"))
 
 
 def test_networks_of_the_same_blocks_differ_by_what_the_blocks_read_and_not_by_their_names() -> None:

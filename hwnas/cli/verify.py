@@ -12,7 +12,7 @@ from hwnas.cli._output import Json, keeping, print_json, progress_lines, results
 from hwnas.errors import CheckFailed
 from hwnas.units import readable_us
 
-Samples = Annotated[Path | None, typer.Option(help="Images, labels and expected outputs (.npz), to verify one file.")]
+Samples = Annotated[Path | None, typer.Option(help="Inputs, labels and expected outputs (.npz), to verify one file.")]
 
 
 def verify(
@@ -33,7 +33,8 @@ def verify(
         hwnas verify pi --samples expected.int8.npz
 
     Given an .onnx file or the folder of a native library, only its outputs are compared: with those in --samples (an
-    .npz of images, labels, expected), by default the expected.*.npz that the export left beside it.
+    .npz of images, labels, expected; of several inputs or outputs each by its name: input/NAME, expected/NAME), by
+    default the expected.*.npz that the export left beside it.
     Exit 1 when a file's outputs differ from the quantised module's, or a winner's measured latency is above the limit
     (its predicted one where the device is not this machine, where nothing is timed).
     """
@@ -82,6 +83,7 @@ def _one_file(artefact: Path, samples: Path | None, json_output: bool) -> None:
     if json_output:
         print_json(result.record())
     else:
-        results_console().print(f"{artefact}  accuracy {result.accuracy:.2%}  {result}", soft_wrap=True)
+        judged = "" if result.accuracy is None else f"accuracy {result.accuracy:.2%}  "
+        results_console().print(f"{artefact}  {judged}{result}", soft_wrap=True)
     if not result.ok:
         raise CheckFailed(f"{artefact} does not give the expected outputs: {result}")

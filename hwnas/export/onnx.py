@@ -47,12 +47,12 @@ def to_onnx(net: QuantisedNet, batch: int | None = 1) -> onnx.ModelProto:
         End(called[name], called[name], _type(port, name in net.codes or name in pixels), port)
         for name, port in network.inputs.items()
     ]
-    integer = {node.name for node in network if gives_codes(node.operator)}
-    outputs = [
-        End(values[source], name if len(network.outputs) > 1 else "output", _type(network.ports[name], name in integer),
-            network.ports[name])
-        for name, source in output_layers(network).items()
-    ]  # fmt: skip
+    integer, made = {node.name for node in network if gives_codes(node.operator)}, output_layers(network)
+    outputs = []
+    for name, node in network.gives.items():
+        port = network.ports[node]
+        shown = name if len(network.outputs) > 1 else "output"
+        outputs.append(End(values[made[name]], shown, _type(port, node in integer), port))
     return graph.model(inputs, outputs, batch)
 
 

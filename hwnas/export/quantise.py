@@ -54,7 +54,7 @@ def places(network: Network) -> Iterator[Place]:
 def output_layers(network: Network) -> dict[str, str]:
     """The full name of the layer that gives each output of the network, by the output's name."""
     last = {node.name: f"{node.name}.{node.operator.layers[-1].name}" for node in network}
-    return {name: last.get(name, name) for name in network.outputs}
+    return {name: last.get(node, node) for name, node in network.gives.items()}
 
 
 def check_edges(network: Network, given_codes: bool = False) -> None:
@@ -108,7 +108,7 @@ def _run(network: Network, given: Given, compute: Compute, codes: Mapping[str, S
         _once(network, {name: values[start : start + step] for name, values in named.items()}, compute, codes)
         for start in range(0, count, step)
     ]
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in network.outputs}
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in network.gives}
     return whole if len(whole) > 1 else next(iter(whole.values()))
 
 

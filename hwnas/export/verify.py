@@ -11,6 +11,7 @@ import math
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ import numpy as np
 
 from hwnas.confidence import interval
 from hwnas.errors import HwnasError
-from hwnas.export.quantise import QuantisedNet, places
+from hwnas.export.expected import arrays_of, first, length
+from hwnas.export.quantise import Given, QuantisedNet, places
+from hwnas.export.verify_runner import INPUT, OUTPUT
 from hwnas.network import Layer, elements
 from hwnas.ops.primitive import is_integer
 from hwnas.protocols import Task
@@ -101,8 +104,8 @@ def _rounds(layer: Layer) -> bool:
 class VerifyResult:
     """What the fresh process saw. Shares are of samples; `differing_outputs` counts single numbers; `largest` and
     `lane` are the largest difference and the worst output's root mean square, in its spread (see Tolerance). The
-    accuracies are in the metric of the task, which also says what the same answer is; `low` and `high` are the ends of
-    the 95 % interval."""
+    accuracies are in the metric of the task, None without one, which also says what the same answer is (without one:
+    equal to rounding); `low` and `high` are the ends of the 95 % interval."""
 
     artifact: str
     runtime: str
@@ -139,41 +142,47 @@ class VerifyResult:
 
 def verify(
     artifact: Path,
-    images: np.ndarray,
-    labels: np.ndarray | None,
-    expected: np.ndarray,
+    inputs: Given,
+    targets: np.ndarray | None,
+    expected: Given,
     tolerance: Tolerance,
-    task: Task = Classify(),
+    task: Task | None = Classify(),
 ) -> VerifyResult:
-    """Run `artifact` (an .onnx file, or the folder of a native library) on images (N, ...) in a fresh process.
+    """Run `artifact` (an .onnx file, or the folder of a native library) on inputs (N, ...) in a fresh process.
 
-    A library for another machine runs under an emulator, on as many of the images as that does in seconds. `expected`
-    are the reference's outputs for the same images. A difference is a result (`ok` is False), not an exception;
-    HwnasError where the artefact does not load or run at all.
+    `inputs` and `expected`, the reference's outputs for them, are an array (N, ...), or several by the names that the
+    artefact gives them. A library for another machine runs under an emulator, on as many samples as that does in
+    seconds. Without a task nothing but outputs is judged. A difference is a result (`ok` is False), not an exception;
+    HwnasError where the artefact does not load or run at all, or has other inputs and outputs.
     """
-    if len(images) == 0 or len(images) != len(expected):
-        raise HwnasError(
-            f"verification needs as many expected outputs as images, got {len(expected)} for {len(images)}"
-        )
+    length(inputs, expected)
     artifact = Path(artifact)
     if not artifact.exists():
         raise HwnasError(f"{artifact} does not exist", hint="hwnas export writes it")
-    emulated = _run_emulated(artifact, images) if artifact.is_dir() else None
-    if emulated is not None:
-        runtime, got = emulated
-        some = None if labels is None else labels[: len(got)]
-        return compared(artifact, runtime, got, some, expected[: len(got)].reshape(got.shape), tolerance, task)
-    with tempfile.TemporaryDirectory(prefix="hwnas-verify-") as folder:
-        samples, outputs = Path(folder) / "samples.npz", Path(folder) / "outputs.npy"
-        np.savez(samples, images=images)
-        answer = _run_fresh(artifact.resolve(), samples, outputs)
-        got = np.load(outputs)
-    return compared(artifact, str(answer["runtime"]), got, labels, expected, tolerance, task)
+    emulated = _run_emulated(artifact, inputs) if artifact.is_dir() else None
+    runtime, named = emulated if emulated is not None else _run_fresh(artifact.resolve(), inputs)
+    got = _as_expected(artifact, named, expected)
+    count = length(got)
+    some = None if targets is None else np.asarray(targets)[:count]
+    return compared(artifact, runtime, got, some, first(expected, count), tolerance, task)
 
 
-def _run_emulated(folder: Path, images: np.ndarray) -> tuple[str, np.ndarray] | None:
-    """(runtime, outputs) of another machine's library on the first images; None where the library is this machine's,
-    or where its folder is damaged, of which the fresh process tells."""
+def _as_expected(artifact: Path, named: Mapping[str, np.ndarray], expected: Given) -> Given:
+    """An artefact's outputs as the reference gives its own: the only one, whatever its name, or all by name."""
+    names = list(arrays_of(expected))
+    if len(named) == len(names) == 1:
+        (only,) = named.values()
+        return {names[0]: only} if isinstance(expected, Mapping) else only
+    if set(named) != set(names):
+        raise HwnasError(
+            f"{artifact} gives outputs {', '.join(named)}, the reference {', '.join(names) if names != [''] else 'one'}"
+        )
+    return {name: named[name] for name in names}
+
+
+def _run_emulated(folder: Path, inputs: Given) -> tuple[str, dict[str, np.ndarray]] | None:
+    """(runtime, outputs by name) of another machine's library on the first inputs; None where the library is this
+    machine's, or where its folder is damaged, of which the fresh process tells."""
     from hwnas.export.native.artifact import open_artifact
     from hwnas.export.native.emulate import how_it_runs, run_artifact
     from hwnas.export.native.link import runs_here
@@ -188,18 +197,32 @@ def _run_emulated(folder: Path, images: np.ndarray) -> tuple[str, np.ndarray] | 
         return None
     artifact.check_files()
     count = max(FEW_SAMPLES, EMULATED_MACS // max(1, int(artifact.manifest.get("macs", 1))))
-    return f"native {artifact.target} {how_it_runs(machine)}", run_artifact(folder, images[:count], TIMEOUT_S)
+    found = run_artifact(folder, first(inputs, count), TIMEOUT_S)
+    outputs = found if isinstance(found, tuple) else (found,)
+    named = {end.name: array for end, array in zip(artifact.outputs, outputs, strict=True)}
+    return f"native {artifact.target} {how_it_runs(machine)}", named
 
 
-def _run_fresh(artifact: Path, samples: Path, outputs: Path) -> dict[str, Any]:
-    """The runner's answer; `-I` keeps this folder, the working folder and PYTHON* variables out of the process."""
-    command = [sys.executable, "-I", str(RUNNER), str(artifact), str(samples), str(outputs)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise HwnasError(
-            f"{artifact} did not finish within {TIMEOUT_S:.0f} s", hint="verify on fewer samples"
-        ) from None
+def _run_fresh(artifact: Path, inputs: Given) -> tuple[str, dict[str, np.ndarray]]:
+    """(runtime, outputs by name) of a process of its own; `-I` keeps this folder, the working folder and PYTHON*
+    variables out of it."""
+    with tempfile.TemporaryDirectory(prefix="hwnas-verify-") as folder:
+        samples, outputs = Path(folder) / "samples.npz", Path(folder) / "outputs.npz"
+        np.savez(samples, **{f"{INPUT}{name}": array for name, array in arrays_of(inputs).items()})  # type: ignore[arg-type]
+        command = [sys.executable, "-I", str(RUNNER), str(artifact), str(samples), str(outputs)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise HwnasError(
+                f"{artifact} did not finish within {TIMEOUT_S:.0f} s", hint="verify on fewer samples"
+            ) from None
+        answer = _answer(artifact, done)
+        with np.load(outputs) as held:
+            return str(answer["runtime"]), {name.removeprefix(OUTPUT): held[name] for name in held.files}
+
+
+def _answer(artifact: Path, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The last line that the runner wrote; HwnasError where that is an error, or no answer."""
     lines = done.stdout.strip().splitlines()
     try:
         answer: dict[str, Any] = json.loads(lines[-1])
@@ -210,47 +233,78 @@ def _run_fresh(artifact: Path, samples: Path, outputs: Path) -> dict[str, Any]:
     return answer
 
 
+@dataclass(frozen=True)
+class Difference:
+    """One output beside the reference's: which samples are `equal` (N,) to rounding, how many numbers of `outputs` are
+    not the same, by how much at most, and `largest` and `lane` in the output's own spread (see Tolerance)."""
+
+    equal: np.ndarray
+    outputs: int
+    differing: int
+    max_abs: float
+    largest: float
+    lane: float
+
+
+def _difference(got: np.ndarray, expected: np.ndarray, rounding: float) -> Difference:
+    """Of two arrays (N, ...)."""
+    count = len(expected)
+    same = (got == expected).reshape(count, -1)  # in their own types: float64 does not tell all 64-bit integers apart
+    got_rows, rows = (array.reshape(count, -1).astype(np.float64) for array in (got, expected))
+    difference = np.nan_to_num(np.abs(got_rows - rows), nan=np.inf, posinf=np.inf)  # a runtime's NaN fails
+    off = difference / spread_of(rows)
+    return Difference(
+        equal=(same | ((off > 0) & (off <= rounding))).all(axis=1),
+        outputs=int(rows.size),
+        differing=int((~same).sum()),
+        max_abs=float(difference.max()),
+        largest=float(off.max()),
+        lane=float(np.sqrt((np.minimum(off, 1e100) ** 2).mean(axis=0)).max()),
+    )
+
+
 def compared(
     artifact: Path,
     runtime: str,
-    got: np.ndarray,
-    labels: np.ndarray | None,
-    expected: np.ndarray,
+    got: Given,
+    targets: np.ndarray | None,
+    expected: Given,
     tolerance: Tolerance,
-    task: Task = Classify(),
+    task: Task | None = Classify(),
 ) -> VerifyResult:
-    """Judges outputs `got` (N, ...) of a file against the `expected` ones. HwnasError where their shapes differ."""
-    if got.shape != expected.shape:
-        raise HwnasError(f"{artifact} gives outputs {got.shape}, the reference {expected.shape}")
-    count = len(expected)
-    got_rows = got.reshape(count, -1).astype(np.float64)
-    rows = expected.reshape(count, -1).astype(np.float64)
-    difference = np.nan_to_num(np.abs(got_rows - rows), nan=np.inf, posinf=np.inf)  # a runtime's NaN fails
-    off = difference / spread_of(rows)
-    same_bits = got_rows == rows
-    equal = float((same_bits | (off <= tolerance.rounding)).all(axis=1).mean())
-    largest = float(off.max())
-    lane = float(np.sqrt((np.minimum(off, 1e100) ** 2).mean(axis=0)).max())
+    """Judges outputs `got` (N, ...) of a file against the `expected` ones, each of several by its own spread.
+    HwnasError where their shapes differ."""
+    for (name, mine), wanted in zip(arrays_of(got).items(), arrays_of(expected).values(), strict=True):
+        if mine.shape != wanted.shape:
+            what = f" {name}" if name else ""
+            raise HwnasError(f"{artifact} gives outputs{what} {mine.shape}, the reference {wanted.shape}")
+    count = length(expected)
+    pairs = zip(arrays_of(got).values(), arrays_of(expected).values(), strict=True)
+    found = [_difference(mine, wanted, tolerance.rounding) for mine, wanted in pairs]
+    equal = float(np.all([one.equal for one in found], axis=0).mean())
+    largest, lane = max(one.largest for one in found), max(one.lane for one in found)
     least = tolerance.least_equal(count)
-    targets = None if labels is None else np.asarray(labels)
-    judged = None if targets is None else task.statistics(got, targets)
-    ends = (None, None) if judged is None else interval(task.reduce, judged)
+    judged, low, high, reached = None, None, None, None
+    if task is not None and targets is not None:
+        statistics = task.statistics(got, targets)
+        judged, (low, high) = task.reduce(statistics), interval(task.reduce, statistics)
+        reached = task.reduce(task.statistics(expected, targets))
     return VerifyResult(
         artifact=artifact.name,
         runtime=runtime,
         samples=count,
-        outputs=int(got_rows.size),
-        differing_outputs=int((~same_bits).sum()),
-        max_abs_difference=min(float(difference.max()), FINITE),
+        outputs=sum(one.outputs for one in found),
+        differing_outputs=sum(one.differing for one in found),
+        max_abs_difference=min(max(one.max_abs for one in found), FINITE),
         equal=equal,
         least_equal=least,
         largest=min(largest, FINITE),
         lane=min(lane, FINITE),
-        same_answer=float(task.same(got, expected).mean()),
-        accuracy=None if judged is None else task.reduce(judged),
-        accuracy_low=ends[0],
-        accuracy_high=ends[1],
-        expected_accuracy=None if targets is None else task.reduce(task.statistics(expected, targets)),
+        same_answer=equal if task is None else float(task.same(got, expected).mean()),
+        accuracy=judged,
+        accuracy_low=low,
+        accuracy_high=high,
+        expected_accuracy=reached,
         exact_required=tolerance.exact,
         ok=equal >= least and largest <= tolerance.largest and lane <= tolerance.lane(count),
     )

@@ -64,7 +64,13 @@ NOT_EXPORTING = ("hwnas.export.native", "hwnas.export.verify_runner")  # `verify
 COMPILING = ("hwnas.export.native", "hwnas.export.recipe")
 COMPILING_AXES = ("export.native.operators", "targets", "engines")  # where packages outside may add to it
 # The verdict: what is compared, and the process that runs the file.
-VERIFYING = ("hwnas.confidence", "hwnas.export.verify", "hwnas.export.verify_runner", "hwnas.pipeline.verifying")
+VERIFYING = (
+    "hwnas.confidence",
+    "hwnas.export.expected",
+    "hwnas.export.verify",
+    "hwnas.export.verify_runner",
+    "hwnas.pipeline.verifying",
+)
 
 
 def code_of(names: Iterable[str], without: Iterable[str] = ()) -> dict[str, str]:

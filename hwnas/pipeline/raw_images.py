@@ -8,9 +8,9 @@ import numpy as np
 
 from hwnas.data import Data, Images, balanced
 from hwnas.errors import HwnasError
-from hwnas.export.quantise import places
+from hwnas.export.quantise import Given, places
 from hwnas.export.recipe import ELEMENTS, Recipe
-from hwnas.network import Network
+from hwnas.network import Network, Port
 from hwnas.ops import primitive_of, reads_pixels
 from hwnas.pipeline.job import Job
 from hwnas.protocols import Named
@@ -21,20 +21,20 @@ def reads_raw(network: Network) -> bool:
     return reads_pixels(network.nodes[0].operator)
 
 
-def inputs(job: Job, network: Network, split: str, indices: np.ndarray | slice) -> np.ndarray:
+def inputs(job: Job, network: Network, split: str, indices: np.ndarray | slice) -> Given:
     """Examples of a split as the exported file takes them: uint8 (n, H, W, C), or what training saw, images at the
-    network's own size."""
+    network's own size. Of several inputs all that the network reads, by name."""
     if reads_raw(network):
         return _images(job.data).raw(split, indices)
-    from hwnas.supernet import resize
+    from hwnas.supernet import fitted
 
-    given = job.data.batch(split, indices).images
-    resized: np.ndarray = (resize(given, network.input_shape) if given.ndim == 4 else given).numpy()
-    return resized
+    given = fitted(network, job.data.batch(split, indices).given)
+    arrays = {name: given[name].numpy() for name in network.inputs}
+    return arrays if len(arrays) > 1 else next(iter(arrays.values()))
 
 
-def typical_inputs(job: Job, network: Network) -> np.ndarray:
-    """The images that calibration sees: those of batch-norm recalibration."""
+def typical_inputs(job: Job, network: Network) -> Given:
+    """The examples that calibration sees: those of batch-norm recalibration."""
     return inputs(job, network, "train", _typical(job))
 
 
@@ -52,16 +52,24 @@ def data_constants(job: Job, network: Network) -> dict[str, np.ndarray]:
     return {full: np.asarray(held[name], np.float32) for full, name in asked.items()}
 
 
-def class_names(job: Job) -> dict[str, list[str]]:
-    """The classes that the outputs stand for, where the data name them."""
-    return {"classes": list(job.data.classes)} if isinstance(job.data, Named) else {}
+def ends_record(job: Job, network: Network) -> dict[str, Any]:
+    """The file's input and output, for its manifest: of several a list of each, by name. An only output has the classes
+    that it stands for, where the data name them."""
+    given = [{"name": name, **_input(port, reads_raw(network))} for name, port in network.inputs.items()]
+    gives = [{"name": name, "shape": [1, *network.ports[node].shape]} for name, node in network.gives.items()]
+    classes = {"classes": list(job.data.classes)} if isinstance(job.data, Named) and len(gives) == 1 else {}
+    return _one_or_all("input", given) | _one_or_all("output", [end | classes for end in gives])
 
 
-def input_record(network: Network) -> dict[str, Any]:
-    """The file's input, for its manifest."""
-    raw, port = reads_raw(network), next(iter(network.inputs.values()))
-    shape, layouts = port.shape, {3: "NHWC" if raw else "NCHW", 2: "NCT", 1: "NT"}
-    return {"shape": [1, *shape], "type": "uint8" if raw else port.dtype, "layout": layouts.get(len(shape), "N...")}
+def _input(port: Port, raw: bool) -> dict[str, Any]:
+    layouts = {3: "NHWC" if raw else "NCHW", 2: "NCT", 1: "NT"}
+    layout = layouts.get(len(port.shape), "N...")
+    return {"shape": [1, *port.shape], "type": "uint8" if raw else port.dtype, "layout": layout}
+
+
+def _one_or_all(what: str, ends: list[dict[str, Any]]) -> dict[str, Any]:
+    """An only end goes without its name, which no file carries."""
+    return {f"{what}s": ends} if len(ends) > 1 else {what: {k: v for k, v in ends[0].items() if k != "name"}}
 
 
 def preprocess_record(job: Job, network: Network) -> dict[str, Any] | None:

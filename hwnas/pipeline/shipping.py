@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from hwnas import formats, ops
 from hwnas.card import versions
@@ -71,7 +67,7 @@ class Shipped:
 
     @property
     def samples(self) -> Path:
-        """Test images as the model takes them, and the outputs it must give."""
+        """Test examples as the model takes them, and the outputs it must give."""
         return self.folder / f"expected.{self.precision}.npz"
 
 
@@ -200,6 +196,7 @@ def entries_of(folder: Path) -> dict[str, Any]:
 
 
 def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
+    from hwnas.export.expected import Expected
     from hwnas.export.onnx import to_onnx
     from hwnas.export.quantise import calibrate, fold
     from hwnas.export.recipe import with_record
@@ -208,35 +205,32 @@ def _write_model(job: Job, net: Any, shipped: Shipped) -> dict[str, Any]:
 
     deployable = learning.deployable(job, net, shipped.architecture)
     ready, network = deployable.net, shipped.network
-    chosen = learning.verified(job, network.input_shape)
-    images, labels = raw_images.inputs(job, network, "test", chosen), job.data.targets("test")[chosen]
+    chosen = learning.verified(job, network)
+    inputs, targets = raw_images.inputs(job, network, "test", chosen), job.data.targets("test")[chosen]
     constants = {**ready.arrays(), **raw_images.data_constants(job, network)}
     seen = raw_images.typical_inputs(job, network)
     quantised = calibrate(fold(ready.network, constants), seen, weight_bits=weight_bits(job))
-    expected = quantised(images)
+    expected = quantised(inputs)
     preprocess = raw_images.preprocess_record(job, network)
     exported = to_onnx(quantised)
     bounds = {"onnx": asdict(tolerance_for(quantised)), "native": asdict(tolerance_for(quantised, library=True))}
     shipped_model = with_record(exported, preprocess) if preprocess else exported
     write_bytes(shipped.model, shipped_model.SerializeToString())
-    buffer = io.BytesIO()
-    np.savez(buffer, images=images, labels=labels, expected=expected, tolerance=json.dumps(bounds))
-    write_bytes(shipped.samples, buffer.getvalue())
+    Expected(inputs, targets, expected, bounds).write(shipped.samples)
     return {
         "format": 2,
         "name": job.config.name,
         "precision": shipped.precision,
         "architecture": dict(shipped.architecture),
-        "input": raw_images.input_record(network),
+        **raw_images.ends_record(job, network),
         "preprocess": preprocess,
-        "output": {"shape": [1, *expected.shape[1:]], **raw_images.class_names(job)},
         "task": dict(job.config.task),
         "trained_further": deployable.record,
         "tolerance": bounds,
         "samples": shipped.samples.name,
         "int8": _integer_facts(shipped, weight_bits(job)),
         "float_accuracy": learning.judge(job, ready, "test", chosen).accuracy,
-        "expected_accuracy": job.task.reduce(job.task.statistics(expected, labels)),
+        "expected_accuracy": job.task.reduce(job.task.statistics(expected, targets)),
         "size_bytes": shipped.model.stat().st_size,
         "peak_bytes": ops.network_peak_bytes(shipped.network),
         "files": {name: digest_file(shipped.folder / name) for name in (shipped.model.name, shipped.samples.name)},
@@ -273,7 +267,7 @@ def _saturates(target: str, isa: Sequence[str]) -> bool:
 
 def entry_for_target(entry: Mapping[str, Any], folder: Path, target: str) -> dict[str, Any]:
     """The manifest's entry of a library for another target, made from the same model: same samples, same bounds."""
-    ends = ("input", "preprocess", "output")
+    ends = ("input", "inputs", "preprocess", "output", "outputs")
     about = ("format", "name", "precision", "role", "architecture", *ends, "task", "tolerance", "samples", "int8")
     files = {f"{folder.name}/{path.name}": digest_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
     return {**{key: entry[key] for key in about if key in entry}, "engine": NATIVE, "target": target, "files": files}

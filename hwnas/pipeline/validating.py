@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,10 +56,13 @@ def _statistics(job: Job, shipped: Shipped) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = job.config.threads
     session = onnxruntime.InferenceSession(str(shipped.model), options, providers=["CPUExecutionProvider"])
-    entry = session.get_inputs()[0]
+    names = [spec.name for spec in session.get_inputs()]
     targets, rows = job.data.targets("validation"), []
     for some in portions(job.data, np.arange(job.data.sizes()["validation"])):
         given = inputs(job, shipped.network, "validation", some)
-        outputs = [session.run(None, {entry.name: np.ascontiguousarray(one)[None]})[0] for one in given]
-        rows.append(job.task.statistics(np.concatenate(outputs), targets[some]))
+        named = given if isinstance(given, Mapping) else {names[0]: given}
+        each = [session.run(None, {n: x[i : i + 1].copy() for n, x in named.items()}) for i in range(len(some))]
+        found = zip(session.get_outputs(), zip(*each, strict=True), strict=True)
+        outputs = {spec.name: np.concatenate(one) for spec, one in found}
+        rows.append(job.task.statistics(outputs if len(outputs) > 1 else next(iter(outputs.values())), targets[some]))
     return np.concatenate(rows)

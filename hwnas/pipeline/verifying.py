@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import zipfile
-import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hwnas.errors import CheckFailed, HwnasError
+from hwnas.export.expected import length, read
 from hwnas.export.verify import Tolerance
 from hwnas.export.verify import verify as verify_file
 from hwnas.paths import digest_file, read_json
@@ -44,13 +41,16 @@ def verify(job: Job, shipped: Shipped, manifest: dict[str, Any], fresh: bool = F
     if kept is not None:
         return dict(kept)
     with job.stage("verify"):
-        images, labels, expected, _ = read_samples(shipped.samples)
-        checked = [verify_file(one, images, labels, expected, bound_of(one, bounds), job.task) for one in artefacts]
+        held = read(shipped.samples)
+        checked = [
+            verify_file(one, held.inputs, held.targets, held.outputs, bound_of(one, bounds), job.task)
+            for one in artefacts
+        ]
     for one, result in zip(artefacts, checked, strict=True):
         if not result.ok:
             raise CheckFailed(f"{one} does not give the quantised module's outputs: {result}")
     # An emulated library may have run on fewer images; the ONNX file, which comes last, ran on all of them.
-    whole = next((result for result in checked if result.samples == len(images)), checked[-1])
+    whole = next((result for result in checked if result.samples == length(held.outputs)), checked[-1])
     said = [*map(str, checked), *([f"its library was not run: {unrun}"] if unrun else [])]
     record = whole.record() | {"summary": "; ".join(said)}
     job.keep(name, identity, record, code, replace=True)
@@ -78,27 +78,6 @@ def bound_of(artefact: Path, bounds: Any) -> Tolerance:
         ) from None
 
 
-def read_samples(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any | None]:
-    """Images, labels and expected outputs of an .npz, and the tolerances the export put there (None in other files)."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise HwnasError(f"{path} is no file", hint="--samples FILE.npz")  # reading a pipe would wait
-    try:
-        with np.load(path) as held:
-            bounds = json.loads(str(held["tolerance"])) if "tolerance" in held.files else None
-            images, labels, expected = (held[name] for name in ("images", "labels", "expected"))
-            sizes = [len(array) for array in (images, labels, expected) if array.dtype.kind in "biuf"]
-            if len(sizes) != 3 or len(set(sizes)) != 1:
-                raise ValueError("they must be numbers, as many labels and outputs as images")
-            return images, labels, expected, bounds
-    # an array that is no archive cannot be closed, and has no `files`: TypeError, AttributeError
-    except (
-        OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error
-    ) as problem:  # fmt: skip
-        raise HwnasError(
-            f"{path} does not hold images, labels and expected: {problem}", hint="--samples FILE.npz"
-        ) from None
-
-
 def verify_alone(artefact: Path, samples: Path | None) -> Any:
     """One exported file or library folder against expected outputs: those its manifest names, or `samples`.
 
@@ -114,15 +93,17 @@ def verify_alone(artefact: Path, samples: Path | None) -> Any:
             hint="give --samples FILE.npz; `hwnas export` leaves expected.*.npz beside its files",
         )
     chosen = samples if samples is not None else _beside(entry)
-    images, labels, expected, bounds = read_samples(chosen)
-    bounds = bounds if bounds is not None else entry.get("tolerance")
+    held = read(chosen)
+    bounds = held.tolerance if held.tolerance is not None else entry.get("tolerance")
     if bounds is None:
         raise HwnasError(
             f"neither {chosen} nor a {MANIFEST} says how equal {artefact} must be",
             hint="samples that `hwnas export` wrote hold a tolerance; add `tolerance` to yours: "
             '\'{"onnx": {"rounding": 2e-4, "steps": 0}, "native": {"rounding": 0, "steps": 0}}\'',
         )
-    return verify_file(artefact, images, labels, expected, bound_of(artefact, bounds), task_of(entry))
+    # a stranger's model with several outputs is of no task that we know: nothing but its outputs is judged
+    task = None if not entry and isinstance(held.outputs, Mapping) else task_of(entry)
+    return verify_file(artefact, held.inputs, held.targets, held.outputs, bound_of(artefact, bounds), task)
 
 
 def task_of(entry: dict[str, Any]) -> Task:

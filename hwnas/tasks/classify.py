@@ -11,6 +11,7 @@ import numpy as np
 from hwnas.data.splits import balanced
 from hwnas.errors import HwnasError
 from hwnas.protocols import Data
+from hwnas.tasks import require_one
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,16 +37,19 @@ class Classify:
         """Cross-entropy in nats, the mean over the batch."""
         from torch.nn.functional import cross_entropy
 
+        require_one("classify", outputs)
         return cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
 
     def distil(self, student: Tensor, teacher: Tensor) -> Tensor:
         """-sum_c softmax(teacher)_c log softmax(student)_c, the mean over the batch; the teacher gets no gradient."""
         from torch.nn.functional import log_softmax, softmax
 
+        require_one("classify", student, teacher)
         return -(softmax(teacher.detach(), dim=1) * log_softmax(student, dim=1)).sum(1).mean()
 
     def statistics(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """float64 (N, 2): 1 where the largest output is the label, and the cross-entropy in nats."""
+        require_one("classify", outputs)
         logits = outputs.reshape(len(outputs), -1)
         shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
         log_share = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -57,6 +61,7 @@ class Classify:
 
     def same(self, got: np.ndarray, expected: np.ndarray) -> np.ndarray:
         """bool (N,): whether both answer with the same class."""
+        require_one("classify", got, expected)
         first, second = (outputs.reshape(len(outputs), -1).argmax(axis=1) for outputs in (got, expected))
         answers: np.ndarray = first == second
         return answers

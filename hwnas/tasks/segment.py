@@ -11,6 +11,7 @@ import numpy as np
 from hwnas.data.splits import balanced
 from hwnas.errors import HwnasError, unknown
 from hwnas.protocols import Data
+from hwnas.tasks import require_one
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +48,7 @@ class Segment:
         """The weighted sum of both losses, over all pixels of the batch."""
         from torch.nn.functional import cross_entropy, one_hot, softmax
 
+        require_one("segment", outputs)
         _require_maps(outputs.shape, targets.shape)
         counted = targets != (NONE if self.ignore is None else self.ignore)
         kept = targets.masked_fill(~counted, NONE)
@@ -62,11 +64,13 @@ class Segment:
         """-sum_c softmax(teacher)_c log softmax(student)_c, the mean over all pixels; the teacher gets no gradient."""
         from torch.nn.functional import log_softmax, softmax
 
+        require_one("segment", student, teacher)
         return -(softmax(teacher.detach(), dim=1) * log_softmax(student, dim=1)).sum(1).mean()
 
     def statistics(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """float64 (N, 3 classes + 1): pixels of each class in both, in the answer, in the target; then the mean
         cross-entropy of a pixel in nats (0 where none counts)."""
+        require_one("segment", outputs)
         _require_maps(outputs.shape, targets.shape)
         classes = outputs.shape[1]
         counted = np.ones(targets.shape, dtype=bool) if self.ignore is None else targets != self.ignore
@@ -93,6 +97,7 @@ class Segment:
 
     def same(self, got: np.ndarray, expected: np.ndarray) -> np.ndarray:
         """bool (N,): whether every pixel is given the same class."""
+        require_one("segment", got, expected)
         equal = got.argmax(axis=1) == expected.argmax(axis=1)
         answers: np.ndarray = equal.reshape(len(equal), -1).all(axis=1)
         return answers

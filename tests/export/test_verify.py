@@ -9,13 +9,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from hwnas.errors import HwnasError
+from hwnas.export.expected import Expected, read
+from hwnas.export.native.emulate import missing_emulator
 from hwnas.export.onnx import save, to_onnx
 from hwnas.export.quantise import QuantisedNet, calibrate, fold
 from hwnas.export.verify import EXACT, ROUNDING, Tolerance, VerifyResult, compared, tolerance_for, verify
 from tests.export.nets import images, network, parameters
+from tests.native.test_ends import arrays_of, codes_in_and_out, expected_of, two_towers
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,89 @@ def test_a_native_library_is_verified_the_same_way(tmp_path: Path) -> None:
     x = images(20, seed=2)
     result = verify(tmp_path / "native", x, None, quantised(x), EXACT)
     assert result.ok and result.runtime.startswith("native")
+
+
+# -- several inputs and outputs, of any rank and type --------------------------------------------------------------
+
+
+def counted() -> onnx.ModelProto:
+    """Ends without an axis for a batch, a number alone, and whole numbers of 64 bits."""
+    node = helper.make_node
+    nodes = [node("Gather", ["table", "places"], ["found"]), node("Mul", ["found", "factor"], ["scaled"])]
+    nodes += [node("ReduceSum", ["scaled"], ["total"], keepdims=0), node("Add", ["places", "most"], ["raised"])]
+    floats, whole = TensorProto.FLOAT, TensorProto.INT64
+    held = {"table": np.arange(12, dtype=np.float32).reshape(4, 3), "most": np.array(2**62, np.int64)}
+    ends = [("places", whole, (2,)), ("factor", floats, ())], [
+        ("total", floats, ()), ("raised", whole, (2,)), ("scaled", floats, (2, 3)),
+    ]  # fmt: skip
+    inputs, outputs = ([helper.make_tensor_value_info(*end) for end in listed] for listed in ends)
+    tables = [numpy_helper.from_array(array, name) for name, array in held.items()]
+    graph = helper.make_graph(nodes, "counted", inputs, outputs, tables)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def test_ends_without_a_batch_and_whole_numbers_are_compared_as_they_are(tmp_path: Path) -> None:
+    save(counted(), tmp_path / "net.onnx")
+    places, factor = np.array([[0, 1], [3, 2], [1, 1]]), np.array([1, -2, 0.5], np.float32)
+    scaled = np.arange(12, dtype=np.float32).reshape(4, 3)[places] * factor[:, None, None]
+    expected = {"total": scaled.sum(axis=(1, 2)), "raised": places + 2**62, "scaled": scaled}
+    given = {"places": places, "factor": factor}
+    assert verify(tmp_path / "net.onnx", given, None, expected, Tolerance(ROUNDING, 0.0), None).ok
+    off = {**expected, "raised": expected["raised"] + np.array([[0, 0], [0, 1], [0, 0]])}
+    found = verify(tmp_path / "net.onnx", given, None, off, Tolerance(ROUNDING, 0.0), None)
+    assert not found.ok and found.differing_outputs == 1, "one of 2^62 is less than a float64 tells apart"
+
+
+@pytest.mark.parametrize("make", [two_towers, codes_in_and_out])
+@pytest.mark.parametrize("target", ["onnx", "host", pytest.param("aarch64", marks=pytest.mark.slow)])
+def test_ends_of_any_rank_and_type_are_verified_by_name(
+    make: Callable[[], onnx.ModelProto], target: str, tmp_path: Path
+) -> None:
+    model, artefact = make(), tmp_path / "net.onnx"
+    save(model, artefact)
+    if target != "onnx":
+        pytest.importorskip("tvm", reason="the native exporter needs apache-tvm")
+        from hwnas.export.native import compile_onnx
+
+        if missing_emulator(target):
+            pytest.skip(f"no {missing_emulator(target)} on PATH")
+        artefact = compile_onnx(model, target, tmp_path / "native", cache=tmp_path / "cache").folder
+    given = dict(zip([end.name for end in model.graph.input], arrays_of(model, 3, batch=4), strict=True))
+    names = [end.name for end in model.graph.output]
+    rows = [expected_of(model, [array[i : i + 1] for array in given.values()]) for i in range(4)]
+    expected = {name: np.concatenate(made) for name, made in zip(names, zip(*rows, strict=True), strict=True)}
+    bound = EXACT if make is codes_in_and_out else Tolerance(ROUNDING, 0.0)
+    backwards = dict(reversed(given.items()))
+    assert verify(artefact, backwards, None, dict(reversed(expected.items())), bound, None).ok
+    for name in names:
+        wrong = {**expected, name: np.roll(expected[name], 1, axis=-1)}
+        assert not verify(artefact, given, None, wrong, bound, None).ok, name
+
+
+def test_an_output_is_judged_by_its_own_spread() -> None:
+    rng = np.random.default_rng(0)
+    expected = {"small": rng.standard_normal((50, 3)), "great": 1e6 * rng.standard_normal((50, 3))}
+    off = {**expected, "small": expected["small"] + 0.5}
+    assert compared(Path("a"), "any", expected, None, expected, EXACT, None).ok
+    assert not compared(Path("a"), "any", off, None, expected, Tolerance(ROUNDING, 0.0), None).ok
+
+
+def test_samples_come_back_as_they_were_written_and_old_ones_are_read(tmp_path: Path) -> None:
+    x, y = np.arange(6, dtype=np.int64).reshape(3, 2), np.arange(3, dtype=np.float32)
+    Expected({"a": x, "b": y}, None, {"file": y}, {"onnx": 1}).write(tmp_path / "new.npz")
+    found = read(tmp_path / "new.npz")
+    assert found.tolerance == {"onnx": 1} and found.targets is None and list(found.outputs) == ["file"]
+    assert isinstance(found.inputs, dict) and found.inputs["a"].dtype == np.int64
+    np.testing.assert_array_equal(found.inputs["a"], x)
+    np.savez(tmp_path / "old.npz", images=x, labels=x[:, 0], expected=y)
+    old = read(tmp_path / "old.npz")
+    assert isinstance(old.inputs, np.ndarray) and isinstance(old.outputs, np.ndarray) and old.tolerance is None
+    np.savez(tmp_path / "none.npz", labels=x[:, 0], expected=y)
+    with pytest.raises(HwnasError, match="images is not in it"):
+        read(tmp_path / "none.npz")
+    np.savez(tmp_path / "short.npz", **{"input/a": x, "input/b": y[:2], "expected": y})
+    with pytest.raises(HwnasError, match="as many"):
+        read(tmp_path / "short.npz")
 
 
 # -- tolerances: another build passes, a wrong file does not ----------------------------------------------------

@@ -8,6 +8,7 @@ Baseline: rule.single_path at equal epochs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class Sandwich:
 
     def _losses(self, net: Supernet, batch: Batch) -> Iterator[Tensor]:
         taught = net(batch.given, self.teacher)
-        teacher = taught.detach()
+        teacher = _detached(taught)
         yield self.task.loss(taught, batch.targets)
         for path in self.paths(batch.step):
             outputs = net(batch.given, path)
@@ -74,3 +75,8 @@ class Sandwich:
             if choice.role == "precision" and precision in choice.options:
                 values[choice.name] = precision
         return Architecture(values)
+
+
+def _detached(outputs: Any) -> Any:
+    """The output, or all of several by name, without the graph that made it."""
+    return {name: x.detach() for name, x in outputs.items()} if isinstance(outputs, Mapping) else outputs.detach()
