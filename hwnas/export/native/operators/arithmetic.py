@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 _PAIR = (Form("pair", "two operands that broadcast by numpy's rules, one of them computed"),)
 NAMES = {"Div": "div", "Max": "max", "Min": "min", "Sub": "sub"}
-FOLDS = {"Div": divide, "Max": np.maximum, "Min": np.minimum, "Sub": np.subtract}
+FOLDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "Div": divide,
+    "Max": np.maximum,
+    "Min": np.minimum,
+    "Sub": np.subtract,
+}
 _MANY = (*_PAIR, Form("many", "another number of operands, one pair after the other"))
 ONNX = {"Div": _PAIR, "Max": _MANY, "Min": _MANY, "Sub": _PAIR}
 KINDS = {"elementwise_f32": Kind()}
