@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
-from inhabitants import interval, shown, write_section  # type: ignore[import-not-found]
+from inhabitants import interval, kept_figures, shown, told, whole_seeds, write_section  # type: ignore[import-not-found]
 
 from hwnas import ops
 from hwnas.data import load_data
 from hwnas.methods.rule.plain import Plain
 from hwnas.methods.rule.single_path import SinglePath
-from hwnas.paths import digest, read_json, write_json
+from hwnas.paths import digest
 from hwnas.protocols import Data
 from hwnas.space import Architecture, SearchSpace
 from hwnas.spaces.flexibert import flexibert
@@ -129,22 +129,17 @@ def searched(s: Settings, seed: int, loaded: Data, own: dict[str, Any], keep: An
 def measure(folder: Path, s: Settings, seeds: int) -> dict[str, Any]:
     """Every seed's figures, kept as soon as they are there."""
     torch.set_num_threads(1)
-    loaded, file = data(folder, s), KEPT / "figures.json"
-    mark = digest([asdict(s), loaded.digest])
-    kept = read_json(file) if file.exists() else {}
-    figures: dict[str, Any] = kept if kept.get("mark") == mark else {"mark": mark}
-    KEPT.mkdir(parents=True, exist_ok=True)
-    for seed in range(seeds):
-        own = figures.setdefault(str(seed), {})
-        if not set(SIDES) <= own.keys():
-            searched(s, seed, loaded, own, lambda: write_json(file, figures))
-            print(f"seed {seed}: {own}", file=sys.stderr, flush=True)
-    return figures
+    loaded = data(folder, s)
+
+    def one(seed: int, own: dict[str, Any], keep: Any) -> None:
+        searched(s, seed, loaded, own, keep)
+
+    return dict(kept_figures(KEPT / "figures.json", digest([asdict(s), loaded.digest]), seeds, SIDES, one))
 
 
 def of_seeds(figures: Mapping[str, Any], side: str, what: str) -> list[float]:
     """One figure of a side, a seed each, of the seeds that are whole."""
-    return [figures[key][side][what] for key in sorted(figures) if key.isdigit() and set(SIDES) <= figures[key].keys()]
+    return [seed[side][what] for seed in whole_seeds(figures, SIDES)]
 
 
 def page(s: Settings, figures: Mapping[str, Any]) -> str:
@@ -156,7 +151,6 @@ def page(s: Settings, figures: Mapping[str, Any]) -> str:
     ]
     alike, other = (of_seeds(figures, side, "test") for side in SIDES)
     gain, half = interval([b - a for a, b in zip(alike, other, strict=True)])
-    told = "beat" if gain - half > 0 else "are beaten by" if gain + half < 0 else "are not told apart from"
     count = figures["0"]["homogeneous"]["candidates"]
     table = "\n".join(rows)
     return f"""{HEADING}
@@ -169,7 +163,8 @@ epochs from scratch; {len(alike)} seeds. `python benchmarks/flexibert.py DATA --
 |---|---:|---:|---:|
 {table}
 
-Heterogeneous layers **{told}** homogeneous ones of equal cost: {gain:+.2f} ± {half:.2f} points, paired by seed.
+Heterogeneous layers **{told(gain, half, plural=True)}** homogeneous ones of equal cost: {gain:+.2f} ± {half:.2f}
+points, paired by seed.
 """
 
 

@@ -1,6 +1,7 @@
 """Compare the native compiler with ONNX Runtime on random graphs of every supported operator.
 
     python benchmarks/reader_differential.py --count 1000 --seed 0
+    python benchmarks/reader_differential.py --count 1000 --seed 0 --tensors
 
 Prints by operator how many graphs were built, compiled, refused or wrong. Exit 1 where one is wrong, or where fewer
 than 95 % of the graphs made of supported operators and forms (docs/operators.md) compile.
@@ -23,14 +24,18 @@ COLUMNS = ("built", "equal", "within", "refused", "invalid", "wrong")
 def main() -> int:
     """The table, and the exit status."""
     from tests.native.differential import Outcome, outcomes
+    from tests.native.random_graphs import random_graph
+    from tests.native.random_tensors import random_tensors
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=1000, help="number of graphs")
     parser.add_argument("--seed", type=int, default=0, help="the first graph's seed; the others count up")
+    parser.add_argument("--tensors", action="store_true", help="tensors of any rank in place of images and vectors")
     options = parser.parse_args()
+    make = random_tensors if options.tensors else random_graph
     rows: dict[tuple[bool, str], Counter[str]] = {}
     notable: list[Outcome] = []
-    for outcome in outcomes(range(options.seed, options.seed + options.count)):
+    for outcome in outcomes(range(options.seed, options.seed + options.count), make=make):
         supported = outcome.sample.supported
         for operator in {*outcome.sample.operators, "all graphs"}:
             rows.setdefault((supported, operator), Counter()).update(("built", outcome.verdict))

@@ -15,6 +15,8 @@ from hwnas.network import Network, Node, Port
 from hwnas.space import Architecture, SearchSpace, Selection
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
@@ -134,7 +136,9 @@ class Task(Protocol):
 class Supernet(Protocol):
     """A weight-sharing net: inputs (N, ...) to outputs (N, ...) of the network that a selection lowers to, several of
     either by name. `tensors` are the parameters of the operator at a node of that network, by "<layer>.<parameter>":
-    what `extract` copies. Law: a call leaves no state."""
+    what `extract` copies. It is a torch module. Law: a call leaves no state."""
+
+    space: SearchSpace
 
     def __call__(self, inputs: Tensor | Mapping[str, Tensor], selection: Selection) -> Any: ...
 
@@ -176,7 +180,8 @@ class OwnOptimiser(Protocol):
 @runtime_checkable
 class OwnRate(Protocol):
     """A rule that sets learning rates: that of a group at `progress` in [0, 1), where the schedule says `scheduled`.
-    Law: it is at least 0 and follows from these three alone, so that a resumed run has the same."""
+    Every optimiser has its rate before the rule's `steps` begin. Law: it is at least 0 and follows from these three
+    alone, so that a resumed run has the same."""
 
     def rate(self, group: str, progress: float, scheduled: float) -> float: ...
 
@@ -225,6 +230,15 @@ class Scorer(Protocol):
     scores stand for asking again. A plain function is a scorer."""
 
     def __call__(self, architectures: Sequence[Architecture], /) -> np.ndarray: ...
+
+
+@runtime_checkable
+class HasUnit(Protocol):
+    """A scorer whose scores measure something: `unit` is that of the first column, "%" for a share in [0, 1] (a task's
+    metric). Others only rank, and are shown as bare numbers. Law: it does not change."""
+
+    @property
+    def unit(self) -> str: ...
 
 
 Evaluate = Scorer  # what a decoder is handed: the search's own scorer, whose answers are kept
@@ -284,11 +298,20 @@ class Wrapper(Protocol):
 
 @runtime_checkable
 class ReadsFiles(Protocol):
-    """A wrapper that starts from a file besides its settings: `digest` of what it holds is part of the supernet's
-    identity. Law: it follows from the file's content alone; HwnasError where there is none."""
+    """A wrapper whose supernet starts from a file besides its settings, or from none (`start` None). `digest` of what
+    the file holds is part of the supernet's identity, and `begin` gives a supernet that this wrapper made those
+    weights: before training, so that what is trained needs the file no more.
+
+    Law: `digest` follows from the file's content alone; HwnasError from either where that is of another space, of other
+    data, or no supernet.
+    """
 
     @property
+    def start(self) -> Path | None: ...
+
     def digest(self) -> str: ...
+
+    def begin(self, net: Any, /) -> None: ...
 
 
 class Exact(Protocol):

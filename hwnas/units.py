@@ -46,3 +46,8 @@ def readable_seconds(seconds: float) -> str:
 def readable_metric(value: float, unit: str) -> str:
     """A task's metric: a share as `98.05%` where the unit is "%", else the number with its unit."""
     return f"{value:.2%}" if unit == "%" else f"{value:.2f} {unit}".rstrip()
+
+
+def readable_score(value: float, unit: str) -> str:
+    """A scorer's figure: a metric where it has a unit, else a number that only ranks, as `0.9731`."""
+    return readable_metric(value, unit) if unit else f"{value:.4g}"

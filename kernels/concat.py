@@ -11,6 +11,7 @@ import numpy as np
 from hwnas.errors import HwnasError
 from hwnas.kernels.builder import KernelBuilder, Memory, Value, cast, kernel_name
 from hwnas.kernels.image import Image
+from hwnas.kernels.strided_copy import BITS
 from hwnas.kernels.sweep import Body, lanes_for, sweep_channels
 from hwnas.kernels.target import Target
 
@@ -61,7 +62,7 @@ def build(spec: Concat, target: Target, tile: None = None) -> Any:
     marks = spec.requantised or (False,) * len(sources)
     tables = [b.pointer(f"table{i}", "uint8", 256) if mark else None for i, mark in enumerate(marks)]
     y = b.pointer("y", spec.dtype, spec.y.size)
-    lanes = lanes_for(target, 32 if spec.dtype == "float32" else 8) if target.vector_bits > 32 else 1
+    lanes = lanes_for(target, BITS[spec.dtype]) if target.vector_bits > 32 else 1
     start = 0
     for image, source, table in zip(spec.inputs, sources, tables, strict=True):
         # the output seen as an image of as many channels as this input, at its own pixel stride

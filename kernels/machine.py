@@ -39,6 +39,7 @@ class Architecture:
     vector_registers: int = 16
     tells_vector_bits: bool = False  # TVM must be told them: otherwise it guesses, with a warning a build
     fused: tuple[str, ...] | None = None  # any of these features brings a fused multiply-add; None: every CPU has it
+    sums_bytes: tuple[str, ...] | None = None  # any of these sums products of bytes in 32 bits; None: every CPU does
     float_abi: str = ""  # the only one that is linked; empty: there is no choice
     abi: str = ""
     needed: tuple[str, ...] = ()  # what a library's C, its C library and the calling convention need

@@ -15,7 +15,7 @@ from hwnas.kernels.strides import Sizes, check_sizes, merged, nest, offset, row_
 from hwnas.kernels.sweep import lanes_for, pieces
 from hwnas.kernels.target import Target
 
-TYPES = {"float32": 32, "uint8": 8, "int8": 8, "int32": 32}
+TYPES = {"float32": 32, "uint8": 8, "int8": 8, "int32": 32, "int64": 64}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -264,6 +264,18 @@ def architecture_of(triple: str) -> str | None:
     begins = {prefix: arch for arch in find.names("architectures") for prefix in architecture(arch).prefixes}
     fitting = [prefix for prefix in begins if name.startswith(prefix)]
     return begins[max(fitting, key=len)] if fitting else None  # arm64 before arm
+
+
+def architecture_told(text: str, isa: Collection[str] = ()) -> Architecture | None:
+    """The instruction set of a target, found without LLVM; of `host` the one that has an instruction of `isa`, named as
+    Linux does. None where nothing tells."""
+    if text == "host":
+        every = map(architecture, find.names("architectures"))
+        return next((one for one in every if any(known.linux in isa for known in one.instructions.values())), None)
+    if find.has("targets", _file(text)):
+        return architecture(find.value("targets", _file(text), "TARGET").architecture)
+    name = architecture_of(text)
+    return None if name is None else architecture(name)
 
 
 # -- which target a machine is -------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hwnas.batches import halves
 from hwnas.data import Raw, prepare
 from hwnas.errors import HwnasError
+from hwnas.methods.decoder.perturbation import _Slower
 from hwnas.methods.rule import darts
 from hwnas.methods.rule.darts import Darts
 from hwnas.network import Operator
@@ -23,7 +24,7 @@ from hwnas.spaces.nas_bench_201 import nas_bench_201
 from hwnas.spaces.resnet_binary import resnet_binary
 from hwnas.supernet import WeightSharing, extract
 from hwnas.tasks.classify import Classify
-from hwnas.train import Schedule, optimisers_of, step, train
+from hwnas.train import Schedule, optimisers_of, set_rates, step, train
 
 ONCE = Schedule(epochs=1, batch_size=16, warmup=2)
 
@@ -99,12 +100,13 @@ def differences_of(rule: Darts, objective: Any, width: float = 1e-5) -> np.ndarr
     return np.array(found)
 
 
-def unrolled(rule: Darts, net: Bilevel, batch: Batch, optimisers: dict[str, Any]) -> float:
+def unrolled(rule: Darts, net: Bilevel, batch: Batch, optimisers: dict[str, Any], rate: float | None = None) -> float:
     """L_val(w', alpha), w' written out by hand from the paper's code: momentum and decay included."""
+    rate = rule.rate("weights", 0.25, 0) if rate is None else rate
     loss = rule.task.loss(net(batch.given, rule.mixture()), batch.targets)
     (descent,) = torch.autograd.grad(loss, [net.w])
     momentum = optimisers["weights"].state.get(net.w, {}).get("momentum_buffer", torch.zeros(3))
-    moved = net.w.detach() - rule.rate("weights", 0.25, 0) * (0.9 * momentum + descent + 3e-4 * net.w.detach())
+    moved = net.w.detach() - rate * (0.9 * momentum + descent + 3e-4 * net.w.detach())
     kept, net.w.data = net.w.data, moved
     held = batch.held_out
     assert held is not None
@@ -129,6 +131,7 @@ def test_the_second_order_gradient_is_that_of_the_held_out_loss_after_a_step_of_
     net, rule, batch, optimisers = toy(2)
     for _ in range(steps):
         step(net, rule, batch, optimisers, 0.1, ONCE)
+    set_rates(rule, optimisers, 0.1, batch.progress)
     before = net.w.detach().clone()
     wanted = differences_of(rule, lambda: unrolled(rule, net, batch, optimisers))
     found = gradient_of(rule, net, batch)
@@ -140,6 +143,33 @@ def test_the_second_order_gradient_is_that_of_the_held_out_loss_after_a_step_of_
     first = gradient_of(rule, net, batch)
     assert np.abs(first - wanted).max() > 100 * np.abs(found - wanted).max(), "the second term is not nothing"
     assert torch.equal(net.w, before), "the weights are put back"
+
+
+def test_what_is_unrolled_is_the_step_that_is_taken_at_a_lowered_rate_too() -> None:
+    """A decoder tunes by the same rule at a tenth of its rates: xi is that tenth."""
+    net, rule, batch, _ = toy(2)
+    slower = _Slower(rule)
+    optimisers = optimisers_of(net, slower, ONCE)
+    set_rates(slower, optimisers, 0.1, batch.progress)
+    tenth = rule.rate("weights", 0.25, 0) / 10
+    wanted = differences_of(rule, lambda: unrolled(rule, net, batch, optimisers, tenth))
+    whole = differences_of(rule, lambda: unrolled(rule, net, batch, optimisers))
+    found = gradient_of(rule, net, batch)
+    assert np.abs(found - wanted).max() < 1e-2 * np.abs(whole - wanted).max()
+
+
+def test_rates_are_set_before_the_rule_is_asked_for_its_first_loss() -> None:
+    net, rule, batch, optimisers = toy(2)
+    seen = []
+
+    class Watching(Squares):
+        def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            seen.append(optimisers["weights"].param_groups[0]["lr"])
+            return super().loss(outputs, targets)
+
+    rule.task = Watching()
+    step(net, rule, batch, optimisers, 0.1, ONCE)
+    assert set(seen) == {rule.rate("weights", batch.progress, 0)} != {rule.bilevel.weights_rate}
 
 
 def test_alpha_is_stepped_first_on_the_held_out_batch_and_the_weights_on_the_other() -> None:

@@ -220,3 +220,34 @@ def test_a_choice_that_could_not_be_measured_is_never_scored(sampler: Callable[.
     result = search(SPACE, sampler(SPACE, seed=0), toy_score, {"latency": latency}, {}, budget=40)  # type: ignore[arg-type]
     assert result.infeasible > 0
     assert all(np.isfinite(trial.costs["latency"]) for trial in result.trials)
+
+
+class Measured:
+    """`toy_score` in a unit."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+
+    def __call__(self, architectures: Sequence[Architecture], /) -> np.ndarray:
+        return toy_score(list(architectures))
+
+
+@pytest.mark.parametrize(
+    ("scorer", "shown"),
+    [
+        (Measured("%"), r"best \d+\.\d\d%, "),
+        (Measured("dB"), r"best \d+\.\d\d dB, "),
+        (toy_score, r"best 0\.\d{1,4}, "),
+    ],
+)
+def test_progress_shows_the_best_score_in_the_scorers_unit_and_what_only_ranks_as_a_number(
+    scorer: Callable[..., np.ndarray], shown: str
+) -> None:
+    notes: list[str] = []
+    sampler = resolve("search.random_search", "methods")(SPACE)
+    result = search(
+        SPACE, sampler, scorer, {"latency": LATENCY}, {"latency": 2e4}, 8,
+        progress=lambda done, total, note: notes.append(note),
+    )  # fmt: skip
+    assert notes and all(re.match(shown, note) for note in notes), notes
+    assert result.unit == getattr(scorer, "unit", "")

@@ -48,6 +48,7 @@ ARCHITECTURE = Architecture(
     pointer_bits=64,
     vector_bits=128,
     fused=("fma",),
+    sums_bytes=("avx512vnni", "avxvnni", "avxvnniint8"),
     needed=("64bit", "sse2"),
     needed_in_words="a 64-bit CPU",
     linker="x86_64-linux-musl",

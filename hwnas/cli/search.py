@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
+from hwnas.units import readable_score
 
 
 def search(
@@ -55,7 +56,8 @@ def search(
         )
         for t in counts.front:
             mark = "*" if t.architecture == pick.architecture else " "
-            console.print(f" {mark} {t.accuracy:.2%} " + " ".join(f"{n}={c:.6g}" for n, c in t.costs.items()))
+            score = readable_score(t.accuracy, one.result.unit)
+            console.print(f" {mark} {score} " + " ".join(f"{n}={c:.6g}" for n, c in t.costs.items()))
         console.print(f"   {compact(pick.architecture)}")
 
 

@@ -10,7 +10,9 @@ A format of your own is such a file in a package's `formats` folder (hwnas/find.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
@@ -33,10 +35,12 @@ __all__ = [
     "Format",
     "Parameter",
     "WeightCodec",
+    "at_progress",
     "element_bytes",
     "names",
     "of",
     "ordered",
+    "training_progress",
 ]
 
 THING = "format"  # what a format's file defines
@@ -67,7 +71,7 @@ class Codec(Protocol):
 
     def train(self, x: torch.Tensor, params: Mapping[str, torch.Tensor], progress: float = 1.0) -> torch.Tensor:
         """`x` as its codes stand for it, float32 of the same shape, with a surrogate gradient. `progress` is the share
-        of the training that is done, 0 to 1, for codecs that harden slowly."""
+        of the training that is done, in [0, 1), for codecs that harden slowly; 1.0 where nothing is being trained."""
         ...
 
     def decode(self, arrays: Arrays, shape: Shape) -> np.ndarray:
@@ -134,6 +138,26 @@ class Format:
             raise HwnasError(f"a format of {self.arithmetic} arithmetic and activation={self.activation} is none")
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.suffix):
             raise HwnasError(f"a format's suffix must fit into a file's name, got {self.suffix!r}")
+
+
+# Of the step that is being trained, for the codecs of its layers. A net's call has no argument for it: rules call nets
+# with inputs and a selection, and most formats do not ask. A context variable is of one thread (a new one starts at 1).
+_PROGRESS: ContextVar[float] = ContextVar("the share of the training that is done", default=1.0)
+
+
+def training_progress() -> float:
+    """What `Codec.train` is told here and now: the training loop's progress within a step, 1.0 anywhere else."""
+    return _PROGRESS.get()
+
+
+@contextmanager
+def at_progress(progress: float) -> Iterator[None]:
+    """Layers that run inside, in this thread, are at this share of the training."""
+    before = _PROGRESS.set(progress)
+    try:
+        yield
+    finally:
+        _PROGRESS.reset(before)
 
 
 @lru_cache(maxsize=64)

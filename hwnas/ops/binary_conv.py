@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from hwnas.formats import training_progress
 from hwnas.network import Layer, Shape, elements
 from hwnas.ops.conv import convolution_macs, normalisation, weight_shape
 from hwnas.ops.numeric.convolve import convolve_exact
@@ -66,8 +67,8 @@ class BinaryConv(Primitive):
 
         from hwnas.ops.numeric.normalise import batch_norm
 
-        signs = activation_codec(layer).train(inputs[0], params)
-        weight = weight_codec(layer).train(params["weight"], params)
+        signs = activation_codec(layer).train(inputs[0], params, training_progress())
+        weight = weight_codec(layer).train(params["weight"], params, training_progress())
         y = F.conv2d(signs, weight, None, layer.stride, layer.kernel // 2, 1, layer.groups)
         result: torch.Tensor = relu(layer, batch_norm(y, params, training))
         return result

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from hwnas.formats import training_progress
 from hwnas.network import Layer, Shape, elements
 from hwnas.ops.numeric.convolve import convolve, convolve_exact
 from hwnas.ops.numeric.scales import requantise
@@ -84,7 +85,7 @@ class Conv(Primitive):
 
         from hwnas.ops.numeric.normalise import batch_norm
 
-        weight = weight_codec(layer).train(params["weight"], params)
+        weight = weight_codec(layer).train(params["weight"], params, training_progress())
         y = F.conv2d(inputs[0], weight, None, layer.stride, layer.kernel // 2, 1, layer.groups)
         return coded(layer, relu(layer, batch_norm(y, params, training)))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from hwnas.formats import training_progress
 from hwnas.network import Layer, Shape
 from hwnas.ops.conv import factors, integer_bias
 from hwnas.ops.numeric.convolve import multiply_exact
@@ -67,7 +68,7 @@ class Dense(Primitive):
     ) -> torch.Tensor:
         import torch.nn.functional as F
 
-        weight = weight_codec(layer).train(params["weight"], params)
+        weight = weight_codec(layer).train(params["weight"], params, training_progress())
         y = relu(layer, F.linear(inputs[0] if rows(layer) else inputs[0].flatten(1), weight, params["bias"])).reshape(
             -1, *layer.out_shape
         )

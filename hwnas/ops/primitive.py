@@ -197,7 +197,7 @@ def stored(layer: Layer, weight: np.ndarray, params: Arrays) -> dict[str, np.nda
 
 def coded(layer: Layer, y: torch.Tensor) -> torch.Tensor:
     """The layer's output in training: as its codes stand for it where it is an integer layer's."""
-    return activation_codec(layer).train(y, {}) if is_integer(layer) else y
+    return activation_codec(layer).train(y, {}, formats.training_progress()) if is_integer(layer) else y
 
 
 def output_bytes(layer: Layer) -> int:

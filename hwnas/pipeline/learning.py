@@ -44,6 +44,8 @@ from hwnas.train import (
 )
 from hwnas.units import readable_seconds
 
+STARTED = "started"  # what is kept of the file that a wrapper starts from
+
 
 def schedule(job: Job) -> Schedule:
     settings = job.config.train.model_dump(exclude={"rule", "wrapper", "finetune_epochs", "threads", "workers"})
@@ -54,10 +56,36 @@ def identity(job: Job) -> str:
     """What the trained supernet depends on: data, space, rule, schedule, code. Not on limits, tables or devices."""
     made_by = [job.config.train.rule, job.config.train.wrapper, job.config.task]
     settings = [*made_by, asdict(schedule(job))]
-    wrapper = make_wrapper(job)
-    started: list[Any] = [wrapper.digest] if isinstance(wrapper, ReadsFiles) else []
-    parts: list[Any] = [job.data.digest, space_digest(job.space), *settings, *started]
+    parts: list[Any] = [job.data.digest, space_digest(job.space), *settings, *started(job)]
     return digest([parts, code(job)])
+
+
+def started(job: Job) -> list[str]:
+    """The digest of the file that the wrapper starts from, [] where there is none.
+
+    Where the file is gone, that of what this run was started from: what is trained is there, and needs it no more.
+    HwnasError where nothing was.
+    """
+    wrapper: Any = make_wrapper(job)
+    if not isinstance(wrapper, ReadsFiles):
+        return []
+    if wrapper.start is None or wrapper.start.exists():
+        return [wrapper.digest()]
+    kept = job.kept(STARTED, job.config.train.wrapper)
+    if kept is None:
+        raise HwnasError(
+            f"train.wrapper: start {wrapper.start} does not exist", hint="the supernet.pt of another run, trained first"
+        )
+    return [str(kept)]
+
+
+def _begin(job: Job, net: Any) -> None:
+    """Gives a supernet that is about to be trained the weights that its wrapper starts from."""
+    wrapper: Any = make_wrapper(job)
+    if isinstance(wrapper, ReadsFiles):
+        wrapper.begin(net)
+        if world()[0] == 0:
+            job.keep(STARTED, job.config.train.wrapper, wrapper.digest())
 
 
 def code(job: Job) -> dict[str, str]:
@@ -113,7 +141,10 @@ def supernet(job: Job) -> Any:
     net, wrapper = WeightSharing(job.space, job.config.seed), make_wrapper(job)
     wrapped = net if wrapper is None else wrapper(net)
     if not isinstance(wrapped, Supernet):
-        raise HwnasError(f"train.wrapper must give a supernet, got {type(wrapped).__name__}")
+        raise HwnasError(
+            f"train.wrapper must give a supernet, got {type(wrapped).__name__}",
+            hint="a torch module with space and tensors(node, selection): hwnas/protocols.py",
+        )
     return wrapped
 
 
@@ -137,13 +168,16 @@ def train_supernet(job: Job) -> Any:
         if state is not None:
             take_up(net, state, final)
             return net.to(device())
-        settled(job, job.path("checkpoint.pt"), mark, code(job), "starting anew")
+        unfinished = settled(job, job.path("checkpoint.pt"), mark, code(job), "starting anew")
         join_processes()
+        if unfinished is None:
+            _begin(job, net)
         with bar("training the supernet", job.progress and world()[0] == 0) as shown:
             workers = job.config.train.workers
             train(net, rule, job.data, schedule(job), job.path("checkpoint.pt"), mark, shown, workers)
         if world()[0] == 0:
             made = {"identity": mark, "code": code(job), "torch": str(torch.__version__)}
+            made |= {"space": space_digest(job.space), "data": job.data.digest}  # for a run that starts from this
             save_state(final, made | {"net": net.state_dict(), **state_of(rule)})
             job.path("checkpoint.pt").unlink(missing_ok=True)
         leave_processes()

@@ -125,7 +125,7 @@ def check_names(job: Job) -> None:
             hint=f"give its own compiler target in its profile, or leave {', '.join(compiling)} out of its engines",
         )
     learning.make_rule(job)
-    learning.make_wrapper(job)
+    learning.started(job)
     _ = job.task
     for target in job.config.targets:
         searching.check(job, target)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.errors import HwnasError
 from hwnas.fidelity import space_digest
 from hwnas.network import Network
 from hwnas.paths import digest
@@ -16,7 +17,7 @@ from hwnas.pipeline.identity import NOT_TRAINING, TRAINING, code_behind, code_of
 from hwnas.pipeline.job import Job
 from hwnas.pipeline.parts import Parts
 from hwnas.protocols import Scorer
-from hwnas.search import scores_of
+from hwnas.search import scores_of, unit_of
 from hwnas.space import Architecture
 
 
@@ -31,18 +32,32 @@ def scorer(job: Job, parts: Parts, target: Target) -> Scorer:
         name, mark = f"scores-{target.name}", [parts.named("scorer"), job.config.seed, _asked(job, parts)]
         if not TRAINED & parts.needs("scorer"):  # a net of first weights is decided by the same code as a trained one
             code |= code_of(TRAINING, NOT_TRAINING) | code_of_plugins(job.space) | code_behind(job.task)
-    known: dict[str, Any] = job.kept(name, mark, code) or {}
+    return _Kept(job, parts, name, mark, code)
 
-    def score(architectures: Sequence[Architecture], /) -> np.ndarray:
-        names = [network_digest(job.space.lower(architecture)) for architecture in architectures]
-        new = {one: a for one, a in zip(names, architectures, strict=True) if one not in known}
+
+class _Kept:
+    """A scorer that asks the run file's for what is not kept yet."""
+
+    def __init__(self, job: Job, parts: Parts, name: str, mark: Any, code: dict[str, str]) -> None:
+        self.job, self.parts, self.name, self.mark, self.code = job, parts, name, mark, code
+        self.known: dict[str, Any] = job.kept(name, mark, code) or {}
+
+    @property
+    def unit(self) -> str:
+        return unit_of(self.parts.make("scorer"))
+
+    def __call__(self, architectures: Sequence[Architecture], /) -> np.ndarray:
+        names = [network_digest(self.job.space.lower(architecture)) for architecture in architectures]
+        new = {one: a for one, a in zip(names, architectures, strict=True) if one not in self.known}
         if new:
-            found = scores_of(parts.make("scorer"), list(new.values())).tolist()
-            known.update({one: [a, None if math.isnan(b) else b] for one, (a, b) in zip(new, found, strict=True)})
-            job.keep(name, mark, known, code)
-        return np.asarray([known[one] for one in names], dtype=np.float64)
-
-    return score
+            found = scores_of(self.parts.make("scorer"), list(new.values())).tolist()
+            task = self.job.task
+            if task.unit == "%" and self.unit == "%" and (strange := [a for a, _ in found if not 0 <= a <= 1]):
+                raise HwnasError(f"a scorer must give scores from 0 to 1 beside {task.metric}, got {strange[0]:g}")
+            scored = zip(new, found, strict=True)
+            self.known.update({one: [a, None if math.isnan(b) else b] for one, (a, b) in scored})
+            self.job.keep(self.name, self.mark, self.known, self.code)
+        return np.asarray([self.known[one] for one in names], dtype=np.float64)
 
 
 TRAINED = frozenset({"net", "rule", "data"})

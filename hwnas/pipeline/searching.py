@@ -186,6 +186,7 @@ def _written(result: SearchResult) -> Any:
         "proposed": result.proposed,
         "infeasible": result.infeasible,
         "repeated": result.repeated,
+        "unit": result.unit,
     }
 
 
@@ -195,7 +196,7 @@ def _read(job: Job, stored: Any) -> SearchResult:
 
     counts = {name: int(stored[name]) for name in ("proposed", "infeasible", "repeated")}
     trials, front = (tuple(trial(t) for t in stored[name]) for name in ("trials", "front"))
-    return SearchResult(trials, front, trial(stored["pick"]), **counts)
+    return SearchResult(trials, front, trial(stored["pick"]), **counts, unit=str(stored["unit"]))
 
 
 def save_pick(job: Job, found: Found) -> None:

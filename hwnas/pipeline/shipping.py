@@ -33,7 +33,7 @@ from hwnas.pipeline.searching import Found
 from hwnas.space import Architecture
 
 MANIFEST = "manifest.json"
-NATIVE = "tvm"  # the engine whose artefact is what `hwnas export --format native` writes
+NATIVE = "native"  # stands for an engine where `hwnas export --format native` compiled a library beside the run's own
 PREDICTED = ("latency", "energy")  # what tables tell of a file; its bytes are read from it
 
 
@@ -248,16 +248,21 @@ def _build(engine: Engine, shipped: Shipped, target: str) -> dict[str, Any]:
 
 
 def weight_bits(job: Job) -> int:
-    """7-bit weights where u8 x s8 multiply-adds saturate: on x86 without VNNI, be it the device or this machine, which
+    """7-bit weights where u8 x s8 multiply-adds saturate (x86 without VNNI), be it the device or this machine, which
     verifies the file (and answers for a made-up device); 8 bits elsewhere."""
     here = probe_local()
     return 7 if any(_saturates(device.target, device.cpu.isa.value) for device in (job.device, here)) else 8
 
 
 def _saturates(target: str, isa: Sequence[str]) -> bool:
-    flags = " ".join(isa).lower()
-    x86 = "x86" in target or (target == "host" and ("avx" in flags or "sse" in flags))
-    return x86 and "vnni" not in flags
+    """Whether a CPU with these instructions, named as Linux does, sums products of bytes in 16 bits; one of which
+    nothing is told does not."""
+    from hwnas.kernels.target import architecture_told
+
+    known = architecture_told(target, isa)
+    if known is None or known.sums_bytes is None:
+        return False
+    return not any(known.instructions[name].linux in isa for name in known.sums_bytes)
 
 
 def entry_for_target(entry: Mapping[str, Any], folder: Path, target: str) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def pareto_plot(results: Results, size: tuple[int, int] = WIDE) -> str:
     limits = [limit for limit in results.limits if limit.name == cost]
     parts = [_frame(x, y, cost, unit, results.measure), *(_limit_line(limit, x, y) for limit in limits)]
     parts += [_dots(target, cost, x, y) for target in results.targets]
-    parts += [_front(target, cost, x, y) for target in results.targets]
+    parts += [_front(results, target, cost, x, y) for target in results.targets]
     parts.append(_files(results, cost, unit, x, y))
     shape = "wide" if size == WIDE else "narrow"
     return (
@@ -186,7 +186,7 @@ def _dots(target: Target, cost: str, x: Axis, y: Axis) -> str:
     return f'<g class="dots {tone(target.precision)}">{"".join(dots)}</g>'
 
 
-def _front(target: Target, cost: str, x: Axis, y: Axis) -> str:
+def _front(results: Results, target: Target, cost: str, x: Axis, y: Axis) -> str:
     """The staircase of the front: at each cost, the best accuracy that costs no more."""
     points = sorted((p.costs[cost], p.accuracy) for p in target.front if cost in p.costs)
     steps: list[tuple[float, float]] = []
@@ -197,7 +197,7 @@ def _front(target: Target, cost: str, x: Axis, y: Axis) -> str:
         return ""
     path = f"M{x(steps[0][0]):.1f} {y(steps[0][1]):.1f}" + "".join(f"H{x(c):.1f}V{y(a):.1f}" for c, a in steps[1:])
     marks = "".join(
-        f'<circle cx="{x(c):.1f}" cy="{y(a):.1f}" r="3.6"><title>{a:.2%}</title></circle>' for c, a in steps
+        f'<circle cx="{x(c):.1f}" cy="{y(a):.1f}" r="3.6"><title>{shown(results, a)}</title></circle>' for c, a in steps
     )
     return f'<g class="front {tone(target.precision)}"><path d="{path}"/>{marks}</g>'
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ from onnx import numpy_helper
 
 from hwnas import find, formats, ops
 from hwnas.cli.main import main
+from hwnas.data import Raw, prepare
 from hwnas.errors import HwnasError
 from hwnas.export.onnx import to_onnx
 from hwnas.export.quantise import calibrate, fold
+from hwnas.methods.rule.plain import Plain
 from hwnas.network import Network, Operator, require_precision
 from hwnas.supernet import Net
+from hwnas.tasks.classify import Classify
+from hwnas.train import Schedule, evaluate, train
 from tests.exact import exact_session
 from tests.pipeline.runs import SETTINGS, run_file
 
@@ -101,14 +106,40 @@ class Learnt:
 format = replace(int8.format, weight=Learnt(), suffix="learnt")
 '''
 
+# Hardens while it is trained: at progress p a weight is p of its int8 code and 1 - p of itself.
+HARDENING = '''"""hardening: int8 weights, more of them the further the training is."""
+
+from dataclasses import replace
+
+from hwnas.formats import int8
+
+SEEN = []
+
+
+class Hardening(int8.Symmetric):
+    def train(self, x, params, progress=1.0):
+        SEEN.append(progress)
+        return progress * super().train(x, params) + (1 - progress) * x
+
+
+class Watched(int8.Affine):
+    def train(self, x, params, progress=1.0):
+        SEEN.append(progress)
+        return super().train(x, params)
+
+
+format = replace(int8.format, weight=Hardening(), activation=Watched(), suffix="hardening")
+'''
+
 
 @pytest.fixture
 def package(outside: Path) -> Iterator[Path]:
-    """A package outside hwnas with the formats int4, half and learnt."""
+    """A package outside hwnas with the formats int4, half, learnt and hardening."""
     (outside / "formats").mkdir()
     (outside / "formats" / "int4.py").write_text(INT4)
     (outside / "formats" / "half.py").write_text(HALF)
     (outside / "formats" / "learnt.py").write_text(LEARNT)
+    (outside / "formats" / "hardening.py").write_text(HARDENING)
     yield outside
     for remembered in (formats.of, require_precision):
         remembered.cache_clear()
@@ -171,7 +202,7 @@ def test_a_float_format_ships_in_the_type_that_it_stores(package: Path) -> None:
     x = np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)
     (found,) = exact_session(model).run(None, {"input": x})
     np.testing.assert_allclose(found, ready(x), rtol=1e-4, atol=1e-5)  # float32 sums of 27 terms
-    assert formats.names() == ("fp32", "half", "int8", "learnt", "int4", "w1a1")
+    assert formats.names() == ("fp32", "half", "hardening", "int8", "learnt", "int4", "w1a1")
 
 
 def test_what_a_codec_learns_is_trained_folded_and_shipped(package: Path) -> None:
@@ -188,6 +219,76 @@ def test_what_a_codec_learns_is_trained_folded_and_shipped(package: Path) -> Non
     largest = np.abs(weight).reshape(8, -1).max(axis=1)
     np.testing.assert_allclose(shipped["weight_scale"], largest * 0.5 / 127, rtol=1e-6)
     assert np.abs(shipped["weight"]).max() == 127 and set(shipped) == {"weight", "weight_scale", "bias"}
+
+
+def hardening_net() -> tuple[Network, Net, Any]:
+    """A block of the format `hardening` between conversions, its net, and noise to train it on."""
+    block = Operator.of("conv_bn_act", (1, 4, 4), (4, 4, 4), "hardening", kernel=3, stride=1, activation="relu")
+    enter = Operator.of("convert", (1, 4, 4), (1, 4, 4), "hardening")
+    head = Operator.of("pool_dense", (4, 4, 4), (2,), "hardening", classes=2)
+    network = Network.chain([("enter", enter), ("block", block), ("head", head)])
+    images = np.random.default_rng(0).standard_normal((60, 1, 4, 4)).astype(np.float32)
+    return network, Net(network, 3), prepare(Raw("noise", images, np.arange(60) % 2, ("0", "1")))
+
+
+def seen(found: list[float]) -> list[float]:
+    """What the codecs were told since the last call, repetitions left out."""
+    told = list(dict.fromkeys(found))
+    found.clear()
+    return told
+
+
+def test_codecs_are_told_how_far_the_training_is_and_1_where_nothing_is_trained(package: Path) -> None:
+    _, net, data = hardening_net()
+    told: list[float] = find.load("formats", "hardening").SEEN
+    net.eval()(torch.zeros(2, 1, 4, 4))
+    assert seen(told) == [1.0]
+    steps: list[int] = []
+    train(
+        net, Plain(Classify()), data, Schedule(2, 16, warmup=0), workers=0,
+        progress=lambda done, total, note: steps.append(total),
+    )  # fmt: skip
+    assert len(steps) > 2 and seen(told) == [i / len(steps) for i in range(len(steps))]
+    evaluate(net, data, "validation")
+    assert seen(told) == [1.0]
+
+
+def test_a_net_that_is_judged_or_run_by_another_thread_within_a_step_is_not_in_training(package: Path) -> None:
+    _, net, _ = hardening_net()
+    told, images = find.load("formats", "hardening").SEEN, torch.zeros(2, 1, 4, 4)
+    told.clear()
+    with formats.at_progress(0.25):
+        net.train()(images)
+        assert seen(told) == [0.25]
+        other = threading.Thread(target=net, args=(images,))
+        other.start()
+        other.join()
+        assert seen(told) == [1.0], "another thread trains nothing"
+        net.eval()(images)
+        assert seen(told) == [1.0] and formats.training_progress() == 0.25
+    with pytest.raises(ZeroDivisionError), formats.at_progress(0.5):
+        raise ZeroDivisionError
+    assert formats.training_progress() == 1.0
+
+
+def test_what_ships_of_a_hardening_format_is_what_training_ends_with(package: Path) -> None:
+    network, net, _ = hardening_net()
+    x = np.random.default_rng(1).standard_normal((8, 1, 4, 4), dtype=np.float32)
+    with torch.no_grad():
+        soft, harder = (_at(progress, net, torch.from_numpy(x)) for progress in (0.0, 0.5))
+        hard = net.train()(torch.from_numpy(x))
+    assert not torch.equal(soft, harder) and not torch.equal(harder, hard)
+    shipped = fold(network, Net(network, seed=3).arrays())
+    codec, weight = formats.of("hardening").weight, shipped.tensors["block.conv"]["weight"]
+    kept = codec.decode(codec.encode(weight, {}), weight.shape)
+    np.testing.assert_array_equal(codec.train(torch.from_numpy(weight), {}).numpy(), kept)
+    assert np.abs(codec.train(torch.from_numpy(weight), {}, 0.0).numpy() - kept).max() > 0
+
+
+def _at(progress: float, net: Net, x: torch.Tensor) -> torch.Tensor:
+    with formats.at_progress(progress):
+        found: torch.Tensor = net.train()(x)
+    return found
 
 
 def test_a_format_that_is_not_there_names_the_nearest_in_a_run_file(

@@ -58,20 +58,118 @@ def test_what_is_split_cannot_be_mixed_and_a_wrong_choice_names_the_nearest() ->
     assert FewShot(CELLS).choice == "edge.0-1"
 
 
-def test_a_run_starts_from_the_weights_of_another_and_is_another_when_they_change(tmp_path: Path) -> None:
-    job = Job(read_run_file(run_file(tmp_path / "one")), progress=False)
+def one_shot(folder: Path, **changes: Any) -> Path:
+    """The supernet.pt of a tiny run of its own."""
+    job = Job(read_run_file(run_file(folder, **changes)), progress=False)
     learning.train_supernet(job)
-    start = job.path("supernet.pt")
+    return job.path("supernet.pt")
+
+
+def few(folder: Path, start: Path, **train: Any) -> Job:
+    """A run that starts from the file; the same call is the same run again."""
     wrapper = {"use": "wrapper.few_shot", "choice": "s0.depth", "start": str(start)}
-    few = run_file(tmp_path / "few", train={**SETTINGS["train"], "epochs": 1, "wrapper": wrapper})
-    second = Job(read_run_file(few), progress=False)
+    return Job(
+        read_run_file(run_file(folder, train={**SETTINGS["train"], "epochs": 1, "wrapper": wrapper, **train})),
+        progress=False,
+    )
+
+
+def test_a_run_starts_from_the_weights_of_another_and_is_another_when_they_change(tmp_path: Path) -> None:
+    start = one_shot(tmp_path / "one")
+    second = few(tmp_path / "few", start)
     before = learning.identity(second)
     trained = learning.train_supernet(second)
-    assert len(trained.parts) == 2 and trained.space.size == job.space.size
+    assert len(trained.parts) == 2 and trained.space.size == second.space.size
     held = load_state(start)
     held["net"] = {name: value * 1.5 for name, value in held["net"].items()}
     save_state(start, held)
-    assert learning.identity(Job(read_run_file(few), progress=False)) != before
+    assert learning.identity(few(tmp_path / "few", start)) != before
+
+
+def test_the_first_step_is_from_the_weights_of_the_file(tmp_path: Path) -> None:
+    start = one_shot(tmp_path / "one")
+    learning.train_supernet(job := few(tmp_path / "few", start, learning_rate=1e-12))
+    whole = load_state(start)["net"]
+    options = list(job.space.by_name["s0.depth"].options)
+    for name, value in load_state(job.path("supernet.pt"))["net"].items():
+        index, _, rest = name.removeprefix("parts.").partition(".")
+        if rest in whole and whole[rest].shape == value.shape:
+            torch.testing.assert_close(value, whole[rest], rtol=1e-4, atol=1e-4, msg=f"{options[int(index)]}: {name}")
+
+
+def test_what_is_trained_needs_the_file_it_started_from_no_more(tmp_path: Path) -> None:
+    start = one_shot(tmp_path / "one")
+    _stopped_after_one_epoch(tmp_path / "stopped", start)
+    weights = learning.train_supernet(few(tmp_path / "few", start, epochs=2)).state_dict()
     start.unlink()
-    with pytest.raises(HwnasError, match="does not exist"):
-        learning.identity(Job(read_run_file(few), progress=False))
+    for folder in ("few", "stopped"):
+        job = few(tmp_path / folder, start, epochs=2)
+        again = learning.train_supernet(job).state_dict()
+        assert all(torch.equal(value, again[name]) for name, value in weights.items()), folder
+        assert job.notes == [], "nothing was trained anew"
+    with pytest.raises(HwnasError, match=r"start .*supernet.pt does not exist"):
+        learning.train_supernet(few(tmp_path / "third", start))
+
+
+def _stopped_after_one_epoch(folder: Path, start: Path) -> None:
+    """Leaves the run as one that was killed in its second epoch."""
+    job, seen = few(folder, start, epochs=2), []
+
+    class Killed(Exception):
+        pass
+
+    whole = learning.train
+
+    def train(net: Any, rule: Any, data: Any, schedule: Any, checkpoint: Path, mark: str, *more: Any) -> Any:
+        def stop(done: int, total: int, note: str) -> None:
+            seen.append(done)
+            if done > total // 2:
+                raise Killed
+
+        return whole(net, rule, data, schedule, checkpoint, mark, stop, 0)
+
+    learning.train = train
+    try:
+        with pytest.raises(Killed):
+            learning.train_supernet(job)
+    finally:
+        learning.train = whole
+    assert load_state(job.path("checkpoint.pt"))["epoch"] == 1 and not job.path("supernet.pt").exists()
+
+
+def test_a_start_of_another_space_is_refused_though_its_tensors_have_the_same_names_and_shapes(tmp_path: Path) -> None:
+    """A stride has no tensor."""
+    start = one_shot(tmp_path / "one")
+    other = one_shot(tmp_path / "other", space={**SETTINGS["space"], "strides": [1]})
+    shapes = [{name: value.shape for name, value in load_state(file)["net"].items()} for file in (start, other)]
+    assert shapes[0] == shapes[1]
+    learning.started(few(tmp_path / "few", start))
+    with pytest.raises(HwnasError, match=r"start .* was trained in another space than this run's") as refused:
+        learning.started(few(tmp_path / "few", other))
+    assert "\n" not in refused.value.message
+
+
+def test_a_start_of_a_version_that_did_not_say_is_taken_by_its_tensors(tmp_path: Path) -> None:
+    start = one_shot(tmp_path / "one")
+    save_state(tmp_path / "old.pt", {"net": load_state(start)["net"]})
+    learning.train_supernet(few(tmp_path / "few", tmp_path / "old.pt"))
+    save_state(tmp_path / "foreign.pt", {"net": {"weight": torch.zeros(3)}})
+    with pytest.raises(HwnasError, match="does not hold this net"):
+        learning.train_supernet(few(tmp_path / "few", tmp_path / "foreign.pt"))
+
+
+def test_a_run_of_other_data_does_not_start_from_a_supernet_of_the_same_shapes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", images=rng.standard_normal((60, 1, 8, 8)), labels=np.arange(60) % 3)
+    start = one_shot(tmp_path / "one", data={"use": "npz", "path": str(tmp_path / "a.npz")})
+    wrapper = {"use": "wrapper.few_shot", "choice": "s0.depth", "start": str(start)}
+    for data, refused in (("a", False), ("b", True)):
+        settings = {"data": {"use": "npz", "path": str(tmp_path / f"{data}.npz")}}
+        file = run_file(tmp_path / data, train={**SETTINGS["train"], "wrapper": wrapper}, **settings)
+        job = Job(read_run_file(file), progress=False)
+        if refused:
+            with pytest.raises(HwnasError, match="trained on other data"):
+                learning.train_supernet(job)
+        else:
+            learning.train_supernet(job)

@@ -18,6 +18,9 @@ from hwnas.methods.scorer.proxy import Proxy
 from hwnas.methods.search.predicted import Predicted
 from hwnas.network import Operator
 from hwnas.space import Architecture, Choice, Mix, SearchSpace, Slot
+from hwnas.spaces.flexibert import flexibert
+from hwnas.spaces.preprocess import reading_pixels
+from hwnas.spaces.resnet_binary import resnet_binary
 from hwnas.supernet import Net, WeightSharing
 from tests.methods.toy import MACS, SPACE, Relaxed, score
 
@@ -73,20 +76,70 @@ def test_ridge_refuses_what_it_cannot_fit() -> None:
         Ridge(SPACE, alpha=0)
 
 
-def test_synflow_of_a_chain_is_layers_times_flow() -> None:
-    """All weights 1/2 or -1/2, input of ones: the convolution gives 2 x 1/2 = 1 in each of 3 channels (batch norm with
-    mean 0, variance 1, scale 1, shift 0 divides by sqrt(1 + 1e-5)), pooling keeps it, the classifier gives
-    3 x 1/2 = 1.5 in each of 5: R = 7.5.
+DIVIDED = np.sqrt(1 + 1e-5)  # by batch norm of mean 0, variance 1
 
-    R is homogeneous of degree 1 in the convolution's weights, in batch norm's scale and in the classifier's weights;
-    biases and shifts are 0 and count nothing: the scores sum to 3 R.
-    """
-    net = Net(chain().lower({"deep": False, "kernel": 1}))
+
+def halves(net: Net) -> Net:
+    """All weights 1/2 or -1/2, in turns."""
     with torch.no_grad():
         for name, value in net.named_parameters():
             if name.endswith("weight"):
                 value.copy_(torch.where(torch.arange(value.numel()).reshape(value.shape) % 2 == 0, 0.5, -0.5))
-    assert SynFlow()(net) == pytest.approx(np.log1p(3 * 7.5 / np.sqrt(1 + 1e-5)), rel=1e-6)
+    return net
+
+
+def test_synflow_of_a_chain_is_layers_times_flow() -> None:
+    """Input of ones, weights of size 1/2: the convolution gives 2 x 1/2 = 1 in each of 3 channels (batch norm divides
+    by sqrt(1 + 1e-5)), pooling keeps it, the classifier gives 3 x 1/2 = 1.5 in each of 5: R = 7.5.
+
+    R is homogeneous of degree 1 in the weights of each of the two layers: their scores sum to 2 R. With a second
+    convolution each of its 3 channels is 3 x 1/2 = 1.5, the classifier gives 2.25: R = 11.25, and 3 layers.
+    """
+    net = halves(Net(chain().lower({"deep": False, "kernel": 1})))
+    assert SynFlow()(net) == pytest.approx(np.log1p(2 * 7.5 / DIVIDED), rel=1e-9)
+    deep = halves(Net(chain().lower({"deep": True, "kernel": 1})))
+    assert SynFlow()(deep) == pytest.approx(np.log1p(3 * 11.25 / DIVIDED**2), rel=1e-9)
+
+
+def test_synflow_counts_no_scale_and_no_shift_but_lets_them_through() -> None:
+    """A scale of -2 doubles the flow of its channels; a shift of -1 adds 1 that no convolution has part in.
+
+    Channels: 1 x 2 / sqrt(1 + 1e-5) + 1; R = 5 x 3 x 1/2 x that. The classifier's scores sum to R, the convolution's to
+    R without the shift's 7.5.
+    """
+    net = halves(Net(chain().lower({"deep": False, "kernel": 1})))
+    with torch.no_grad():
+        for name, value in net.named_parameters():
+            value.fill_(-2.0 if name.endswith("gamma") else -1.0) if name.endswith(("gamma", "beta")) else None
+    flow = 7.5 * (2 / DIVIDED + 1)
+    assert SynFlow()(net) == pytest.approx(np.log1p(flow + flow - 7.5), rel=1e-9)
+
+
+def test_synflow_of_branches_is_the_sum_over_paths_of_their_layers() -> None:
+    """A first convolution gives f = 1 / s in each of 3 channels (s: batch norm's divisor), a second of it
+    g = 3/2 f / s, the classifier reads f + g: R = 7.5 (f + g). Both ends have all of it, the second convolution only
+    what passes it."""
+    shape = (3, 4, 4)
+    convs = [Operator.of("conv_bn_act", (c, 4, 4), shape, kernel=1, stride=1, activation="relu") for c in (2, 3)]
+    slots = (
+        Slot("first", (), lambda v: convs[0]),
+        Slot("second", (), lambda v: convs[1]),
+        Slot("both", (), lambda v: Operator.of("sum", (shape, shape), shape), ("first", "second")),
+        Slot("last", (), lambda v: Operator.of("pool_dense", shape, (5,), classes=5)),
+    )
+    net = halves(Net(SearchSpace("branches", (), slots, 2, 5).lower({})))
+    f, g = 1 / DIVIDED, 1.5 / DIVIDED**2
+    assert SynFlow()(net) == pytest.approx(np.log1p(7.5 * (2 * (f + g) + g)), rel=1e-9)
+
+
+def test_synflow_of_raw_pixels_is_that_of_the_images_and_tokens_are_refused() -> None:
+    space = resnet_binary(1, 4, (8,), 8, 2, ((8, 16),), (1, 2), (2,), (3, 5))
+    inside = reading_pixels(space, (8, 8))
+    images, pixels = (halves(Net(one.lower(one.smallest()))) for one in (space, inside))
+    assert SynFlow()(pixels) == pytest.approx(SynFlow()(images))
+    tokens = flexibert(2, 50, 8, depths=(1,), widths=(16,), hidden=(16,))
+    with pytest.raises(HwnasError, match="feeds ones, and input x of this network holds int64"):
+        SynFlow()(Net(tokens.lower(tokens.smallest())))
 
 
 def test_a_proxys_score_rises_with_it_and_stays_below_1() -> None:

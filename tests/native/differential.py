@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,15 +39,17 @@ class Outcome:
     reason: str = ""
 
 
-def outcomes(seeds: Iterable[int], target: str = "host") -> Iterator[Outcome]:
-    """The outcome of every seed, in order."""
+def outcomes(
+    seeds: Iterable[int], target: str = "host", make: Callable[[int], Sample] = random_graph
+) -> Iterator[Outcome]:
+    """The outcome of the graph that `make` makes of every seed, in order."""
     from hwnas.kernels.target import parse_target
 
     machine, group = parse_target(target), list[Planned]()
     with tempfile.TemporaryDirectory() as folder:
         objects = Objects(Path(folder), machine)
         for seed in seeds:
-            sample = random_graph(seed)
+            sample = make(seed)
             try:
                 program, kernels = plan_model(sample.model, machine)
                 group.append((seed, sample, program, dict(kernels)))

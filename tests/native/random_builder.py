@@ -60,6 +60,13 @@ class Builder:
         self.nodes.append(helper.make_node(op, inputs, [name], name=f"{op}_{name}", domain=domain, **attributes))
         return name
 
+    def split(self, x: str, sizes: str, axis: int) -> tuple[str, str]:
+        """Both parts of a Split of two."""
+        names = (f"t{len(self.nodes)}", f"t{len(self.nodes)}b")
+        self.forms_of[names[0]] = [("Split", "sizes")]
+        self.nodes.append(helper.make_node("Split", [x, sizes], names, name=f"Split_{names[0]}", axis=axis))
+        return names
+
     # quantisation
 
     def quantise(self, x: Tensor, like: Tensor | None = None) -> Tensor:

@@ -53,7 +53,9 @@ def random_graph(seed: int) -> Sample:
     quantised = float(random.choice([0.0, 0.0, 0.5, 1.0])) if opset >= 10 else 0.0
     b = Builder(random, opset, binary=opset >= 18 and bool(random.random() < 0.4))
     rank = 2 if b.chance(0.2) else int(b.pick(3, 5)) if b.chance(0.02) else 4  # type: ignore[call-overload]
-    shape = (1, *(b.size(1, 6) for _ in range(rank - 1)))
+    # one size on all axes shows in the numbers that two axes were taken for each other
+    one = b.size(1, 6) if b.chance(0.3) else 0
+    shape = (1, *(one or b.size(1, 6) for _ in range(rank - 1)))
     pool_of = [Tensor("input", shape)]
     if b.chance(quantised):
         pool_of.append(b.quantise(pool_of[0]))

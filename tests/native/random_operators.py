@@ -37,7 +37,7 @@ def conv(b: Builder, x: Tensor, others: list[Tensor]) -> Tensor | None:
         return None
     attributes, (height, width) = found
     group = int(b.pick(*[g for g in (1, 1, channels, 2) if channels % g == 0]))  # type: ignore[call-overload]
-    out = group * b.size(1, 2) if group > 1 else b.size(1, 6)
+    out = group * b.size(1, 2) if group > 1 else channels if b.chance(0.3) else b.size(1, 6)
     depth = channels // group * kernel[0] * kernel[1]
     array = b.normal(out, channels // group, *kernel) / np.float32(depth**0.5)
     name, real, scales, form = b.weight(array, 0, x.codes is not None)

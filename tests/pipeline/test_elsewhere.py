@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hwnas.cli.main import main
 from hwnas.device import load_device
 from hwnas.engines.null import Engine as NullEngine
 from hwnas.measure.backend import Backend
+from hwnas.pipeline import shipping
 from hwnas.report.latest import with_latest
 from hwnas.report.results import load_results
 from tests.pipeline.runs import run_file
@@ -118,3 +120,24 @@ def test_a_board_whose_target_is_host_is_refused_since_a_library_for_it_would_be
     (tmp_path / "board.yaml").write_text(json.dumps(profile.model_dump(mode="json", exclude_none=True)))
     assert main(["run", str(on_board(tmp_path))]) == 2
     assert "its target is host" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("target", "isa", "here", "bits"),
+    [
+        ("x86-avx2", ["avx2"], ["avx512_vnni"], 7),
+        ("x86_64-linux-gnu -mcpu=znver4", ["avx2", "avx_vnni"], ["avx_vnni"], 8),
+        ("x86-avx512-vnni", ["avx512_vnni"], ["avx2"], 7),
+        ("aarch64", ["asimd"], ["asimd"], 8),
+        ("host", [], ["avx2"], 7),
+        ("host", [], ["avx_vnni"], 8),
+    ],
+)
+def test_weights_have_seven_bits_where_the_device_or_this_machine_saturates(
+    target: str, isa: list[str], here: list[str], bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def machine(name: str, flags: list[str]) -> SimpleNamespace:
+        return SimpleNamespace(target=name, cpu=SimpleNamespace(isa=SimpleNamespace(value=flags)))
+
+    monkeypatch.setattr(shipping, "probe_local", lambda: machine("host", here))
+    assert shipping.weight_bits(SimpleNamespace(device=machine(target, isa))) == bits  # type: ignore[arg-type]

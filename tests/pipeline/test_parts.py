@@ -117,8 +117,10 @@ def test_a_run_uses_a_sampler_scorer_predictor_proxy_and_cost_of_a_listed_packag
     limits = {"areas": 1000, "latency_us": 1000.0}
     path = run_file(tmp_path, plugins=[package.name], search=METHODS, limits=limits)
     assert main(["search", str(path)]) == 0, capsys.readouterr().err
-    found = searched(path)
+    printed, found = capsys.readouterr().out, searched(path)
+    assert "%" not in printed, "what only ranks is no share"
     pick = found["value"]["pick"]
+    assert f" * {pick['accuracy']:.4g} latency=" in printed
     assert pick["costs"]["areas"] <= 1000 and pick["loss"] is None and 0 < pick["accuracy"] < 1
     assert pick["accuracy"] == max(trial["accuracy"] for trial in found["value"]["trials"])
     code = found["code"]

@@ -279,6 +279,7 @@ def test_a_library_for_a_target_is_verified_by_the_manifest_beside_it(
 ) -> None:
     assert main(["export", str(again), "--format", "native", "--target", "host"]) == 0
     folder = export_of(again) / "native-int8-host"
+    assert json.loads((folder.parent / "manifest.json").read_text())[folder.name]["engine"] == "native"
     capsys.readouterr()
     assert main(["verify", str(folder), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)

@@ -15,7 +15,7 @@ from hwnas.export.native.quantisation import (
     linear_constants,
     target_of,
 )
-from hwnas.export.native.reader import Reader, Tensor, refuse
+from hwnas.export.native.reader import Reader, refuse
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -50,10 +50,6 @@ def as_integers(reader: Reader, node: NodeProto, transposed: bool) -> str | None
     whole = _is_whole(reader, node)
     source = reader.value(node, 0) if whole else _rows(reader.plain_codes(node, 0), reader)
     emit_quantised(reader, "conv_int", node, (source.name,), target, attributes, {**constants, "weight": kernel})
-    if len(shape) == 4:  # rows in ONNX's order: who takes it for an image must be given one
-        seen = reader.seen_as(target.value, shape)
-        seen = reader.image_codes(node, seen) if seen.is_image else seen
-        reader.define(node, target.value.name, Tensor(seen.name, "integer", shape))
     return None
 
 

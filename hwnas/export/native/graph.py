@@ -71,7 +71,7 @@ def _start(normal: NormalModel) -> Reader:
         else:
             form = {"f32": "real", "u8": "integer", "i8": "integer"}.get(kind, "whole")
             value = plain(given.name, kind, given.shape)
-            reader.unread_codes.update([given.name] if form == "integer" else [])
+            reader.unread_codes.update({given.name: given.name} if form == "integer" else {})
         reader.add_value(value)
         reader.tensors[given.name] = Tensor(given.name, form, given.shape)
     return reader
@@ -92,11 +92,12 @@ def _unsupported(node: NodeProto) -> HwnasError:
 
 
 def _read_node(reader: Reader, node: NodeProto, known: Operators) -> None:
-    if any(name in reader.consumers or name in reader.output_names for name in node.output[1:] if name):
-        raise refuse(node, "more than its first output is used", ("the first output alone",))
     if node.op_type == "Constant":
         return
     module = known.of_node[qualified(node)]
+    used = any(name in reader.consumers or name in reader.output_names for name in node.output[1:] if name)
+    if used and "SEVERAL_OUTPUTS" not in vars(module):
+        raise refuse(node, "more than its first output is used", ("the first output alone",))
     if node.input and reader.is_quantised(node, 0):
         for fusion in module.FUSIONS:
             if isinstance(fusion, IntegerFusion):
@@ -133,7 +134,6 @@ def _close_in_meaning(op_type: str) -> tuple[str, ...]:
         "GlobalMaxPool": ("MaxPool of the whole image",),
         "LpPool": ("AveragePool",),
         "LogSoftmax": ("Softmax",),
-        "Pad": ("Conv with pads",),
         "QLinearConv": ("DequantizeLinear, Conv, QuantizeLinear",),
         "QLinearMatMul": ("DequantizeLinear, MatMul, QuantizeLinear",),
         "ConvInteger": ("DequantizeLinear, Conv, QuantizeLinear",),

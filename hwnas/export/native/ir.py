@@ -77,6 +77,20 @@ class Value:
         """Whether it is [1, C] or [1, C, 1, 1]: it lies the same in both layouts."""
         return self.pixels == 1 and (self.is_image or len(self.shape) == 2)
 
+    def may_be(self, shape: tuple[int, ...]) -> bool:
+        """Whether a tensor of ONNX's `shape` may be seen over this value: every reader finds its numbers by the value's
+        own shape and layout.
+
+        Its own shape; of an image [1, C, H, W] also its flattening [1, C * H * W] and, of one row, the sequence
+        [1, C, W]; of a vector [1, C] also [1, C, 1, 1].
+        """
+        if shape == self.shape:
+            return True
+        if not self.is_image:
+            return self.is_vector and shape == (*self.shape, 1, 1)
+        flat = (1, self.pixels * self.channels)
+        return shape == flat or (self.height == 1 and shape == (1, self.channels, self.width))
+
     def like(self, name: str, kind: str, scale: float = 1.0, zero_point: int = 0) -> Value:
         """Another value of this shape and layout; a vector's is nhwc, so that what reads it may ask for a halo."""
         if self.is_vector:

@@ -88,13 +88,21 @@ def _given(item: ValueInfoProto, nodes: tuple[NodeProto, ...]) -> Given:
         known = native_operators().of_node
         if any("READS_PIXELS" in vars(known[qualified(node)]) for node in readers if qualified(node) in known):
             return Given(item.name, shape, "uint8", pixels=True)
-        if any(node.op_type != "DequantizeLinear" for node in readers):
+        if not all(_dequantised(node, nodes) for node in readers):
             raise HwnasError(
                 f"input {item.name!r} is uint8 and not read by one hwnas::Preprocess",
                 nearest=("float32 [1, C, H, W]",),
                 hint="raw pixels [1, H, W, C] enter a model through hwnas::Preprocess or hwnas::Normalize alone",
             )
     return Given(item.name, shape, _INPUT_TYPES[kind])
+
+
+def _dequantised(node: NodeProto, nodes: tuple[NodeProto, ...]) -> bool:
+    """Whether codes that the node reads end in a DequantizeLinear, on every way."""
+    if node.op_type == "DequantizeLinear":
+        return True
+    users = [user for user in nodes if set(node.output) & set(user.input)]
+    return bool(users) and all(_dequantised(user, nodes) for user in users)
 
 
 def _check_names(graph: GraphProto) -> None:

@@ -134,9 +134,13 @@ def target_of(reader: Reader, node: NodeProto, like: Value, shape: tuple[int, ..
 
 
 def accept(reader: Reader, node: NodeProto, target: Target) -> None:
-    """The nodes up to the QuantizeLinear are part of a step now."""
+    """The nodes up to the QuantizeLinear are part of the step that made the target's value."""
     reader.absorbed.update(target.absorbed)
-    reader.define(node, target.value.name, Tensor(target.value.name, "integer", target.shape))
+    value = target.value
+    if not value.may_be(target.shape):  # rows in ONNX's order: who takes them for an image must be given one
+        value = reader.seen_as(value, target.shape)
+        value = reader.image_codes(node, value) if value.is_image else value
+    reader.define(node, target.value.name, Tensor(value.name, "integer", target.shape))
 
 
 def emit_quantised(
@@ -149,10 +153,10 @@ def emit_quantised(
     constants: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Emits the step into the target, with a table after it where a Relu or Clip still bites."""
-    accept(reader, node, target)
     value = target.value
     if not target.clips:
         reader.emit(kind, node, inputs, value, attributes, constants)
+        accept(reader, node, target)
         return
     raw = value.like(f"{value.name}:unclipped", value.kind, value.scale, value.zero_point)
     reader.emit(kind, node, inputs, raw, attributes, constants)
@@ -160,6 +164,7 @@ def emit_quantised(
     signed = codes.view(np.int8).astype(np.int64) if value.kind == "i8" else codes.astype(np.int64)
     clipped = np.clip(signed, target.low, target.high).astype(np.uint8)
     reader.emit("lut", node, (raw.name,), value, {"function": "clip"}, {"table": clipped})
+    accept(reader, node, target)
 
 
 NOT_QUANTISED = "no QuantizeLinear follows it alone, through Relu and Clip"

@@ -30,6 +30,16 @@ class Tensor:
     shape: tuple[int, ...]
 
 
+#: what a tensor of each form may be a value of; pixels are seen in their own order alone
+KINDS_OF_FORM = {
+    "real": ("f32",),
+    "integer": ("u8", "i8"),
+    "dequantised": ("u8", "i8"),
+    "whole": ("i32", "i64"),
+    "pixels": (),
+}
+
+
 @dataclass(frozen=True)
 class Quantised:
     """A constant seen through DequantizeLinear: integers, float32 scales (one, or one a channel) and zero point."""
@@ -69,8 +79,9 @@ class Reader:
     made: dict[tuple[str, str], str] = field(default_factory=dict)
     #: images that were made of a plain value, and that value: whoever reads it plain takes it as it was
     plain_of: dict[str, str] = field(default_factory=dict)
-    #: 8-bit inputs of the model that no DequantizeLinear has given a scale yet
-    unread_codes: set[str] = field(default_factory=set)
+    #: values of an 8-bit input's codes, moved or seen under another shape, that no DequantizeLinear has given a scale
+    #: yet -> the input
+    unread_codes: dict[str, str] = field(default_factory=dict)
     #: whole-number values -> what they must be below: places in a table
     limits: dict[str, int] = field(default_factory=dict)
     #: node -> why its integer fusion does not apply
@@ -92,7 +103,17 @@ class Reader:
         constants: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.add_value(output)
+        if inputs and inputs[0] in self.unread_codes and output.codes == self.values[inputs[0]].codes:
+            self.unread_codes[output.name] = self.unread_codes[inputs[0]]
         self.steps.append(Step(kind, label(node), inputs, (output.name,), attributes or {}, constants or {}))
+
+    def mean(self, value: Value, scale: float, zero_point: int) -> Value:
+        """Codes of the model's own input mean what their first DequantizeLinear says, however they came there."""
+        root = self.unread_codes.get(value.name)
+        for name in [name for name, of in self.unread_codes.items() if of == root]:
+            del self.unread_codes[name]
+            self.values[name] = replace(self.values[name], scale=scale, zero_point=zero_point)
+        return self.values[value.name]
 
     def define(self, node: NodeProto, name: str, tensor: Tensor) -> None:
         """Says what the tensor `name`, which `node` makes, stands for; its shape must be the one ONNX infers."""
@@ -106,7 +127,28 @@ class Reader:
         )
         if not fits:
             raise refuse(node, f"{name} has shape {list(tensor.shape)}, the model says {list(known or ())}")
+        self.see(node, name, tensor)
+
+    def see(self, node: NodeProto, name: str, tensor: Tensor) -> None:
+        """Gives a tensor a name of the reader's own; its value must be one that may be seen so."""
+        value = self.values[tensor.value]
+        if value.kind not in KINDS_OF_FORM[tensor.form] or not value.may_be(tensor.shape):
+            made = f"{value.kind} {list(value.shape)}"
+            raise refuse(
+                node,
+                f"{name} is {tensor.form} {list(tensor.shape)}, what was made of it is {made}",
+                hint="this is an error in hwnas: please report it",
+            )
         self.tensors[name] = tensor
+
+    def keep(self, node: NodeProto, array: np.ndarray) -> None:
+        """The node's output is a constant; its shape must be the one ONNX infers."""
+        known = self.shapes.get(node.output[0])
+        if known is not None and (
+            len(known) != array.ndim or any(a not in (None, b) for a, b in zip(known, array.shape, strict=True))
+        ):
+            raise refuse(node, f"{node.output[0]} has shape {list(array.shape)}, the model says {list(known)}")
+        self.constants[node.output[0]] = array
 
     def set_real(self, node: NodeProto, value: Value, rank: int) -> None:
         """The node's output is the float image `value`, seen with `rank` dimensions."""
@@ -157,7 +199,7 @@ class Reader:
     def image(self, node: NodeProto, index: int) -> Value:
         """Input `index`, which must be an image [1, C, H, W]."""
         tensor = self.tensor(node, index)
-        if len(tensor.shape) != 4:
+        if len(tensor.shape) != 4 or tensor.shape[0] != 1:
             raise refuse(node, f"its input {index} has shape {list(tensor.shape)}", ("[1, C, H, W]",))
         return self.values[tensor.value]
 
@@ -249,6 +291,8 @@ class Reader:
         name = f"{value.of or value.name}:{'x'.join(map(str, shape))}"
         if name not in self.values:
             self.add_value(replace(value, name=name, shape=shape, of=value.of or value.name))
+            if value.name in self.unread_codes:
+                self.unread_codes[name] = self.unread_codes[value.name]
         return self.values[name]
 
     def _floats(self, node: NodeProto, index: int) -> Value:

@@ -50,7 +50,7 @@ def _widened(reader: Reader, node: NodeProto, tensor: Tensor) -> str:
             value = reader.image_codes(node, reader.seen_as(reader.plain_codes(node, 0), shape))
         else:
             value = reader.seen_as(reader.plain(node, 0), shape)
-    reader.tensors[name] = Tensor(value.name, tensor.form, shape)
+    reader.see(node, name, Tensor(value.name, tensor.form, shape))
     return name
 
 

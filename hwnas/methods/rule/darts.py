@@ -17,15 +17,15 @@ Baseline: random architectures, and in nas_bench_201 the cell of 3x3 convolution
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import Optimizer
 
-from hwnas.errors import HwnasError, unknown
+from hwnas.errors import HwnasError
+from hwnas.methods.rule._bilevel import Bilevel, choices_to_relax
 from hwnas.protocols import Batch, Supernet, Task
 from hwnas.space import Architecture, Choice, Mix, SearchSpace, Selection
 from hwnas.tasks.classify import Classify
@@ -57,36 +57,22 @@ class Darts:
         if order not in (1, 2):
             raise HwnasError(f"order must be 1 or 2, got {order!r}")
         self.space, self.task, self.order = space, task, order
-        self.alpha_rate, self.alpha_decay = alpha_rate, alpha_decay
-        self.weights_rate, self.weights_last_rate = weights_rate, weights_last_rate
-        self.momentum, self.weights_decay = momentum, weights_decay
         self.relaxed = _relaxed(space, relax)
-        generator = torch.Generator().manual_seed(seed)
-        self.alpha = {
-            choice.name: nn.Parameter(1e-3 * torch.randn(len(choice.options), generator=generator))
-            for choice in self.relaxed
-        }
-        self._sgd: Optimizer | None = None
+        self.bilevel = Bilevel(
+            self.relaxed, seed, alpha_rate=alpha_rate, alpha_decay=alpha_decay, weights_rate=weights_rate,
+            weights_last_rate=weights_last_rate, momentum=momentum, weights_decay=weights_decay,
+        )  # fmt: skip
+        self.alpha = self.bilevel.alpha
 
     def groups(self, net: Supernet) -> Mapping[str, list[nn.Parameter]]:
-        weights = list(net.parameters())
-        for alpha in self.alpha.values():
-            alpha.data = alpha.data.to(weights[0])  # where the net is, and as precise
-        return {"weights": weights, "alpha": list(self.alpha.values())}
+        return self.bilevel.groups(net)
 
     def optimiser(self, group: str, parameters: list[nn.Parameter]) -> Optimizer:
-        if group == "alpha":
-            free = {"params": parameters, "clip": math.inf}
-            return Adam([free], self.alpha_rate, betas=(0.5, 0.999), weight_decay=self.alpha_decay)
-        self._sgd = SGD(parameters, self.weights_rate, self.momentum, weight_decay=self.weights_decay)
-        return self._sgd
+        return self.bilevel.optimiser(group, parameters)
 
     def rate(self, group: str, progress: float, scheduled: float) -> float:
         """Half a cosine from `weights_rate` to `weights_last_rate` for the weights, constant for alpha."""
-        if group == "alpha":
-            return self.alpha_rate
-        span = self.weights_rate - self.weights_last_rate
-        return self.weights_last_rate + 0.5 * span * (1 + math.cos(math.pi * progress))
+        return self.bilevel.rate(group, progress)
 
     def steps(self, net: Supernet, batch: Batch) -> Iterator[tuple[str, Iterator[Tensor]]]:
         held = batch.held_out
@@ -103,7 +89,7 @@ class Darts:
         """The held-out loss after one step of the weights, whose gradient is the second-order one."""
         weights, alphas = list(net.parameters()), list(self.alpha.values())
         before = [weight.detach().clone() for weight in weights]
-        rate = self.rate("weights", batch.progress, 0.0)
+        rate = self._rate(batch)
         descent = _gradients(self._loss(net, batch), weights)
         try:
             _move(weights, before, [self._direction(w, g) for w, g in zip(weights, descent, strict=True)], -rate)
@@ -124,11 +110,18 @@ class Darts:
         linear = torch.stack([(a * g).sum() for a, g in zip(alphas, gradient, strict=True)]).sum()
         return loss.detach() + linear - linear.detach()
 
+    def _rate(self, batch: Batch) -> float:
+        """What the weights will be stepped with: what the loop has set, which may be lower than this rule's own."""
+        if self.bilevel.sgd is None:
+            return self.rate("weights", batch.progress, 0.0)
+        return float(self.bilevel.sgd.param_groups[0]["lr"])
+
     def _direction(self, weight: Tensor, gradient: Tensor) -> Tensor:
         """What SGD would step along: m b + g + d w."""
-        held = self._sgd.state.get(weight, {}).get("momentum_buffer") if self._sgd is not None else None
-        kept = torch.zeros_like(gradient) if held is None else self.momentum * held
-        return kept + gradient + self.weights_decay * weight.detach()
+        sgd = self.bilevel.sgd
+        held = sgd.state.get(weight, {}).get("momentum_buffer") if sgd is not None else None
+        kept = torch.zeros_like(gradient) if held is None else self.bilevel.momentum * held
+        return kept + gradient + self.bilevel.weights_decay * weight.detach()
 
     def mixture(self) -> Selection:
         """What is trained: a Mix of softmax(alpha) for every relaxed choice."""
@@ -137,35 +130,18 @@ class Darts:
 
     def pick(self) -> Architecture:
         """The option of largest weight of every choice; the first where several are."""
-        best = {c.name: c.options[int(self.alpha[c.name].argmax())] for c in self.relaxed}
-        return self.space.architecture({**self.space.largest(), **best})
+        return self.bilevel.pick(self.space)
 
     def state(self) -> Mapping[str, dict[str, Tensor]]:
-        return {"alpha": {name: alpha.detach().cpu().clone() for name, alpha in self.alpha.items()}}
+        return self.bilevel.state()
 
     def load(self, state: Mapping[str, dict[str, Tensor]], /) -> None:
-        with torch.no_grad():
-            for name, alpha in self.alpha.items():
-                alpha.copy_(state["alpha"][name])
+        self.bilevel.load(state)
 
 
 def _relaxed(space: SearchSpace, patterns: Sequence[str] | None) -> list[Choice]:
     """The choices to mix; HwnasError where the options of one cannot be summed, or there are none."""
-    for pattern in patterns or ():
-        if not any(fnmatch.fnmatchcase(name, pattern) for name in space.by_name):
-            raise unknown(f"choice of space {space.name!r}", pattern, space.by_name)
-    chosen = [
-        choice
-        for choice in space.choices
-        if len(choice.options) > 1
-        and (
-            choice.role == "architecture"
-            if patterns is None
-            else any(fnmatch.fnmatchcase(choice.name, p) for p in patterns)
-        )
-    ]
-    if not chosen:
-        raise HwnasError(f"space {space.name!r} has no choice to relax", hint="relax: [names or patterns of choices]")
+    chosen = choices_to_relax(space, patterns)
     for choice in chosen:
         even = Mix(choice.options, (1 / len(choice.options),) * len(choice.options))
         try:
@@ -174,7 +150,8 @@ def _relaxed(space: SearchSpace, patterns: Sequence[str] | None) -> list[Choice]
             raise HwnasError(
                 f"{choice.name} of space {space.name!r} cannot be mixed, since its options give different shapes "
                 f"({problem.message})",
-                hint="widths and resolutions are picked hard: leave the choice one option, or name others under relax",
+                hint="widths and resolutions are picked hard: leave the choice one option, or name others under relax; "
+                "rule.tanglenas mixes widths",
             ) from None
     return chosen
 

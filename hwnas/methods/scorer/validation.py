@@ -22,6 +22,7 @@ class Validation:
 
     def __init__(self, net: Any, data: Data, seed: int, recalibration_images: int, task: Task = Classify()) -> None:
         self.net, self.data, self.seed, self.images, self.task = net, data, seed, recalibration_images, task
+        self.unit = task.unit
 
     def __call__(self, architectures: Sequence[Architecture], /) -> np.ndarray:
         return np.array([self._score(architecture) for architecture in architectures], dtype=np.float64).reshape(-1, 2)

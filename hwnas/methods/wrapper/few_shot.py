@@ -23,41 +23,70 @@ from typing import TYPE_CHECKING, Any
 from hwnas.errors import HwnasError, unknown
 from hwnas.network import Node
 from hwnas.paths import digest_file
-from hwnas.protocols import Supernet
+from hwnas.protocols import Data, Supernet
 from hwnas.space import Mix, SearchSpace, Selection, Value
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+TRAINED = {"space": "in another space", "data": "on other data"}
+
 
 class FewShot:
-    """`choice` is split; `start` is the `supernet.pt` of a run of the same space. HwnasError where the choice has one
-    option or none of that name, or the file does not hold the space's weights."""
+    """`choice` is split; `start` is the `supernet.pt` of a run of the same space and data. HwnasError where the choice
+    has one option or none of that name, or the file does not hold the space's weights, trained on these data."""
 
-    def __init__(self, space: SearchSpace, seed: int = 0, choice: str | None = None, start: str | None = None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int = 0,
+        choice: str | None = None,
+        start: str | None = None,
+        data: Data | None = None,
+    ) -> None:
         wide = [c.name for c in space.choices if c.role == "architecture" and len(c.options) > 1]
         if choice is not None and choice not in wide:
             raise unknown(f"choice of space {space.name!r} with several options", str(choice), wide)
         if not wide:
             raise HwnasError(f"space {space.name!r} has no choice to split")
-        self.space, self.seed, self.choice = space, seed, choice or wide[0]
+        self.space, self.seed, self.choice, self.data = space, seed, choice or wide[0], data
         self.start = None if start is None else Path(start)
 
-    @property
     def digest(self) -> str:
         """Of the weights it starts from: a supernet trained from others is another."""
         if self.start is None:
             return "its own"
-        if not self.start.is_file():
-            raise HwnasError(f"train.wrapper: start {self.start} does not exist", hint="the supernet.pt of another run")
+        self._held(self.start)
         return digest_file(self.start)
 
     def __call__(self, net: Any, /) -> Supernet:
-        from hwnas.checkpoint import load_state, take_up
+        return _split(net, self.space, self.choice, self.seed)
+
+    def begin(self, net: Any, /) -> None:
+        """Gives every part the one-shot weights that it can use, where there are any."""
+        from hwnas.checkpoint import take_up
+        from hwnas.supernet import WeightSharing
 
         if self.start is not None:
-            take_up(net, load_state(self.start), self.start)
-        return _split(net, self.space, self.choice, self.seed)
+            whole = WeightSharing(self.space, self.seed)
+            take_up(whole, self._held(self.start), self.start)
+            net.take(whole)
+
+    def _held(self, start: Path) -> Any:
+        """The file's state; HwnasError where it says that it is of another space or of other data."""
+        from hwnas.checkpoint import load_state
+        from hwnas.fidelity import space_digest
+
+        state = load_state(start)
+        own = {"space": space_digest(self.space), "data": None if self.data is None else self.data.digest}
+        for what, wanted in own.items():
+            said = state.get(what) if isinstance(state, dict) else None  # files of earlier versions do not say
+            if said is not None and wanted is not None and said != wanted:
+                raise HwnasError(
+                    f"train.wrapper: start {start} was trained {TRAINED[what]} than this run's",
+                    hint="start from the supernet.pt of a run with the same `space` and `data`",
+                )
+        return state
 
 
 def _split(whole: Any, space: SearchSpace, choice: str, seed: int) -> Supernet:
@@ -68,18 +97,22 @@ def _split(whole: Any, space: SearchSpace, choice: str, seed: int) -> Supernet:
     from hwnas.supernet import WeightSharing
 
     options = space.by_name[choice].options
-    shared: Mapping[str, Tensor] = dict(whole.named_parameters())
 
     class Split(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.space = space
             parts = [WeightSharing(space.restrict({choice: [option]}), seed, whole.slicing) for option in options]
+            self.parts = nn.ModuleList(parts)
+            self.take(whole)
+
+        def take(self, whole: Any) -> None:
+            """Every part's weights, as parts of the whole supernet's."""
+            shared: Mapping[str, Tensor] = dict(whole.named_parameters())
             with torch.no_grad():
-                for part in parts:
+                for part in self.parts:
                     for name, parameter in part.named_parameters():
                         parameter.copy_(whole.slicing(shared[name], tuple(parameter.shape)))
-            self.parts = nn.ModuleList(parts)
 
         def part(self, selection: Selection) -> Any:
             value: Value | Mix = selection[choice]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwnas.export.native.ir import Step, plain
+from hwnas.export.native.ir import Step, Value, plain
 from hwnas.export.native.lower import KernelCall, Lowering
-from hwnas.export.native.operator import Constant, Example, Form, Fusion, Kind, refused
+from hwnas.export.native.operator import Constant, Example, Form, Fusion, Kind
 from hwnas.export.native.reader import Reader, refuse
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _PAIR = (Form("pair", "two operands that broadcast by numpy's rules, one of them computed"),)
 NAMES = {"Div": "div", "Max": "max", "Min": "min", "Sub": "sub"}
-_FEW = (*_PAIR, refused("many", "another number of operands"))
-ONNX = {"Div": _PAIR, "Max": _FEW, "Min": _FEW, "Sub": _PAIR}
+_MANY = (*_PAIR, Form("many", "another number of operands, one pair after the other"))
+ONNX = {"Div": _PAIR, "Max": _MANY, "Min": _MANY, "Sub": _PAIR}
 KINDS = {"elementwise_f32": Kind()}
 FUSIONS: tuple[Fusion, ...] = ()
 EXAMPLES = (
@@ -25,31 +25,51 @@ EXAMPLES = (
     Example("Div", ((1, "T", "D"), Constant(("D",), positive=True))),
     Example("Max", ((1, "C", "H", "W"), (1, 1, "H", 1))),
     Example("Min", ((1, "A", 1), (1, "B"))),
+    Example("Max", ((1, "T", "D"), Constant(("D",)), (1, 1, "D"))),
     Example("Sub", (Constant(("T", "D")), (1, "T", "D"))),
 )
 
 
 def read(reader: Reader, node: NodeProto) -> None:
-    """The operation over dense floats; a constant operand keeps its side."""
-    if len(node.input) != 2:
-        raise refuse(node, f"{len(node.input)} operands", ("two operands",))
-    names, shapes, constants = list[str](), list[tuple[int, ...]](), dict[str, np.ndarray]()
-    for index, side in enumerate("ab"):
-        if reader.is_constant(node.input[index]):
-            constants[side] = reader.constant(node, index)
-            shapes.append(constants[side].shape or (1,))
-        else:
-            source = reader.plain(node, index)
-            names.append(source.name)
-            shapes.append(source.shape)
+    """The operation over dense floats, from left to right; a constant operand keeps its side."""
+    if len(node.input) == 1:
+        reader.define(node, node.output[0], reader.tensor(node, 0))
+        return
+    operands: list[Value | np.ndarray] = [
+        reader.constant(node, index) if reader.is_constant(name) else reader.plain(node, index)
+        for index, name in enumerate(node.input)
+    ]
+    made = operands[0]
+    for index, other in enumerate(operands[1:], 1):
+        name = node.output[0] if index == len(operands) - 1 else f"{node.output[0]}:{index}"
+        made = combined(reader, node, NAMES[node.op_type], made, other, name)
+    if isinstance(made, Value):
+        reader.result(node, made)
+    else:
+        reader.keep(node, made)
+
+
+def combined(
+    reader: Reader, node: NodeProto, operation: str, a: Value | np.ndarray, b: Value | np.ndarray, name: str
+) -> Value | np.ndarray:
+    """One step of two operands that broadcast; of two constants a constant."""
+    shapes = [side.shape or (1,) for side in (a, b)]
     try:
-        shape = np.broadcast_shapes(*shapes)
+        shape = tuple(map(int, np.broadcast_shapes(*shapes)))
     except ValueError:
         raise refuse(node, f"shapes {[list(shape) for shape in shapes]}", ("shapes that broadcast",)) from None
-    value = plain(node.output[0], "f32", shape)
-    attributes: dict[str, object] = {"operation": NAMES[node.op_type], "a": shapes[0], "b": shapes[1]}
-    reader.emit("elementwise_f32", node, tuple(names), value, attributes, constants)
-    reader.result(node, value)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        from hwnas.kernels.fp32_elementwise import OPERATIONS
+
+        with np.errstate(all="ignore"):
+            return np.asarray(OPERATIONS[operation][0](a, b))
+    sides = {"a": a, "b": b}
+    names = tuple(side.name for side in sides.values() if isinstance(side, Value))
+    constants = {key: side for key, side in sides.items() if isinstance(side, np.ndarray)}
+    value = plain(name, "f32", shape)
+    attributes: dict[str, object] = {"operation": operation, "a": shapes[0], "b": shapes[1]}
+    reader.emit("elementwise_f32", node, names, value, attributes, constants)
+    return value
 
 
 def bind(lowering: Lowering, step: Step) -> KernelCall:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,10 +36,7 @@ def read(reader: Reader, node: NodeProto) -> None:
     if tensor.form != "integer":
         raise refuse(node, "its input must be the output of QuantizeLinear", ("QuantizeLinear before it",))
     scale, zero_point, kind = quantisation(reader, node, value.kind)
-    if value.name in reader.unread_codes:
-        # the model's own input means what its first reader says
-        reader.unread_codes.remove(value.name)
-        value = reader.values[value.name] = replace(value, scale=scale, zero_point=zero_point)
+    value = reader.mean(value, scale, zero_point)
     if (scale, zero_point) != (value.scale, value.zero_point):
         # the same codes mean other numbers from here on
         seen = value.like(f"{node.output[0]}:codes", kind, scale, zero_point)

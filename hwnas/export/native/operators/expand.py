@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwnas.export.native.ir import ELEMENT_TYPES, Step, plain
+from hwnas.export.native.ir import ELEMENT_TYPES, Step
 from hwnas.export.native.lower import KernelCall, Lowering
+from hwnas.export.native.moves import dense, like, moved
 from hwnas.export.native.operator import Constant, Example, Form, Fusion, Kind
 from hwnas.export.native.reader import Reader, refuse
 
@@ -25,16 +26,16 @@ EXAMPLES = (
 
 
 def read(reader: Reader, node: NodeProto) -> None:
-    """Floats or whole numbers, repeated."""
+    """Floats, codes or whole numbers, repeated."""
     tensor = reader.tensor(node, 0)
     wanted = tuple(reader.constant(node, 1, np.int64).reshape(-1).tolist())
     if len(wanted) > 6 or min(wanted, default=1) < 1:
         raise refuse(node, f"a shape {list(wanted)}", ("1 to 6 sizes",))
     shape = tuple(map(int, np.broadcast_shapes(tensor.shape, wanted)))
-    source = reader.whole_numbers(node, 0) if tensor.form == "whole" else reader.plain(node, 0)
-    value = plain(node.output[0], source.kind, shape)
+    source, form = dense(reader, node, 0)
+    value = like(source, node.output[0], shape)
     reader.emit("expand", node, (source.name,), value)
-    reader.result(node, value)
+    moved(reader, node, value, form)
 
 
 def bind(lowering: Lowering, step: Step) -> KernelCall:

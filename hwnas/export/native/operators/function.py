@@ -82,8 +82,8 @@ def as_table(reader: Reader, node: NodeProto) -> str | None:
         with np.errstate(all="ignore"):  # a logarithm of 0 saturates its code
             return REFERENCES[function](x.astype(np.float64), exponent).astype(np.float32)
 
-    accept(reader, node, target)
     emit_table(reader, node, source, target.value, apply, function, (target.low, target.high))
+    accept(reader, node, target)
     return None
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from hwnas.export.native.ir import ELEMENT_TYPES, Step, Value, plain
 from hwnas.export.native.lower import KernelCall, Lowering
+from hwnas.export.native.moves import dense, moved
 from hwnas.export.native.operator import Constant, Example, Form, Fusion, Kind, Whole
 from hwnas.export.native.quantisation import KINDS as CODES
-from hwnas.export.native.reader import Reader, Tensor, attribute, refuse
+from hwnas.export.native.reader import Reader, attribute, refuse
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -38,7 +39,7 @@ def read(reader: Reader, node: NodeProto) -> None:
         if table is None:
             raise refuse(node, "constant rows of a quantised constant", ("store the rows themselves",))
         places = _constant_places(reader, node, table.shape)
-        reader.constants[node.output[0]] = np.take(table, places, axis=int(attribute(node, "axis", 0)))
+        reader.keep(node, np.take(table, places, axis=int(attribute(node, "axis", 0))))
         return
     names, constants = list[str](), dict[str, np.ndarray]()
     rows, form = _table(reader, node, names, constants)
@@ -64,9 +65,7 @@ def read(reader: Reader, node: NodeProto) -> None:
         "ids": ids,
     }
     reader.emit("gather", node, tuple(names), value, attributes, constants)
-    if form == "dequantised" and value.is_image:
-        value = reader.image_codes(node, value)
-    reader.define(node, node.output[0], Tensor(value.name, form, shape))
+    moved(reader, node, value, form, shape)
 
 
 def _table(reader: Reader, node: NodeProto, names: list[str], constants: dict[str, np.ndarray]) -> tuple[Value, str]:
@@ -79,10 +78,9 @@ def _table(reader: Reader, node: NodeProto, names: list[str], constants: dict[st
     if reader.is_constant(node.input[0]):
         constants["table"] = reader.constant(node, 0)
         return plain("", "f32", constants["table"].shape), "real"
-    tensor = reader.tensor(node, 0)
-    source = reader.plain_codes(node, 0) if tensor.form == "dequantised" else reader.plain(node, 0)
+    source, form = dense(reader, node, 0)
     names.append(source.name)
-    return source, "dequantised" if tensor.form == "dequantised" else "real"
+    return source, form
 
 
 def _constant_places(reader: Reader, node: NodeProto, shape: tuple[int, ...]) -> np.ndarray:

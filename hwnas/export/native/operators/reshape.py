@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwnas.export.native.moves import dense
 from hwnas.export.native.operator import Constant, Example, Form, Fusion, Kind
 from hwnas.export.native.reader import Reader, Tensor, attribute, refuse, shape_of
 
@@ -52,14 +53,9 @@ def read(reader: Reader, node: NodeProto) -> None:
     if shape == tensor.shape:
         reader.define(node, node.output[0], tensor)
         return
-    if tensor.form in ("dequantised", "integer"):
-        made, form = reader.plain_codes(node, 0), tensor.form
-    elif tensor.form == "real":
-        made, form = reader.plain(node, 0), "real"
-    else:
-        made, form = reader.whole_numbers(node, 0), "whole"
+    made, form = dense(reader, node, 0)
     seen = reader.seen_as(made, shape)
-    if seen.is_image and tensor.form in ("dequantised", "integer"):
+    if seen.is_image and form in ("dequantised", "integer"):
         seen = reader.image_codes(node, seen)
     reader.define(node, node.output[0], Tensor(seen.name, form, shape))
 
@@ -75,7 +71,7 @@ def _constant(reader: Reader, node: NodeProto) -> None:
     held = reader.constants.get(name)
     if held is None:
         raise refuse(node, "a change of shape of a quantised constant", ("store it in its last shape",))
-    reader.constants[node.output[0]] = held.reshape(_new_shape(reader, node, held.shape))
+    reader.keep(node, held.reshape(_new_shape(reader, node, held.shape)))
 
 
 def _new_shape(reader: Reader, node: NodeProto, shape: tuple[int, ...]) -> tuple[int, ...]:

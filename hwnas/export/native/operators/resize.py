@@ -19,6 +19,7 @@ ONNX = {
         Form("nearest", "mode nearest, every nearest_mode; codes stay codes"),
         Form("linear", "mode linear over height and width; codes become real numbers, as in ONNX Runtime"),
         Form("places", "half_pixel, pytorch_half_pixel, align_corners and asymmetric, by scales or by sizes"),
+        refused("fraction", "align_corners by scales that leave a fraction of a pixel: runtimes disagree"),
         refused("other", "mode cubic, antialias, a region (tf_crop_and_resize), axes other than height and width"),
     )
 }
@@ -71,6 +72,9 @@ def _parts(reader: Reader, node: NodeProto) -> tuple[dict[str, object], Value]:
     sizes, scales = _sizes(reader, node, old)
     if sizes[:2] != old[:2]:
         raise refuse(node, f"a change of batch or channels, from {list(old)} to {list(sizes)}", ("height and width",))
+    uneven = any(np.float32(a) * np.float32(b) != c for a, b, c in zip(old[2:], scales, sizes[2:], strict=False))
+    if texts["place"] == "align_corners" and uneven:  # ONNX aligns the fraction, ONNX Runtime the whole
+        raise refuse(node, f"align_corners by scales {list(scales)} that leave a fraction of a pixel", ("sizes",))
     attributes: dict[str, object] = {**texts, "scales": scales}
     return attributes, image(node.output[0], "f32", sizes[2], sizes[3], source.channels)
 

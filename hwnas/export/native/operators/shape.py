@@ -22,4 +22,4 @@ def read(reader: Reader, node: NodeProto) -> None:
     """The sizes from `start` to `end`."""
     sizes = reader.tensor(node, 0).shape
     start, end = int(attribute(node, "start", 0)), attribute(node, "end", None)
-    reader.constants[node.output[0]] = np.array(sizes[start:end], np.int64)
+    reader.keep(node, np.array(sizes[start:end], np.int64))

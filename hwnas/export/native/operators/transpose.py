@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwnas.export.native.ir import ELEMENT_TYPES, Step, plain
+from hwnas.export.native.ir import ELEMENT_TYPES, Step
 from hwnas.export.native.lower import KernelCall, Lowering
+from hwnas.export.native.moves import dense, like, moved
 from hwnas.export.native.operator import Example, Form, Fusion, Kind
-from hwnas.export.native.reader import Reader, Tensor, attribute, refuse
+from hwnas.export.native.reader import Reader, attribute, refuse
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -39,17 +40,10 @@ def read(reader: Reader, node: NodeProto) -> None:
     order = tuple(attribute(node, "perm", tuple(reversed(range(rank)))))
     if sorted(order) != list(range(rank)):
         raise refuse(node, f"perm={list(order)} of {rank} dimensions", ("each axis once",))
-    coded = tensor.form in ("dequantised", "integer")
-    if coded:
-        source = reader.plain_codes(node, 0)
-    else:
-        source = reader.plain(node, 0) if tensor.form == "real" else reader.whole_numbers(node, 0)
-    shape = tuple(tensor.shape[axis] for axis in order)
-    value = plain(node.output[0], source.kind, shape, source.scale, source.zero_point)
+    source, form = dense(reader, node, 0)
+    value = like(source, node.output[0], tuple(tensor.shape[axis] for axis in order))
     reader.emit("transpose", node, (source.name,), value, {"order": order})
-    if coded and value.is_image:
-        value = reader.image_codes(node, value)
-    reader.define(node, node.output[0], Tensor(value.name, tensor.form, shape))
+    moved(reader, node, value, form)
 
 
 def bind(lowering: Lowering, step: Step) -> KernelCall:
