@@ -56,7 +56,8 @@ WEIGHTS = {"nor_conv_3x3": 9, "nor_conv_1x1": 1}  # of an edge's operation: all 
 @dataclass(frozen=True)
 class Settings:
     """Of the whole comparison. `images` are taken of the training file, a fifth of them to validate; `cells` are
-    scored by each supernet on `scored` of these, `portion` at a time (whose statistics normalise)."""
+    scored by each supernet on `scored` of these, `portion` at a time (whose statistics normalise). The rate is the one
+    of 0.002, 0.01 and 0.03 whose one-shot supernet had the lowest loss after two epochs."""
 
     images: int = 10000
     side: int = 16
@@ -65,7 +66,7 @@ class Settings:
     shared: int = 12
     further: int = 12
     batch_size: int = 64
-    learning_rate: float = 0.002
+    learning_rate: float = 0.01
     cells: int = 200
     scored: int = 1000
     portion: int = 500
