@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hwnas import find
 from hwnas.errors import HwnasError
@@ -120,7 +120,7 @@ def outcomes_of(
     return [_checked(outcome) for outcome in found]
 
 
-def _checked(outcome: Timed | Exception) -> Timed | Exception:
+def _checked(outcome: Any) -> Timed | Exception:
     if isinstance(outcome, Exception):
         return outcome
     if not isinstance(outcome, Timed):
