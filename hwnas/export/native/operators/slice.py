@@ -22,8 +22,6 @@ ONNX = {
     ),
     "Split": (Form("sizes", "along any axis, into constant sizes or a number of parts"),),
 }
-#: Split gives one tensor a part
-SEVERAL_OUTPUTS = True
 KINDS = {"slice": Kind(exact=True)}
 FUSIONS: tuple[Fusion, ...] = ()
 
