@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwnas.errors import HwnasError
 from hwnas.testing import LawBroken, check
 
 COST = '''"""strange: a price."""
@@ -19,44 +18,6 @@ UNIT, LIMITS = "strange", {{"strange": 1.0}}
 
 def strange() -> OperatorCost:
     return OperatorCost("strange", UNIT, lambda operator: {price})
-'''
-HALVES = '''"""Split along the last axis: two outputs, each a copy."""
-
-import math
-
-import numpy as np
-
-from hwnas.export.native import ir
-from hwnas.export.native.operator import Constant, Example, Form, Kind
-from hwnas.export.native.reader import Tensor
-
-ONNX = {"Split": (Form("two", "two parts along the last axis"),)}
-KINDS = {"part_f32": Kind(exact=True)}
-FUSIONS = ()
-EXAMPLES = (Example("Split", ((1, "A", 8), Constant(values=np.array([3, 5]))), {"axis": -1}, outputs=2),)
-
-
-def read(reader, node):
-    source, start = reader.plain(node, 0), 0
-    for name, size in zip(node.output[:PARTS], reader.constant(node, 1, np.int64)):
-        value = ir.plain(name, "f32", (*source.shape[:-1], int(size)))
-        reader.emit("part_f32", node, (source.name,), value, {"start": start})
-        reader.define(node, name, Tensor(name, "real", value.shape))
-        start += int(size)
-
-
-def bind(lowering, step):
-    from hwnas.kernels import strided_copy
-
-    x, y = (lowering.value(name).shape for name in (step.inputs[0], step.outputs[0]))
-    dense = strided_copy.dense_strides
-    spec = strided_copy.StridedCopy(
-        "float32", y, dense(x), dense(y), step.integer("start"), x_size=math.prod(x)
-    )
-    return lowering.call(step, strided_copy, spec, (), macs=0)
-
-
-PARTS = {parts}
 '''
 
 
@@ -117,17 +78,3 @@ def test_a_cost_without_a_device_prices_every_operator(price: str, told: str, ou
         return
     with pytest.raises(LawBroken, match=told):
         check("cost", "strange")
-
-
-def test_a_native_operator_may_have_several_outputs(outside: Path) -> None:
-    pytest.importorskip("tvm", reason="kernels are compiled with apache-tvm")
-    written(outside / "export" / "native" / "operators", "halves", HALVES.replace("{parts}", "2"))
-    check("native_operator", "halves")
-
-
-def test_an_output_that_is_used_and_that_nobody_reads_is_refused(outside: Path) -> None:
-    pytest.importorskip("tvm", reason="kernels are compiled with apache-tvm")
-    written(outside / "export" / "native" / "operators", "halves", HALVES.replace("{parts}", "1"))
-    with pytest.raises(LawBroken, match="more than its first output is used") as broken:
-        check("native_operator", "halves")
-    assert isinstance(broken.value.__cause__, HwnasError)

@@ -96,7 +96,7 @@ def _read_node(reader: Reader, node: NodeProto, known: Operators) -> None:
     if node.op_type != "Constant":
         _emit_node(reader, node, known)
     used = [name for name in node.output[1:] if name in reader.consumers or name in reader.output_names]
-    if any(name not in reader.tensors for name in used if name):
+    if any(name not in reader.tensors and not reader.is_constant(name) for name in used if name):
         raise refuse(node, "more than its first output is used", ("the first output alone",))
 
 

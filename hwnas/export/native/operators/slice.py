@@ -33,7 +33,7 @@ def _bounds(*values: int) -> Constant:
 EXAMPLES = (
     Example("Slice", ((1, 4, "D"), _bounds(1), _bounds(3), _bounds(1))),
     Example("Slice", ((1, "C", 5, 6), _bounds(-1, 0), _bounds(-9, 9), _bounds(2, 3), _bounds(-2, 3))),
-    Example("Split", ((1, "T", 6), _bounds(1, 2, 3)), {"axis": -1}),
+    Example("Split", ((1, "T", 6), _bounds(1, 2, 3)), {"axis": -1}, outputs=3),
 )
 
 
