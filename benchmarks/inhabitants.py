@@ -97,7 +97,7 @@ def write_section(heading: str, section: str) -> None:
     text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     older = re.compile(re.escape(heading) + r"\n.*?(?=\n## |\Z)", re.DOTALL)
     if older.search(text):
-        write_text(PAGE, older.sub(lambda _: section.rstrip("\n"), text, count=1).rstrip("\n") + "\n")
+        write_text(PAGE, older.sub(lambda _: section.rstrip("\n") + "\n", text, count=1).rstrip("\n") + "\n")
     else:
         start = text or "# Inhabitants\n\nSearches beside natural baselines, each by its own benchmark.\n"
         write_text(PAGE, start + "\n" + section)

@@ -257,7 +257,7 @@ def page(settings: Settings, figures: Mapping[str, Any]) -> str:
     return f"""{HEADING}
 
 Free Spoken Digit Dataset, official test recordings (300 clips: one clip is 0.33 points), log-mel bands;
-{len(listed["searched"])} seed(s). Supernet: {settings.search_epochs} epochs; {settings.budget} architectures
+{len(listed["searched"])} seeds. Supernet: {settings.search_epochs} epochs; {settings.budget} architectures
 scored on validation clips, at most the middle of the reachable multiply-accumulates; then every net from
 scratch, {settings.epochs} epochs at a rate of {settings.learning_rate}, fp32. MACs are of the net behind the
 front end, which has no parameters.
