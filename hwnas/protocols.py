@@ -136,7 +136,9 @@ class Task(Protocol):
 class Supernet(Protocol):
     """A weight-sharing net: inputs (N, ...) to outputs (N, ...) of the network that a selection lowers to, several of
     either by name. `tensors` are the parameters of the operator at a node of that network, by "<layer>.<parameter>":
-    what `extract` copies. Law: a call leaves no state."""
+    what `extract` copies. It is a torch module. Law: a call leaves no state."""
+
+    space: SearchSpace
 
     def __call__(self, inputs: Tensor | Mapping[str, Tensor], selection: Selection) -> Any: ...
 

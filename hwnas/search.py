@@ -121,7 +121,7 @@ def search(
         asked = len(rounds)
         sampler.load(stored["sampler"])
     while len(state.trials) < budget and asked < most and not state.exhausted(budget):
-        proposals = queue[:budget] or sampler.ask(min(batch, budget - len(state.trials)))
+        proposals = queue[:budget] or _asked(sampler, space, min(batch, budget - len(state.trials)))
         queue, asked = [], asked + 1
         if not proposals:
             break
@@ -134,6 +134,18 @@ def search(
             shown = readable_score(best, unit_of(scorer))
             progress(len(state.trials), budget, f"best {shown}, {state.proposed} proposed")
     return state.result(images)
+
+
+def _asked(sampler: Sampler, space: SearchSpace, most: int) -> list[Architecture]:
+    """The sampler's next proposals, checked; HwnasError where they are too many or not of the space."""
+    proposals = sampler.ask(most)
+    if not isinstance(proposals, Sequence) or len(proposals) > most:
+        got = len(proposals) if isinstance(proposals, Sequence) else repr(proposals)
+        raise HwnasError(f"a sampler asked for {most} architectures must give a list of at most as many, got {got}")
+    try:
+        return [space.architecture(one) for one in proposals]
+    except HwnasError as problem:
+        raise HwnasError(f"a sampler must propose architectures of the space: {problem}") from None
 
 
 class Memory(Protocol):
@@ -240,10 +252,12 @@ class _Search:
         return min(FAR, sum(max(0.0, costs[name] / limit - 1.0) for name, limit in self.limits.items()))
 
     def _objectives(self, network: Network, excess: float, costs: Mapping[str, float]) -> tuple[float, float]:
-        """Every feasible architecture is better in both than every infeasible one: its first cost is at most `most`."""
+        """Every feasible architecture is better in both than every infeasible one: its first cost is at most `most`,
+        and a metric below 0 (of a task whose metric is no share) is told as one above -1, in the same order."""
         if excess > 0:
-            return -excess, -self.most * (1.0 + excess)
-        return self.trials[network].accuracy, -costs[self.first] if self.first else 0.0
+            return -1.0 - excess, -self.most * (1.0 + excess)
+        score = self.trials[network].accuracy
+        return score if score >= 0 else score / (1.0 - score), -costs[self.first] if self.first else 0.0
 
     def result(self, images: int | None) -> SearchResult:
         """The front and the pick; CheckFailed where nothing that meets the limits was found."""
@@ -269,13 +283,19 @@ def unit_of(scorer: Scorer) -> str:
 
 def scores_of(scorer: Scorer, architectures: Sequence[Architecture]) -> np.ndarray:
     """Accuracy and loss float64 (n, 2); a loss that is not given is NaN."""
-    scores = np.asarray(scorer(architectures), dtype=np.float64)
-    if scores.ndim == 1:
-        scores = np.stack([scores, np.full(len(scores), np.nan)], axis=1)
-    if scores.shape != (len(architectures), 2) or np.isnan(scores[:, 0]).any():
+    count = len(architectures)
+    given = np.asarray(scorer(architectures), dtype=np.float64)
+    if given.shape not in {(count,), (count, 2)}:
         raise HwnasError(
-            f"a scorer must return one accuracy an architecture, or accuracy and loss, got shape {scores.shape} "
-            f"with {int(np.isnan(scores).sum())} values that are not numbers for {len(architectures)} architectures"
+            "a scorer must return one accuracy an architecture, or accuracy and loss: "
+            f"shape ({count},) or ({count}, 2), got {given.shape}"
+        )
+    scores = given if given.ndim == 2 else np.stack([given, np.full(count, np.nan)], axis=1)
+    wrong = ~np.isfinite(scores[:, 0])
+    if wrong.any():
+        raise HwnasError(
+            f"a scorer must return finite scores, got {scores[wrong, 0][0]} for {int(wrong.sum())} of {count} "
+            f"architectures, the first of them {compact(architectures[int(wrong.argmax())])}"
         )
     return scores
 

@@ -158,11 +158,13 @@ class SearchSpace:
 
     @cached_property
     def size(self) -> int:
-        """Number of genotypes; several may lower to the same network."""
+        """Number of architectures; several may lower to the same network."""
         return math.prod(len(choice.options) for choice in self.choices)
 
     def architecture(self, values: Mapping[str, Any]) -> Architecture:
         """`values` checked against the choices, in the space's own order. HwnasError names what is wrong."""
+        if not isinstance(values, Mapping):
+            raise HwnasError(f"an architecture of {self.name!r} must be values by name of choice, got {values!r}")
         for name in values:
             if name not in self.by_name:
                 raise unknown(f"choice of space {self.name!r}", name, self.by_name)

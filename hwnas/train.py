@@ -20,7 +20,7 @@ from torch.optim import AdamW, Optimizer
 from hwnas import formats
 from hwnas.batches import batches, draws, halves, portions, some_images, steps_per_epoch, workers_for
 from hwnas.checkpoint import load_state, require_plain, save_state, take_up
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, unknown
 from hwnas.processes import average_gradients, device, join_processes, leave_processes, world
 from hwnas.protocols import Batch, Data, NeedsHeldOut, OwnOptimiser, OwnRate, Stateful, Task, TrainingRule
 from hwnas.tasks.classify import Classify
@@ -93,6 +93,7 @@ def train(
     total = per_epoch * schedule.epochs
     first = _resume(checkpoint, identity, net, rule, optimisers)
     used = workers_for(data, schedule) if workers is None else workers
+    trained = first > 0
     for batch in batches(data, draws(count, schedule, first, split), used, total):
         loss = step(net, rule, batch, optimisers, rate(schedule, batch.step, total), schedule)
         epoch, done = batch.step // per_epoch + 1, batch.step + 1
@@ -101,6 +102,9 @@ def train(
         if checkpoint and done % per_epoch == 0 and world()[0] == 0:
             state = {"identity": identity, "epoch": epoch, "net": net.state_dict(), **state_of(rule)}
             save_state(checkpoint, state | {"optimisers": {g: o.state_dict() for g, o in optimisers.items()}})
+        trained = trained or not math.isnan(loss)
+    if not trained:
+        raise HwnasError(f"rule {type(rule).__name__} gave no loss in {total} steps: nothing was trained")
     return net
 
 
@@ -142,8 +146,15 @@ class Scheduled(AdamW):
 def optimisers_of(net: nn.Module, rule: TrainingRule, schedule: Schedule) -> dict[str, Optimizer]:
     """The optimiser of every group of the rule's: its own, or one AdamW."""
     made: dict[str, Optimizer] = {}
+    held: set[int] = set()
     for group, listed in rule.groups(net).items():  # type: ignore[arg-type]
         parameters = list(listed)
+        if not parameters or any(id(parameter) in held for parameter in parameters):
+            told = "are in another group too" if parameters else "are none"
+            raise HwnasError(
+                f"group {group!r} of the training rule: its parameters {told}", hint="each is in one group"
+            )
+        held |= {id(parameter) for parameter in parameters}
         own = rule.optimiser(group, parameters) if isinstance(rule, OwnOptimiser) else None
         made[group] = own or Scheduled(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     return made
@@ -167,8 +178,8 @@ def _steps(
     net: nn.Module, rule: TrainingRule, batch: Batch, optimisers: dict[str, Optimizer], schedule: Schedule
 ) -> float:
     value = math.nan
-    for groups, losses in rule.steps(net, batch):  # type: ignore[arg-type]
-        stepped = {group: optimisers[group] for group in ((groups,) if isinstance(groups, str) else groups)}
+    for groups, losses in _yielded(rule, net, batch, optimisers):
+        stepped = {group: optimisers[group] for group in groups}
         for optimiser in stepped.values():
             optimiser.zero_grad(set_to_none=True)
         for loss in _computed(losses, schedule.bf16):
@@ -179,6 +190,20 @@ def _steps(
         for optimiser in stepped.values():
             _update(optimiser, schedule.clip)
     return value
+
+
+def _yielded(
+    rule: TrainingRule, net: nn.Module, batch: Batch, known: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str, ...], Iterable[Tensor]]]:
+    """The rule's steps as (groups, losses); HwnasError where they are something else, or of no group of the rule's."""
+    for one in rule.steps(net, batch):  # type: ignore[arg-type]
+        if not isinstance(one, tuple) or len(one) != 2:
+            raise HwnasError(f"a training rule must yield (group or groups, losses), got {type(one).__name__}")
+        groups = (one[0],) if isinstance(one[0], str) else tuple(one[0])
+        for group in groups:
+            if group not in known:
+                raise unknown("group of the training rule", str(group), known)
+        yield groups, one[1]
 
 
 def set_rates(rule: TrainingRule, optimisers: dict[str, Optimizer], scheduled: float, progress: float) -> None:
@@ -208,6 +233,11 @@ def _computed(losses: Iterable[Tensor], bf16: bool) -> Iterator[Tensor]:
             loss = next(waiting, None)
         if loss is None:
             return
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+            got = f"a tensor {tuple(loss.shape)} without one" if isinstance(loss, Tensor) else repr(loss)
+            if isinstance(loss, Tensor) and loss.numel() != 1:
+                got = f"{loss.numel()} numbers"
+            raise HwnasError(f"a training rule's loss must be one number with a gradient, got {got}")
         yield loss
 
 

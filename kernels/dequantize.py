@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.errors import HwnasError
 from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, const, kernel_name, lanes_of
-from hwnas.kernels.image import Image
+from hwnas.kernels.image import Image, check_same_shape
 from hwnas.kernels.requantise import storage
 from hwnas.kernels.sweep import lanes_for, sweep_channels
 from hwnas.kernels.target import Target
@@ -27,8 +26,7 @@ class Dequantize:
     planar: bool = True
 
     def __post_init__(self) -> None:
-        if self.x.shape != self.y.shape:
-            raise HwnasError(f"dequantize: both images must have one shape, got {self.x.shape} and {self.y.shape}")
+        check_same_shape("dequantize", self.x, self.y)
         if self.planar:
             check_planar("dequantize", self.y)
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from tvm import tirx
 
-from hwnas.errors import HwnasError
 from hwnas.kernels.activation import activated, activated_reference, check_activation
 from hwnas.kernels.builder import KernelBuilder, Value, const, kernel_name
-from hwnas.kernels.image import Image
+from hwnas.kernels.image import Image, check_same_shape
 from hwnas.kernels.sweep import lanes_for, sweep_channels, sweep_elements
 from hwnas.kernels.target import Target
 
@@ -27,8 +26,7 @@ class Fp32Activation:
     def __post_init__(self) -> None:
         if self.function != "prelu":
             check_activation(self.function)
-        if self.x.shape != self.y.shape:
-            raise HwnasError(f"{self.function}: both images must have one shape, got {self.x.shape}, {self.y.shape}")
+        check_same_shape(self.function, self.x, self.y)
 
 
 def reference(spec: Fp32Activation, x: np.ndarray, slope: np.ndarray | None = None) -> np.ndarray:

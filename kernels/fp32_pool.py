@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.kernels.builder import KernelBuilder, Value, const, kernel_name
+from hwnas.kernels.builder import KernelBuilder, kernel_name
 from hwnas.kernels.image import Image, Window, check_window
-from hwnas.kernels.pool_loops import emit_pool, reference_taps
+from hwnas.kernels.pool_loops import emit_mean, reference_mean
 from hwnas.kernels.sweep import lanes_for
 from hwnas.kernels.target import Target
 
@@ -34,13 +34,7 @@ def global_pool(x: Image) -> Fp32AveragePool:
 
 def reference(spec: Fp32AveragePool, x: np.ndarray) -> np.ndarray:
     """x [H, W, C] -> y [OH, OW, C], summed in float32 tap by tap."""
-    y = np.empty(spec.y.shape, np.float32)
-    for row, column, taps in reference_taps(spec.x, spec.y, spec.window):
-        total = np.zeros(spec.x.channels, np.float32)
-        for i, j in taps:
-            total = total + x[i, j]
-        y[row, column] = total / np.float32(spec.window.taps if spec.include_pad else len(taps))
-    return y
+    return reference_mean(spec, x)
 
 
 def pack(spec: Fp32AveragePool, target: Target) -> tuple[()]:
@@ -58,19 +52,5 @@ def build(spec: Fp32AveragePool, target: Target, tile: None = None) -> Any:
     x = b.pointer("x", "float32", spec.x.size)
     y = b.pointer("y", "float32", spec.y.size)
 
-    def finish(index: Value, total: Value, taps: int, lanes: int) -> None:
-        divisor = float(spec.window.taps if spec.include_pad else taps)
-        y.store(index, total / const(divisor, "float32", lanes))
-
-    emit_pool(
-        b,
-        spec.x,
-        spec.y,
-        spec.window,
-        lanes_for(target, 32),
-        lambda acc, value: acc + value,
-        x.load,
-        finish,
-        lambda lanes: const(0.0, "float32", lanes),
-    )
+    emit_mean(b, spec, lanes_for(target, 32), x.load, lambda index, mean, lanes: y.store(index, mean))
     return b.finish()

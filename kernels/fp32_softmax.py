@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from tvm import tirx
 
-from hwnas.errors import HwnasError
 from hwnas.kernels.activation import exponential
 from hwnas.kernels.builder import KernelBuilder, broadcast, const, kernel_name
-from hwnas.kernels.image import Image
+from hwnas.kernels.image import Image, check_same_shape
 from hwnas.kernels.sweep import lanes_for, pieces
 from hwnas.kernels.target import Target
 
@@ -24,8 +23,7 @@ class Fp32Softmax:
     y: Image
 
     def __post_init__(self) -> None:
-        if self.x.shape != self.y.shape:
-            raise HwnasError(f"fp32 softmax: both images must have one shape, got {self.x.shape}, {self.y.shape}")
+        check_same_shape("fp32 softmax", self.x, self.y)
 
 
 def reference(spec: Fp32Softmax, x: np.ndarray) -> np.ndarray:

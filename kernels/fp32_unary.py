@@ -14,7 +14,7 @@ from hwnas.errors import HwnasError, unknown
 from hwnas.kernels import elementary
 from hwnas.kernels.activation import activated
 from hwnas.kernels.builder import KernelBuilder, Value, const, lanes_of
-from hwnas.kernels.image import Image, symbol
+from hwnas.kernels.image import Image, check_same_shape, symbol
 from hwnas.kernels.sweep import lanes_for, sweep_elements
 from hwnas.kernels.target import Target
 
@@ -54,8 +54,7 @@ class Fp32Unary:
             raise unknown("fp32 function", self.function, REFERENCES)
         if not np.isfinite(self.exponent):
             raise HwnasError(f"fp32 power: the exponent must be finite, got {self.exponent}")
-        if self.x.shape != self.y.shape:
-            raise HwnasError(f"{self.function}: both images must have one shape, got {self.x.shape}, {self.y.shape}")
+        check_same_shape(self.function, self.x, self.y)
 
     def symbol(self, tile: None = None) -> str:
         return symbol(f"fp32_{self.function}", "x".join(map(str, self.y.shape)), self)

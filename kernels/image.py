@@ -122,6 +122,12 @@ POINT = Window()
 THREE = Window((3, 3), (1, 1), (1, 1, 1, 1))
 
 
+def check_same_shape(what: str, *images: Image) -> None:
+    """Refuses images of several shapes; halos and strides may differ."""
+    if any(image.shape != images[0].shape for image in images):
+        raise HwnasError(f"{what}: all images must have one shape, got {', '.join(str(i.shape) for i in images)}")
+
+
 def check_window(what: str, x: Image, y: Image, window: Window, needs_halo: bool = True) -> None:
     """Refuses an output image or an input halo that the window does not allow."""
     expected = window.result(x.height, x.width)

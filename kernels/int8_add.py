@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.errors import HwnasError
 from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, intrinsic, kernel_name, lanes_of, vector_type
-from hwnas.kernels.image import Image
+from hwnas.kernels.image import Image, check_same_shape
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.requantise import storage, to_8_bits
 from hwnas.kernels.sweep import lanes_for, sweep_elements
@@ -33,10 +32,7 @@ class Int8Add:
     signed: bool = False
 
     def __post_init__(self) -> None:
-        if not self.a.shape == self.b.shape == self.y.shape:
-            raise HwnasError(
-                f"int8 addition: all images must have one shape, got {self.a.shape}, {self.b.shape}, {self.y.shape}"
-            )
+        check_same_shape("int8 addition", self.a, self.b, self.y)
 
 
 def ratios(scales: tuple[float, float, float], zero_points: tuple[int, int, int]) -> np.ndarray:

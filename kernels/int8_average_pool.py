@@ -12,7 +12,7 @@ import numpy as np
 
 from hwnas.kernels.builder import KernelBuilder, Value, broadcast, cast, const, kernel_name, rounded
 from hwnas.kernels.image import Image, Window, check_window
-from hwnas.kernels.pool_loops import emit_pool, reference_taps
+from hwnas.kernels.pool_loops import emit_mean, reference_mean
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.requantise import storage, to_8_bits
 from hwnas.kernels.sweep import lanes_for
@@ -38,13 +38,7 @@ class Int8AveragePool:
 def reference(spec: Int8AveragePool, x: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """x [H, W, C], scales f32 [2] -> y [OH, OW, C]."""
     values = scales[0] * (x.astype(np.int32) - spec.x_zero_point).astype(np.float32)
-    y = np.empty(spec.y.shape, np.float32)
-    for row, column, taps in reference_taps(spec.x, spec.y, spec.window):
-        total = np.zeros(spec.x.channels, np.float32)
-        for i, j in taps:
-            total = total + values[i, j]
-        y[row, column] = total / np.float32(spec.window.taps if spec.include_pad else len(taps))
-    return requantised(y / scales[1] + np.float32(spec.y_zero_point), 0, spec.signed)
+    return requantised(reference_mean(spec, values) / scales[1] + np.float32(spec.y_zero_point), 0, spec.signed)
 
 
 def pack(spec: Int8AveragePool, target: Target, x_scale: float, y_scale: float) -> tuple[np.ndarray]:
@@ -69,21 +63,9 @@ def build(spec: Int8AveragePool, target: Target, tile: None = None) -> Any:
         centred = cast(x.load(index, lanes), "int32") - const(spec.x_zero_point, "int32", lanes)
         return rounded(cast(centred, "float32") * broadcast(x_scale, lanes))
 
-    def finish(index: Value, total: Value, taps: int, lanes: int) -> None:
-        divisor = float(spec.window.taps if spec.include_pad else taps)
-        mean = rounded(total / const(divisor, "float32", lanes))
-        value = rounded(mean / broadcast(y_scale, lanes)) + const(float(spec.y_zero_point), "float32", lanes)
+    def store(index: Value, mean: Value, lanes: int) -> None:
+        value = rounded(rounded(mean) / broadcast(y_scale, lanes)) + const(float(spec.y_zero_point), "float32", lanes)
         y.store(index, to_8_bits(value, 0, spec.signed))
 
-    emit_pool(
-        b,
-        spec.x,
-        spec.y,
-        spec.window,
-        lanes_for(target, 32),
-        lambda acc, value: acc + value,
-        tap,
-        finish,
-        lambda lanes: const(0.0, "float32", lanes),
-    )
+    emit_mean(b, spec, lanes_for(target, 32), tap, store)
     return b.finish()

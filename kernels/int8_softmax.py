@@ -13,7 +13,7 @@ from tvm import tirx
 
 from hwnas.errors import HwnasError
 from hwnas.kernels.builder import KernelBuilder, cast, const, kernel_name, rounded
-from hwnas.kernels.image import Image
+from hwnas.kernels.image import Image, check_same_shape
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.requantise import to_8_bits
 from hwnas.kernels.target import Target
@@ -30,8 +30,7 @@ class Int8Softmax:
     y_zero_point: int = 0
 
     def __post_init__(self) -> None:
-        if self.x.shape != self.y.shape:
-            raise HwnasError(f"int8 softmax: both images must have one shape, got {self.x.shape} and {self.y.shape}")
+        check_same_shape("int8 softmax", self.x, self.y)
         if self.x.channels < 2:
             # with one channel table * scale leaves float32 (ONNX Runtime's answer is then undefined)
             raise HwnasError(f"int8 softmax: at least 2 channels are needed, got {self.x.channels}")

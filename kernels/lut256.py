@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.errors import HwnasError, unknown
+from hwnas.errors import unknown
 from hwnas.kernels import functions
 from hwnas.kernels.builder import KernelBuilder, Value, cast, const, intrinsic, kernel_name, reinterpret
-from hwnas.kernels.image import Image
+from hwnas.kernels.image import Image, check_same_shape
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.sweep import sweep_elements
 from hwnas.kernels.target import Target
@@ -25,8 +25,7 @@ class Lut256:
     y: Image
 
     def __post_init__(self) -> None:
-        if self.x.shape != self.y.shape:
-            raise HwnasError(f"lut256: both images must have one shape, got {self.x.shape} and {self.y.shape}")
+        check_same_shape("lut256", self.x, self.y)
 
 
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
-from hwnas.kernels.builder import KernelBuilder, Value
+import numpy as np
+
+from hwnas.kernels.builder import KernelBuilder, Value, const
 from hwnas.kernels.image import Image, Window
 from hwnas.kernels.sweep import pieces, segments
+
+if TYPE_CHECKING:
+    from hwnas.kernels.fp32_pool import Fp32AveragePool
+    from hwnas.kernels.int8_average_pool import Int8AveragePool
+
+    MeanPool: TypeAlias = Fp32AveragePool | Int8AveragePool
 
 
 def emit_pool(
@@ -37,6 +46,35 @@ def emit_pool(
                             value = tap(corner + r * (dh * x.row) + c * (dw * x.pixel) + channel, size)
                             acc.set(combine(acc.value, value))
                         finish(out + channel, acc.value, len(tap_rows) * len(tap_columns), size)
+
+
+def emit_mean(
+    b: KernelBuilder,
+    spec: MeanPool,
+    lanes: int,
+    tap: Callable[[Value, int], Value],
+    store: Callable[[Value, Value, int], None],
+) -> None:
+    """`emit_pool` of float32 sums over their taps; `store(index, mean, lanes)` stores one result."""
+
+    def finish(index: Value, total: Value, taps: int, size: int) -> None:
+        store(index, total / const(float(spec.window.taps if spec.include_pad else taps), "float32", size), size)
+
+    def zero(size: int) -> Value:
+        return const(0.0, "float32", size)
+
+    emit_pool(b, spec.x, spec.y, spec.window, lanes, lambda acc, value: acc + value, tap, finish, zero)
+
+
+def reference_mean(spec: MeanPool, x: np.ndarray) -> np.ndarray:
+    """x float32 [H, W, C] -> [OH, OW, C], summed in float32 tap by tap."""
+    y = np.empty(spec.y.shape, np.float32)
+    for row, column, taps in reference_taps(spec.x, spec.y, spec.window):
+        total = np.zeros(spec.x.channels, np.float32)
+        for i, j in taps:
+            total = total + x[i, j]
+        y[row, column] = total / np.float32(spec.window.taps if spec.include_pad else len(taps))
+    return y
 
 
 def reference_taps(x: Image, y: Image, window: Window) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.errors import HwnasError
 from hwnas.kernels.builder import KernelBuilder, Memory, Value, broadcast, const, kernel_name, shuffle
-from hwnas.kernels.image import Image
+from hwnas.kernels.image import Image, check_same_shape
 from hwnas.kernels.requantise import reference as requantised
 from hwnas.kernels.requantise import storage, to_8_bits
 from hwnas.kernels.sweep import lanes_for, pieces, sweep_channels
@@ -32,8 +31,7 @@ class Quantize:
     planar: bool = True
 
     def __post_init__(self) -> None:
-        if self.x.shape != self.y.shape:
-            raise HwnasError(f"quantize: both images must have one shape, got {self.x.shape} and {self.y.shape}")
+        check_same_shape("quantize", self.x, self.y)
         if self.planar:
             check_planar("quantize", self.x)
 

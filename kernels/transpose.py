@@ -9,7 +9,7 @@ import numpy as np
 
 from hwnas.errors import HwnasError
 from hwnas.kernels.builder import KernelBuilder, Memory, Value, kernel_name, lanes_of, shuffle
-from hwnas.kernels.image import Image
+from hwnas.kernels.image import Image, check_same_shape
 from hwnas.kernels.sweep import lanes_for, pieces
 from hwnas.kernels.target import Target
 
@@ -23,8 +23,7 @@ class Transpose:
     to_planar: bool = False
 
     def __post_init__(self) -> None:
-        if self.x.shape != self.y.shape:
-            raise HwnasError(f"transpose: both images must have one shape, got {self.x.shape} and {self.y.shape}")
+        check_same_shape("transpose", self.x, self.y)
         check_planar("transpose", self.y if self.to_planar else self.x)
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import hwnas
 from hwnas.data import load_data
 from hwnas.data.segmented import Segmented
 from hwnas.data.sources import pasted_digits
 from hwnas.errors import HwnasError
+from hwnas.pipeline import raw_images
+from hwnas.pipeline.config import read_run_file
+from hwnas.pipeline.job import Job
 from hwnas.testing import contract
+from tests.pipeline.runs import run_file
 
 FEW = {"use": "pasted_digits", "train": 24, "validation": 10, "test": 12}
 DATA: Any = load_data(FEW)
@@ -152,3 +158,21 @@ def test_maps_that_do_not_fit_their_images_are_refused() -> None:
         Segmented.of("x", pixels, maps[:, 1:], parts, ("a",))
     with pytest.raises(HwnasError, match="1 classes, but its maps hold 0 to 2"):
         Segmented.of("x", pixels, maps + np.arange(3)[:, None, None], parts, ("a",))
+
+
+@pytest.mark.parametrize("place", ["outside", "inside"])
+def test_what_ships_says_how_pixels_become_its_input(place: str, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"data": {**FEW, "size": 32}, "task": {"use": "segment"}, "preprocess": place}
+    space = {"use": "auto_deeplab", "layers": 2, "strides": [4, 8], "width": 4}
+    job = Job(read_run_file(run_file(tmp_path, space=space, **changes)))
+    network = job.space_of("int8").lower(job.space_of("int8").smallest())
+    recipe = raw_images.preprocess_record(job, network)
+    assert recipe is not None and recipe["where"] == place
+    given = raw_images.inputs(job, network, "test", np.arange(3))
+    pixels = job.data.pixels[job.data.places["test"][:3]]  # type: ignore[attr-defined]
+    if place == "inside":
+        np.testing.assert_array_equal(given, pixels)
+        assert recipe["mean"] == list(job.data.mean) and raw_images.data_constants(job, network)  # type: ignore[attr-defined]
+        return
+    for image, wanted in zip(pixels, given, strict=True):
+        np.testing.assert_allclose(hwnas.preprocess(image, {"preprocess": recipe}), wanted[None], rtol=1e-4, atol=1e-4)

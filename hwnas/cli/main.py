@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,13 +53,13 @@ def main(arguments: Sequence[str]) -> int:
         return _interrupted()
     except ImportError as problem:
         missing = missing_extra(problem)
-        return _fail(str(missing), 2) if missing else _fail(_defect_line(problem), INTERNAL_ERROR)
+        return _fail(str(missing), 2) if missing else _unforeseen(problem)
     except MemoryError:
         return _fail("out of memory; hint: a smaller batch, space or number of samples needs less", 2)
     except OSError as problem:
         return _fail(_os_line(problem), 2)
     except Exception as problem:
-        return _fail(_defect_line(problem), INTERNAL_ERROR)
+        return _unforeseen(problem)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -147,9 +148,22 @@ def _os_line(problem: OSError) -> str:
     return f"{problem.strerror or problem}{where}{hint}"
 
 
-def _defect_line(problem: Exception) -> str:
-    frame = traceback.extract_tb(problem.__traceback__)[-1]
-    return (
-        f"a defect of hwnas at {Path(frame.filename).name}:{frame.lineno}: {type(problem).__name__}: {problem}; "
-        "hint: HWNAS_DEBUG=1 shows the traceback"
-    )
+def _unforeseen(problem: Exception) -> int:
+    """A defect of hwnas, or of a person's own file where that raised it: whose line comes last, libraries aside."""
+    home, paths = str(Path(__file__).parents[1]), sysconfig.get_paths()
+    libraries = ("<", paths["stdlib"], paths["purelib"], paths["platlib"])
+    plugged = tuple(str(Path(file).parent) for file in map(_file_of, find.packages()) if file)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(problem.__traceback__)
+        if frame.filename.startswith((home, *plugged)) or not frame.filename.startswith(libraries)
+    ]
+    told = f"{type(problem).__name__}: {problem}; hint: HWNAS_DEBUG=1 shows the traceback"
+    if frames[-1].filename.startswith(home):
+        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+        return _fail(f"a defect of hwnas at {where}: {told}", INTERNAL_ERROR)
+    return _fail(f"{frames[-1].filename}:{frames[-1].lineno} raised {told}", 2)
+
+
+def _file_of(package: str) -> str | None:
+    return getattr(sys.modules.get(package), "__file__", None)

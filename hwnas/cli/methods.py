@@ -75,12 +75,17 @@ def find_methods() -> list[Method]:
 
 def _read(name: str) -> Method:
     said = find.docstring("methods", name)
-    summary = " ".join(said.partition("\n\n")[0].split())
+    summary = _summary(said)
     paper = re.findall(r"\(([^()]*\b(?:19|20)\d\d\b[^()]*)\)", summary)
     use = tuple(f"{name}:{one}" for one in find.public("methods", name))
     package = find.package_of("methods", name)
     sections = (_section(said, "Differs"), _section(said, "Baseline"))
     return Method(name.partition(".")[0], use, summary, paper[-1] if paper else None, *sections, package)
+
+
+def _summary(docstring: str) -> str:
+    """The first paragraph, in one line."""
+    return " ".join(docstring.partition("\n\n")[0].split())
 
 
 def _section(docstring: str, label: str) -> str | None:
@@ -90,7 +95,7 @@ def _section(docstring: str, label: str) -> str | None:
 
 
 def _print_axis(axis: str, as_json: bool) -> None:
-    listed = {name: find.summary(axis, name) for name in find.names(axis)}
+    listed = {name: _summary(find.docstring(axis, name)) for name in find.names(axis)}
     if not listed:
         raise unknown("axis", axis, find.axes())
     if as_json:

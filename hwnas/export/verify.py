@@ -284,11 +284,11 @@ def compared(
     equal = float(np.all([one.equal for one in found], axis=0).mean())
     largest, lane = max(one.largest for one in found), max(one.lane for one in found)
     least = tolerance.least_equal(count)
-    judged, low, high, wanted = None, None, None, None
+    judged, low, high, reached = None, None, None, None
     if task is not None and targets is not None:
         statistics = task.statistics(got, targets)
         judged, (low, high) = task.reduce(statistics), interval(task.reduce, statistics)
-        wanted = task.reduce(task.statistics(expected, targets))
+        reached = task.reduce(task.statistics(expected, targets))
     return VerifyResult(
         artifact=artifact.name,
         runtime=runtime,
@@ -304,7 +304,7 @@ def compared(
         accuracy=judged,
         accuracy_low=low,
         accuracy_high=high,
-        expected_accuracy=wanted,
+        expected_accuracy=reached,
         exact_required=tolerance.exact,
         ok=equal >= least and largest <= tolerance.largest and lane <= tolerance.lane(count),
     )

@@ -141,7 +141,10 @@ def supernet(job: Job) -> Any:
     net, wrapper = WeightSharing(job.space, job.config.seed), make_wrapper(job)
     wrapped = net if wrapper is None else wrapper(net)
     if not isinstance(wrapped, Supernet):
-        raise HwnasError(f"train.wrapper must give a supernet, got {type(wrapped).__name__}")
+        raise HwnasError(
+            f"train.wrapper must give a supernet, got {type(wrapped).__name__}",
+            hint="a torch module with space and tensors(node, selection): hwnas/protocols.py",
+        )
     return wrapped
 
 

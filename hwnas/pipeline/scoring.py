@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.errors import HwnasError
 from hwnas.fidelity import space_digest
 from hwnas.network import Network
 from hwnas.paths import digest
@@ -50,6 +51,9 @@ class _Kept:
         new = {one: a for one, a in zip(names, architectures, strict=True) if one not in self.known}
         if new:
             found = scores_of(self.parts.make("scorer"), list(new.values())).tolist()
+            task = self.job.task
+            if task.unit == "%" and self.unit == "%" and (strange := [a for a, _ in found if not 0 <= a <= 1]):
+                raise HwnasError(f"a scorer must give scores from 0 to 1 beside {task.metric}, got {strange[0]:g}")
             scored = zip(new, found, strict=True)
             self.known.update({one: [a, None if math.isnan(b) else b] for one, (a, b) in scored})
             self.job.keep(self.name, self.mark, self.known, self.code)

@@ -21,7 +21,7 @@ from hwnas import formats
 from hwnas.errors import HwnasError
 from hwnas.network import Operator, Shape
 from hwnas.space import SearchSpace, Slot
-from hwnas.spaces.resolution import ints
+from hwnas.spaces.resolution import odd_kernels
 from hwnas.spaces.staged import Skeleton, Stage, Values, checked_precisions, per_stage, staged
 
 NAME = "log_mel"
@@ -45,9 +45,6 @@ def keywords(
     all). HwnasError where no frame fits into a clip, or bands are so many that one holds no frequency.
     """
     operator = front_end(samples, rate, frame_ms, hop_ms, bands)
-    even = [kernel for kernel in ints(kernels, "kernels") if kernel % 2 == 0]
-    if even:
-        raise HwnasError(f"kernels must be odd, got {list(kernels)}")
     signs = [name for name in checked_precisions(precisions) if formats.of(name).arithmetic == "signs"]
     if signs:
         raise HwnasError(f"keywords has no {signs[0]} blocks", hint="precisions: [fp32, int8]")
@@ -66,7 +63,7 @@ def keywords(
             stem_activation="relu",
             last_width=0,
             stages=tuple(Stage(depth, width, stride, _block) for depth, width, stride in listed),
-            block_choices={"kernel": ints(kernels, "kernels")},
+            block_choices={"kernel": odd_kernels(kernels)},
             precisions=checked_precisions(precisions),
         )
     )

@@ -13,7 +13,7 @@ from typing import Any
 from hwnas.errors import HwnasError
 from hwnas.network import Operator, Shape
 from hwnas.space import SearchSpace
-from hwnas.spaces.resolution import checked_size, ints, resolutions_for
+from hwnas.spaces.resolution import checked_size, ints, odd_kernels, resolutions_for
 from hwnas.spaces.staged import BlockBuilder, Skeleton, Stage, Values, checked_precisions, per_stage, staged
 
 
@@ -50,8 +50,6 @@ def mobile(
     )
     if len(names) != stages or set(names) - {"relu", "hswish"}:
         raise HwnasError(f"activations must give relu or hswish for each of {stages} stages, got {list(names)}")
-    if any(k % 2 == 0 for k in kernels):
-        raise HwnasError(f"kernels must be odd, got {list(kernels)}")
     listed = zip(per_stage(depths, "depths", stages), per_stage(widths, "widths", stages), strides, names, strict=True)
     return staged(
         Skeleton(
@@ -66,7 +64,7 @@ def mobile(
             last_width=last_width,
             stages=tuple(Stage(d, w, stride, _block(name)) for d, w, stride, name in listed),
             block_choices={
-                "kernel": ints(kernels, "kernels"),
+                "kernel": odd_kernels(kernels),
                 "expansion": ints(expansions, "expansions"),
                 "se": tuple(sorted(set(map(bool, squeeze_excite)))),
             },

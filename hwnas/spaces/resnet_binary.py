@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hwnas.errors import HwnasError
 from hwnas.network import Operator, Shape
 from hwnas.space import SearchSpace
-from hwnas.spaces.resolution import checked_size, ints, resolutions_for
+from hwnas.spaces.resolution import checked_size, odd_kernels, resolutions_for
 from hwnas.spaces.staged import Skeleton, Stage, Values, checked_precisions, per_stage, staged
 
 
@@ -38,8 +37,6 @@ def resnet_binary(
 
     Raises HwnasError on options that make no net.
     """
-    if any(k % 2 == 0 for k in kernels):
-        raise HwnasError(f"kernels must be odd, got {list(kernels)}")
     stages = len(strides)
     listed = zip(per_stage(depths, "depths", stages), per_stage(widths, "widths", stages), strides, strict=True)
     return staged(
@@ -54,7 +51,7 @@ def resnet_binary(
             stem_activation="relu",
             last_width=0,
             stages=tuple(Stage(d, w, stride, _block) for d, w, stride in listed),
-            block_choices={"kernel": ints(kernels, "kernels")},
+            block_choices={"kernel": odd_kernels(kernels)},
             precisions=checked_precisions(precisions),
         )
     )

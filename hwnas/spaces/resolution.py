@@ -20,6 +20,14 @@ def ints(values: Any, name: str) -> tuple[int, ...]:
     return tuple(sorted(set(listed)))
 
 
+def odd_kernels(kernels: Any) -> tuple[int, ...]:
+    """The same of kernel sizes, which are odd: their padding is symmetric."""
+    sizes = ints(kernels, "kernels")
+    if any(size % 2 == 0 for size in sizes):
+        raise HwnasError(f"kernels must be odd, got {list(sizes)}")
+    return sizes
+
+
 def derived(image_size: tuple[int, int]) -> tuple[int, ...]:
     """5/7, 6/7 and all of the data's shorter side (at most 224), as 160, 192 and 224 are of 224.
 

@@ -123,7 +123,9 @@ def run_verb(outside: Path, body: str) -> int:
         ("raise PermissionError(errno.EACCES, 'Permission denied', '/proc/x')", 2, "Permission denied (/proc/x)"),
         ("raise MemoryError", 2, "out of memory"),
         ("raise KeyboardInterrupt", 2, "interrupted; every finished stage is kept"),
-        ("raise ValueError('two\\nlines')", 70, "a defect of hwnas at probe.py:5: ValueError: two lines"),
+        ("raise ValueError('two\\nlines')", 2, "probe.py:5 raised ValueError: two lines; hint: HWNAS_DEBUG"),
+        ("import json; json.loads(7)", 2, "probe.py:5 raised TypeError: the JSON object"),
+        ("from hwnas.network import elements; elements(None)", 70, "a defect of hwnas at network.py:"),
     ],
 )
 def test_what_a_verb_raises_becomes_one_line_and_an_exit_code(

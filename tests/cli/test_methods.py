@@ -37,6 +37,10 @@ def test_every_listed_name_can_be_imported_and_has_a_summary() -> None:
             assert name in vars(importlib.import_module(f"hwnas.methods.{module}"))
 
 
+def test_what_serves_a_method_is_not_listed_as_one() -> None:
+    assert [method.use for method in find_methods() if len(method.use) != 1] == []
+
+
 def test_every_method_names_its_natural_baseline() -> None:
     assert not [method.use for method in find_methods() if not method.baseline]
 
@@ -62,5 +66,7 @@ def test_another_axis_lists_its_things_and_not_the_files_that_serve_them(capsys:
     assert main(["methods", "--axis", "ops", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert {"conv", "dense"} <= set(listed) and not {"primitive", "numeric.scales"} & set(listed)
+    assert main(["methods", "--axis", "spaces", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["auto_deeplab"].endswith("arXiv:1901.02985).")  # all lines of a sentence
     assert main(["methods", "--axis", "opps"]) == 2
     assert "nearest: ops" in capsys.readouterr().err

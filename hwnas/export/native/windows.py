@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hwnas.export.native.ir import Value
+from hwnas.export.native.ir import Value, image
 from hwnas.export.native.model_file import MOST_ELEMENTS
-from hwnas.export.native.operator import Form, refused
-from hwnas.export.native.reader import attribute, refuse
+from hwnas.export.native.operator import Form, IntegerFusion, refused
+from hwnas.export.native.quantisation import NOT_QUANTISED, emit_quantised, target_of
+from hwnas.export.native.reader import Reader, attribute, refuse
+from hwnas.export.native.sequences import as_image
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -25,7 +28,7 @@ FORMS = (
 def window(node: NodeProto, kernel: tuple[int, ...], value: Value) -> tuple[dict[str, object], int, int]:
     """(a window's attributes with pads as top, left, bottom, right; output height; output width).
 
-    `kernel` is its size (height, width); an attribute kernel_shape must say the same.
+    `kernel` is its size (height, width); an attribute kernel_shape must say so too. Pools have `count_include_pad` too.
     """
     stated = attribute(node, "kernel_shape", kernel)
     strides, dilations = attribute(node, "strides", (1, 1)), attribute(node, "dilations", (1, 1))
@@ -44,17 +47,40 @@ def window(node: NodeProto, kernel: tuple[int, ...], value: Value) -> tuple[dict
         raise refuse(node, f"padding {list(pads)} of {value.height} x {value.width} x {value.channels}")
     if attribute(node, "ceil_mode", 0) and any(left % stride for left, stride in zip(room, strides, strict=True)):
         raise refuse(node, "ceil_mode=1 where it makes another size", ("ceil_mode=0",))
-    if "Pool" in node.op_type:
-        _check_pool(node, value, kernel, strides, dilations, pads)
     found = {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations}
     attributes: dict[str, object] = {key: tuple(int(v) for v in item) for key, item in found.items()}
+    if "Pool" in node.op_type:
+        _check_pool(node, value, kernel, strides, dilations, pads)
+        attributes["count_include_pad"] = int(attribute(node, "count_include_pad", 0))
     return attributes, room[0] // strides[0] + 1, room[1] // strides[1] + 1
 
 
-def pool_window(node: NodeProto, value: Value) -> tuple[dict[str, object], int, int]:
-    """The same of a pool, with `count_include_pad`."""
-    attributes, height, width = window(node, attribute(node, "kernel_shape", ()), value)
-    return {**attributes, "count_include_pad": int(attribute(node, "count_include_pad", 0))}, height, width
+def read_pool(reader: Reader, node: NodeProto, kind: str) -> None:
+    """Emits the step `kind` of a pool over floats."""
+    node = as_image(reader, node)
+    given = reader.image(node, 0)
+    attributes, height, width = window(node, attribute(node, "kernel_shape", ()), given)
+    source, value = reader.real(node, 0), image(node.output[0], "f32", height, width, given.channels)
+    reader.emit(kind, node, (source.name,), value, attributes)
+    reader.set_real(node, value, 4)
+
+
+def pool_as_integers(kind: str, refusal: Callable[[Value, Value], str | None]) -> IntegerFusion:
+    """The step `kind` of a pool over codes, unless `refusal` of its input and result says why not."""
+
+    def rewrite(reader: Reader, node: NodeProto) -> str | None:
+        node = as_image(reader, node)
+        source = reader.image(node, 0)
+        attributes, height, width = window(node, attribute(node, "kernel_shape", ()), source)
+        target = target_of(reader, node, image("", "u8", height, width, source.channels))
+        if target is None:
+            return NOT_QUANTISED
+        reason = refusal(source, target.value)
+        if reason is None:
+            emit_quantised(reader, kind, node, (source.name,), target, attributes)
+        return reason
+
+    return IntegerFusion(rewrite)
 
 
 def _check_pool(

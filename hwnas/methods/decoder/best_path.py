@@ -20,6 +20,8 @@ from hwnas.protocols import Evaluate, Supernet, TrainingRule
 from hwnas.space import Architecture, Mix, SearchSpace, Selection
 from hwnas.spaces.auto_deeplab import Trellis, edge_name, stride_name
 
+__all__ = ["BestPath"]
+
 
 class BestPath:
     """Reads the edges' weights out of the rule's `mixture()`; HwnasError, before training, for a rule without one."""

@@ -14,7 +14,10 @@ import numpy as np
 
 from hwnas import protocols
 from hwnas.errors import HwnasError
+from hwnas.search import compact
 from hwnas.space import Architecture, SearchSpace
+
+MOST = 1e12  # above it p / (1 + p) tells neighbours apart by their last digits alone
 
 
 class Proxy:
@@ -29,7 +32,14 @@ class Proxy:
     def _score(self, architecture: Architecture) -> float:
         from hwnas.supernet import Net
 
-        value = float(self.proxy(Net(self.space.lower(architecture), self.seed)))
-        if not 0 <= value < np.inf:
-            raise HwnasError(f"a proxy must give a finite number of at least 0, got {value!r} of {architecture}")
+        given = self.proxy(Net(self.space.lower(architecture), self.seed))
+        try:
+            value = float(given)
+        except (TypeError, ValueError):
+            value = np.nan
+        if not 0 <= value < MOST:
+            raise HwnasError(
+                f"a proxy must give a number from 0 to {MOST:g}, got {given!r} of {compact(architecture)}",
+                hint="a figure that grows like a product is ranked by its logarithm",
+            )
         return value / (1.0 + value)

@@ -48,7 +48,7 @@ class Predicted:
         if len(self._told) >= self.initial:
             told, scores = zip(*self._told, strict=True)
             self.predictor.fit(self.space.live_codes(told), np.array(scores))
-            mean, std = self.predictor.predict(self.space.live_codes(drawn))
+            mean, std = _predicted(self.predictor, self.space.live_codes(drawn))
             drawn = [drawn[i] for i in np.argsort(-(mean + self.optimism * std), kind="stable")]
         return drawn[:n]
 
@@ -56,7 +56,7 @@ class Predicted:
         first = np.atleast_2d(scores.T).T[:, 0]
         for architecture, code, score in zip(architectures, self._codes(architectures), first, strict=True):
             self._seen.add(code)
-            if self._fits(self.space.encode([architecture]))[0] and score >= 0:  # an exact cost may still exclude it
+            if self._fits(self.space.encode([architecture]))[0] and score > -1:  # an exact cost may still exclude it
                 self._told.append((architecture, float(score)))
 
     def state(self) -> dict[str, Any]:
@@ -88,3 +88,17 @@ class Predicted:
         for name, limit in self.limits.items():
             fits &= self.costings[name].of_codes(codes) <= limit
         return fits
+
+
+def _predicted(predictor: Predictor, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of every code, float64 (n,) each; HwnasError where the predictor gives something else."""
+    try:
+        mean, std = (np.asarray(values, np.float64) for values in predictor.predict(codes))
+    except (TypeError, ValueError):
+        raise HwnasError("a predictor must give a mean and a deviation of every code, two arrays (n,)") from None
+    if not mean.shape == std.shape == (len(codes),) or not np.isfinite([mean, std]).all() or (std < 0).any():
+        raise HwnasError(
+            f"a predictor must give a finite mean and a deviation above 0 of each of {len(codes)} codes, got shapes "
+            f"{mean.shape} and {std.shape}" + ", some of them not finite or below 0" * (mean.shape == (len(codes),))
+        )
+    return mean, std

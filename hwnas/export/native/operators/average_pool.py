@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwnas.export.native.ir import Step, image
+from hwnas.export.native.ir import Step, Value
 from hwnas.export.native.layout import window_of
 from hwnas.export.native.lower import KernelCall, Lowering
-from hwnas.export.native.operator import Example, Form, IntegerFusion, Kind
-from hwnas.export.native.quantisation import NOT_QUANTISED, emit_quantised, target_of
+from hwnas.export.native.operator import Example, Form, Kind
 from hwnas.export.native.reader import Reader
-from hwnas.export.native.sequences import as_image
-from hwnas.export.native.windows import FORMS, pool_window
+from hwnas.export.native.windows import FORMS, pool_as_integers, read_pool
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -31,29 +29,15 @@ EXAMPLES = (
 
 def read(reader: Reader, node: NodeProto) -> None:
     """The float mean."""
-    node = as_image(reader, node)
-    given = reader.image(node, 0)
-    attributes, height, width = pool_window(node, given)
-    source, value = reader.real(node, 0), image(node.output[0], "f32", height, width, given.channels)
-    reader.emit("average_pool_f32", node, (source.name,), value, attributes)
-    reader.set_real(node, value, 4)
+    read_pool(reader, node, "average_pool_f32")
 
 
-def as_integers(reader: Reader, node: NodeProto) -> str | None:
-    """QLinearAveragePool."""
-    node = as_image(reader, node)
-    source = reader.image(node, 0)
-    attributes, height, width = pool_window(node, source)
-    target = target_of(reader, node, image("", "u8", height, width, source.channels))
-    if target is None:
-        return NOT_QUANTISED
-    if not source.kind == target.value.kind == "u8":
-        return "its input or its result is int8"
-    emit_quantised(reader, "average_pool_int", node, (source.name,), target, attributes)
-    return None
+def _refusal(source: Value, result: Value) -> str | None:
+    """QLinearAveragePool is of uint8."""
+    return "its input or its result is int8" if not source.kind == result.kind == "u8" else None
 
 
-FUSIONS = (IntegerFusion(as_integers),)
+FUSIONS = (pool_as_integers("average_pool_int", _refusal),)
 
 
 def bind(lowering: Lowering, step: Step) -> KernelCall:
