@@ -12,7 +12,6 @@ nearest to the searched net's. Digits, maps, schedule and number of steps are th
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from bars import Bar, machine, report  # type: ignore[import-not-found]  # the files beside this one
-from inhabitants import interval, write_section  # type: ignore[import-not-found]
+from inhabitants import arguments, interval, told, write_section  # type: ignore[import-not-found]
 
 from hwnas import ops
 from hwnas.data import Data, load_data
@@ -212,7 +211,7 @@ def _keep(file: Path, figures: dict[str, Any], begun: float) -> None:
 def _gain(seeds: Sequence[Mapping[str, Any]], rival: str) -> tuple[float, float, str]:
     """What the searched net has above a rival, paired by seed, in points of mIoU; half its interval; and a verdict."""
     gain, half = interval([100 * (seed["searched"]["mIoU"] - seed[rival]["mIoU"]) for seed in seeds])
-    return gain, half, "beats" if gain > half else "is beaten by" if -gain > half else "is not told apart from"
+    return gain, half, told(gain, half)
 
 
 def page(settings: Settings, figures: Mapping[str, Any]) -> str:
@@ -273,11 +272,7 @@ def bars(figures: Mapping[str, Any]) -> list[Bar]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--page", action="store_true")
-    parser.add_argument("--seeds", type=int, default=3)
-    asked = parser.parse_args()
+    asked = arguments(__doc__, seeds=3).parse_args()
     figures = measure(SETTINGS, asked.seeds)
     if asked.page:
         write_section(HEADING, page(SETTINGS, figures))
