@@ -14,7 +14,6 @@ on the test images. Seconds are of the processor.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
 from inhabitants import (  # type: ignore[import-not-found]
+    arguments,
     cifar,
     interval,
     kept_figures,
@@ -62,7 +62,7 @@ class Settings:
     """Of the whole comparison. `images` are taken of the training file, a fifth of them to validate. Alpha's rate is
     such that rate times steps is the paper's: Adam moves alpha as far in either."""
 
-    images: int = 10000
+    images: int = 6000
     side: int = 16
     stem_width: int = 12
     widths: tuple[tuple[int, ...], ...] = ((16, 20, 24), (28, 36, 44))
@@ -97,7 +97,8 @@ def tangled(s: Settings, seed: int, loaded: Data, space: SearchSpace) -> Figures
     steps = s.search_epochs * steps_per_epoch(half, schedule)
     net, rule = WeightSharing(space, seed), TangleNas(space, seed, alpha_rate=PAPERS_ALPHA / steps)
     train(net, rule, loaded, schedule, KEPT / f"tanglenas-{seed}.pt", mark_of(s, seed, loaded), workers=0)
-    shares = [torch.softmax(alpha.detach(), 0) for alpha in rule.alpha.values()]
+    raised = [torch.nn.functional.elu(alpha.detach()) + 1 for alpha in rule.alpha.values()]
+    shares = [one / one.sum() for one in raised]  # the mean draw
     even = [float(torch.special.entr(share).sum()) / np.log(len(share)) for share in shares]
     return {"architecture": dict(rule.pick()), "entropy": float(np.mean(even))}
 
@@ -116,15 +117,17 @@ def evolved(s: Settings, seed: int, loaded: Data, space: SearchSpace, most: floa
     return {"architecture": dict(found.pick.architecture), "scored": s.budget}
 
 
-def near(space: SearchSpace, cost: float, seed: int, count: int = 2) -> list[Architecture]:
-    """Random architectures whose cost is within 5 % of `cost`: drawn from all, in the order they came."""
-    rng, costing, found = np.random.default_rng((seed, 11)), Costing(space, macs()), list[Architecture]()
-    for margin in (0.05, 0.1, 0.2, 0.5):
-        drawn = [space.random(rng) for _ in range(2000)]
-        found += [one for one, price in zip(drawn, costing(drawn), strict=True) if abs(price / cost - 1) <= margin]
-        if len(found) >= count:
+def near(space: SearchSpace, found: Architecture, seed: int, count: int = 2) -> list[Architecture]:
+    """Random architectures of other networks whose cost is within 5 % of the found one's, or as near as there are."""
+    rng, costing = np.random.default_rng((seed, 11)), Costing(space, macs())
+    drawn = [space.random(rng) for _ in range(2000)]
+    away = np.abs(costing(drawn) / float(costing([found])[0]) - 1)
+    picked: dict[Any, Architecture] = {space.lower(found): found}
+    for i in np.argsort(np.maximum(away, 0.05), kind="stable"):
+        picked.setdefault(space.lower(drawn[i]), drawn[i])
+        if len(picked) > count:
             break
-    return found[:count]
+    return list(picked.values())[1:]
 
 
 def trained(s: Settings, seed: int, loaded: Data, space: SearchSpace, architecture: Architecture) -> Figures:
@@ -162,7 +165,7 @@ def measure(folder: Path, s: Settings, seeds: int) -> Figures:
         cost = float(Costing(space, macs())([picked[FOUND]])[0])
         second = once("evolved", lambda: evolved(s, seed, loaded, space, cost))
         picked[EVOLVED] = space.architecture(second["architecture"])
-        picked["random A"], picked["random B"] = near(space, cost, seed)
+        picked["random A"], picked["random B"] = near(space, picked[FOUND], seed)
         for name in NETS:
             once(name, lambda net=picked[name]: trained(s, seed, loaded, space, net))  # type: ignore[misc]
 
@@ -222,11 +225,8 @@ def _brief(found: Mapping[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = arguments(str(__doc__), seeds=3)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
     figures = measure(asked.data, SETTINGS, asked.seeds)
     if asked.page:

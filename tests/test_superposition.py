@@ -19,6 +19,7 @@ from hwnas.network import Operator
 from hwnas.space import Architecture, Choice, SearchSpace, Slot
 from hwnas.spaces.flexibert import flexibert
 from hwnas.spaces.keywords import keywords
+from hwnas.spaces.preprocess import reading_pixels
 from hwnas.spaces.resnet_binary import resnet_binary
 from hwnas.supernet import WeightSharing, leading
 from tests.entangled import one_hot, some, superposition, tiny
@@ -60,6 +61,16 @@ def test_every_option_of_every_choice_of_the_mobile_space_is_reached_by_a_mix_of
                 torch.testing.assert_close(soft, net(x, one), rtol=1e-11, atol=1e-11)
                 outputs.add(round(float(soft[0, 0]), 9))
     assert len(outputs) == 1 + sum(len(choice.options) - 1 for choice in mixed.choices), "each gives something else"
+
+
+def test_preprocessing_inside_of_the_network_is_left_as_it_is() -> None:
+    space = reading_pixels(tiny(resolutions=[6]), (12, 10))
+    mixed, net = superposition(space), WeightSharing(space)
+    x = torch.randn(3, 1, 12, 10, generator=torch.Generator().manual_seed(4))  # training sees floats
+    with torch.no_grad():
+        for architecture in some(space, mixed, 3):
+            soft = mixed(net, x, one_hot(mixed, architecture, torch.float32))
+            torch.testing.assert_close(soft, net(x, architecture), rtol=1e-4, atol=1e-4)
 
 
 def test_an_encoder_mixes_feed_forward_widths_by_weights_and_all_that_a_norm_reads_by_outputs() -> None:

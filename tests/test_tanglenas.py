@@ -173,10 +173,12 @@ def test_what_cannot_be_mixed_is_refused_in_one_line_before_training(make: Any, 
     assert "\n" not in str(refused.value)
 
 
-def test_a_supernet_with_tensors_of_its_own_for_options_is_refused() -> None:
+@pytest.mark.parametrize("choice", ["s0.b0.kernel", "s0.width", "s1.depth", "s0.b1.se"])
+def test_a_supernet_with_tensors_of_its_own_for_options_is_refused(choice: str) -> None:
+    """Whether the split choice is mixed by weights or by outputs."""
     space = tiny()
-    split = FewShot(space, choice="s0.b0.kernel")(WeightSharing(space))
-    with pytest.raises(HwnasError, match=r"s0.b0: the supernet has tensors of its own.*leave train.wrapper out"):
+    split = FewShot(space, choice=choice)(WeightSharing(space))
+    with pytest.raises(HwnasError, match=r"the supernet has tensors of its own.*leave train.wrapper out"):
         TangleNas(space).groups(split)
 
 

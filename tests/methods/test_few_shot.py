@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from hwnas.checkpoint import load_state, save_state
+from hwnas.cli.main import main
 from hwnas.errors import HwnasError
 from hwnas.methods.wrapper.few_shot import FewShot
 from hwnas.pipeline import learning
@@ -95,6 +97,26 @@ def test_the_first_step_is_from_the_weights_of_the_file(tmp_path: Path) -> None:
         index, _, rest = name.removeprefix("parts.").partition(".")
         if rest in whole and whole[rest].shape == value.shape:
             torch.testing.assert_close(value, whole[rest], rtol=1e-4, atol=1e-4, msg=f"{options[int(index)]}: {name}")
+
+
+@pytest.mark.slow
+def test_the_pair_of_examples_trains_and_ships_an_architecture_of_its_own_part(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they stand in examples/, but for a device that measures nothing and fewer epochs."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("one_shot", "few_shot"):
+        settings = yaml.safe_load((repository / "examples" / f"{name}.yaml").read_text())
+        settings |= {"device": "null", "card": {"fit": 8, "test": 8}}
+        settings["train"] |= {"epochs": 2, "finetune_epochs": 0}
+        settings["search"] |= {"budget": 6}
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(settings))
+    assert main(["run", "few_shot.yaml"]) == 2, "the one-shot supernet is not there yet"
+    assert main(["train", "one_shot.yaml"]) == 0
+    assert main(["run", "few_shot.yaml"]) in (0, 1), "1: a made-up device's limit may be missed"
+    parts = load_state(Path("runs/few_shot/supernet.pt"))["net"]
+    assert {name.split(".")[1] for name in parts} == set("01234")
+    assert list(Path("runs/few_shot/export").rglob("model.int8.onnx"))
 
 
 def test_what_is_trained_needs_the_file_it_started_from_no_more(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_proxys_score_rises_with_it_and_stays_below_1() -> None:
     small, large = scorer([SPACE.smallest(), SPACE.largest()])
     count = sum(p.numel() for p in Net(SPACE.lower(SPACE.smallest())).parameters())
     assert small == count / (1 + count) and small < large < 1
-    with pytest.raises(HwnasError, match="at least 0, got nan"):
+    with pytest.raises(HwnasError, match=r"from 0 to .*, got nan"):
         Proxy(SPACE, lambda net: float("nan"))([SPACE.smallest()])
 
 
@@ -177,6 +177,25 @@ def test_argmax_takes_the_option_of_largest_weight_that_the_target_leaves() -> N
     assert dict(Argmax(rule).decode(net, rule, space, score)) == {"deep": False, "kernel": 3}
     narrow = space.restrict({"kernel": [1]})
     assert dict(Argmax(rule).decode(net, rule, narrow, score)) == {"deep": False, "kernel": 1}
+
+
+def test_argmax_never_picks_what_it_is_told_never_to_pick() -> None:
+    class Rule(Relaxed):
+        def mixture(self) -> dict[str, Any]:
+            return {"deep": Mix((False, True), [0.6, 0.4]), "kernel": Mix((1, 3), [0.1, 0.9])}
+
+    rule, space = Rule(), chain()
+    assert dict(Argmax(rule, space, never=[3]).decode(WeightSharing(space), rule, space, score)) == {
+        "deep": False,
+        "kernel": 1,
+    }
+    for never, message in (
+        (["nothing"], "option of space .* under never"),
+        ([1, 3], "leaves no option of kernel"),
+        ("none", "must be a list"),
+    ):
+        with pytest.raises(HwnasError, match=message):
+            Argmax(rule, space, never=never)
 
 
 def test_argmax_takes_a_rule_at_its_word_and_refuses_one_without_architecture_parameters() -> None:

@@ -159,3 +159,28 @@ def test_every_part_of_a_split_is_an_output_of_its_own() -> None:
     x = rng.standard_normal((1, 4, 4)).astype(np.float32)
     for found, expected in zip(run_ends(model, x), expected_of(model, [x]), strict=True):
         assert_near(found, expected)
+
+
+def test_arithmetic_of_sizes_is_done_while_reading() -> None:
+    """What exporters write for x.reshape(1, c // 2 * h, -1): whole numbers, divided towards 0."""
+    make = helper.make_node
+    nodes = [
+        make("Shape", ["x"], ["sizes"]),
+        make("Gather", ["sizes", "one"], ["c"]),
+        make("Slice", ["sizes", "two1", "three1"], ["h"]),
+        make("Sub", ["zero", "c"], ["minus_c"]),
+        make("Div", ["minus_c", "two"], ["minus_half"]),
+        make("Mul", ["minus_half", "h"], ["minus_size"]),
+        make("Max", ["minus_size", "least"], ["most"]),
+        make("Sub", ["zero", "most"], ["size"]),
+        make("Add", ["size", "zero"], ["size1"]),
+        make("Concat", ["one1", "size1", "rest"], ["shape"], axis=0),
+        make("Reshape", ["x", "shape"], ["seen"]),
+        make("Transpose", ["seen"], ["y"], perm=[0, 2, 1]),
+    ]
+    held = {"one": 1, "one1": [1], "two1": [2], "three1": [3], "zero": 0, "two": 2, "least": -100, "rest": [-1]}
+    constants = {name: np.array(value, np.int64) for name, value in held.items()}
+    model = model_of(nodes, [("x", FLOAT, (1, 5, 3, 2))], [("y", FLOAT, (1, 5, 6))], **constants)
+    x = np.arange(30, dtype=np.float32).reshape(1, 5, 3, 2)
+    assert [step.kind for step in read_graph(model).steps].count("elementwise_f32") == 0
+    np.testing.assert_array_equal(run_ends(model, x)[0], expected_of(model, [x])[0])

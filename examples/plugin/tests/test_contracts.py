@@ -20,6 +20,7 @@ BLOCK = {
 test_hill_climbing = contract("sampler", HillClimbing)
 test_hill_climbing_that_starts_again = contract("sampler", HillClimbing, settings={"restart": 0.9})
 test_softsign = contract("layer", {"float": LAYER, "integer": replace(LAYER, precision="int8")})
+test_softsign_in_native_libraries = contract("native_operator", "softsign")
 test_conv_softsign = contract("block", BLOCK)
 test_int6 = contract("format", {"int6": int6.format})
 test_softsign_net = contract("space", softsign_net(1, 10, precisions=("fp32", "int8", "int6")))

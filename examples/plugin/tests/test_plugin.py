@@ -14,7 +14,12 @@ import onnx
 from hwnas_example.methods.search.hill_climbing import HillClimbing
 from hwnas_example.ops.softsign import softsign
 
+from hwnas.export.native import NativeModel, compile_onnx
+from hwnas.export.onnx import block_model
+from hwnas.measure.float_ends import with_float_ends
+from hwnas.network import Operator
 from hwnas.space import Architecture, Choice, SearchSpace
+from hwnas.testing.onnx_runtime import exact_session
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -30,6 +35,18 @@ def test_a_neighbour_of_the_best_differs_in_one_choice_at_most() -> None:
     climber.tell(members, np.array([1.0, 5.0, 2.0]))
     for neighbour in climber.ask(30):
         assert sum(neighbour[f"c{i}"] != 1 for i in range(6)) <= 1
+
+
+def test_a_network_of_it_is_a_native_library(tmp_path: Path) -> None:
+    """The block in 8-bit codes, as `hwnas export --format native` compiles it: floats are at its ends alone."""
+    operator = Operator.of("conv_softsign", (3, 6, 6), (4, 6, 6), "int8", kernel=3, stride=1)
+    model = with_float_ends(block_model(operator, seed=3), operator)
+    library = compile_onnx(model, "host", tmp_path / "library", cache=tmp_path)
+    kinds = [step["kind"] for step in library.manifest["steps"]]
+    assert kinds.count("conv_int") == kinds.count("lut") == 1 and not [kind for kind in kinds if kind.endswith("_f32")]
+    x = np.random.default_rng(0).standard_normal((1, 3, 6, 6)).astype(np.float32)
+    (expected,) = exact_session(model).run(None, {model.graph.input[0].name: x})
+    np.testing.assert_array_equal(NativeModel(tmp_path / "library")(x), expected)
 
 
 def test_a_run_file_measures_trains_searches_and_ships_with_all_of_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwnas.export.native.fold import folded
 from hwnas.export.native.ir import Step, Value
 from hwnas.export.native.lower import KernelCall, Lowering
 from hwnas.export.native.operator import Constant, Example, Form, IntegerFusion, StepFusion
@@ -43,6 +44,8 @@ def examples(operator: str) -> tuple[Example, ...]:
 
 def read_pair(reader: Reader, node: NodeProto, kind: str) -> None:
     """A float step of two activations, or of an activation and a constant; a smaller one is broadcast as numpy does."""
+    if folded(reader, node, np.multiply if kind == "mul_f32" else np.add):
+        return
     constant = next((i for i in (0, 1) if reader.is_constant(node.input[i])), None)
     names: tuple[str, ...]
     constants: dict[str, np.ndarray] = {}

@@ -22,7 +22,7 @@ from hwnas.space import SearchSpace
 from hwnas.supernet import leading
 
 TOLERANCE = 1e-3  # values are near 1: sums in another order differ by 1e-6 of it, other functions by 0.1 and more
-SIDE = 8  # rows and columns are enough to see what a kernel of up to 7 does
+SIDE = 4  # rows and columns: what a part leaves out of a kernel is zero, and need not be reached
 
 
 def width_axis(shape: Shape) -> int:

@@ -33,7 +33,7 @@ Weights = Mapping[str, Tensor]  # (options,) by choice
 def narrowed(x: Tensor, shape: Shape) -> Tensor:
     """The first channels of (N, *larger) as (N, *shape)."""
     axis = width_axis(shape)
-    return x.narrow(axis + 1, 0, shape[axis])
+    return x.narrow(axis + 1, 0, shape[axis]) if x.shape[axis + 1] > shape[axis] else x
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Mask:
 class Run:
     """One operator with mixed tensors: `rows` are the options of the place's other choices that it stands for, `masks`
     those of its parameters that only some of the `entangled` choices' options read; `architecture` is one that has the
-    operator in this place, `smallest` the smallest operator that is a part of it, with its architecture."""
+    operator in this place, `smallest` the smallest operator that is a part of it, with an architecture that is also
+    smallest elsewhere."""
 
     operator: Operator
     rows: tuple[int, ...]
@@ -94,8 +95,8 @@ class Run:
         return held
 
     def require_entangled(self, net: Supernet, place: str) -> None:
-        """HwnasError unless the smallest operator's tensors are views of the largest one's, where `leading` has them:
-        else training one would not train the other."""
+        """HwnasError unless the smallest operator's tensors are views of the largest one's, where `leading` has them,
+        whatever is chosen elsewhere: else training one would not train the other."""
         operator, architecture = self.smallest
         large = net.tensors(Node(place, self.operator), self.architecture)
         small = net.tensors(Node(place, operator), architecture)
@@ -263,8 +264,7 @@ def placed(
         if members[0] is None:
             empty = tuple(rows)
         else:
-            values = {**base, **_values(outside, index, mixed)}
-            runs.append(_run(space, family, tuple(rows), inside, values, mixed))
+            runs.append(_run(space, family, tuple(rows), inside, _values(outside, index, mixed), mixed))
     ends = [run.operator.output for run in runs] + ([given[0] or runs[0].operator.inputs[0]] if empty else [])
     return Place(slot.name, tuple(outside), tuple(runs), empty, _widest(slot.name, ends))
 
@@ -291,10 +291,11 @@ def _run(
     family: np.ndarray,
     rows: tuple[int, ...],
     names: Sequence[str],
-    values: Mapping[str, Any],
+    others: Mapping[str, Any],
     mixed: Mapping[str, tuple[Any, ...]],
 ) -> Run:
-    """The run of a family of operators, one for every option of the entangled choices `names`."""
+    """The run of a family of operators, one for every option of the entangled choices `names`, where the choices that
+    are mixed by outputs have the values `others`."""
     place = largest(family)
     operator: Operator = family[place]
     shapes = [ops.parameters(member) for member in family.flat]
@@ -303,10 +304,13 @@ def _run(
     smallest = tuple(int(i) for i in np.unravel_index(int(np.argmin(counts)), family.shape))
     least: Operator = family[smallest]
 
-    def having(index: Sequence[int]) -> Architecture:
-        return space.architecture({**values, **_values(names, index, mixed)})
+    base = space.largest()
+    firsts = {name: options[0] for name, options in mixed.items()}  # of choices that decide nothing here, as well
+
+    def having(index: Sequence[int], rest: Mapping[str, Any]) -> Architecture:
+        return space.architecture({**base, **rest, **others, **_values(names, index, mixed)})
 
     return Run(
         operator, rows, tuple(names), {name: mask for name, mask in masks.items() if mask is not None},
-        having(place), (least, having(smallest)),
+        having(place, {}), (least, having(smallest, firsts)),
     )  # fmt: skip

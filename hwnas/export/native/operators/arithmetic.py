@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwnas.export.native.fold import divide, folded
 from hwnas.export.native.ir import Step, Value, plain
 from hwnas.export.native.lower import KernelCall, Lowering
 from hwnas.export.native.operator import Constant, Example, Form, Fusion, Kind
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
 
 _PAIR = (Form("pair", "two operands that broadcast by numpy's rules, one of them computed"),)
 NAMES = {"Div": "div", "Max": "max", "Min": "min", "Sub": "sub"}
+FOLDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "Div": divide,
+    "Max": np.maximum,
+    "Min": np.minimum,
+    "Sub": np.subtract,
+}
 _MANY = (*_PAIR, Form("many", "another number of operands, one pair after the other"))
 ONNX = {"Div": _PAIR, "Max": _MANY, "Min": _MANY, "Sub": _PAIR}
 KINDS = {"elementwise_f32": Kind()}
@@ -32,6 +40,8 @@ EXAMPLES = (
 
 def read(reader: Reader, node: NodeProto) -> None:
     """The operation over dense floats, from left to right; a constant operand keeps its side."""
+    if folded(reader, node, FOLDS[node.op_type]):
+        return
     if len(node.input) == 1:
         reader.define(node, node.output[0], reader.tensor(node, 0))
         return
@@ -45,7 +55,7 @@ def read(reader: Reader, node: NodeProto) -> None:
         made = combined(reader, node, NAMES[node.op_type], made, other, name)
     if isinstance(made, Value):
         reader.result(node, made)
-    else:
+    else:  # of constants that are stored as codes
         reader.keep(node, made)
 
 

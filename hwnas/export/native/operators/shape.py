@@ -20,6 +20,7 @@ EXAMPLES: tuple[Example, ...] = ()  # a model of constants alone is refused
 
 def read(reader: Reader, node: NodeProto) -> None:
     """The sizes from `start` to `end`."""
-    sizes = reader.tensor(node, 0).shape
+    name = node.input[0]
+    sizes = reader.constants[name].shape if name in reader.constants else reader.tensor(node, 0).shape
     start, end = int(attribute(node, "start", 0)), attribute(node, "end", None)
     reader.keep(node, np.array(sizes[start:end], np.int64))
