@@ -144,10 +144,9 @@ def test_a_package_whose_name_begins_like_this_one_is_not_told_as_a_defect(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     mine = f"{Path(frame.__file__).parents[1]}_mine/rule.py"
-    try:
+    with pytest.raises(ZeroDivisionError) as caught:
         exec(compile("1 / 0", mine, "exec"))
-    except ZeroDivisionError as problem:
-        assert frame._unforeseen(problem) == 2
+    assert frame._unforeseen(caught.value) == 2
     assert f"{mine}:1 raised ZeroDivisionError" in capsys.readouterr().err
 
 
