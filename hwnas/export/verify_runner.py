@@ -94,7 +94,8 @@ def matched(given: Arrays, names: Sequence[str]) -> Arrays:
     if len(given) == len(names) == 1:
         return {names[0]: next(iter(given.values()))}
     if set(given) != set(names):
-        raise ValueError(f"it takes {', '.join(names)}, samples have {', '.join(given)}")
+        held = ", ".join(given) if "" not in given else "one without a name"
+        raise ValueError(f"it takes {', '.join(names)}, samples have {held}")
     return {name: given[name] for name in names}
 
 

@@ -79,6 +79,8 @@ def _sliced(reader: Reader, node: NodeProto, shape: tuple[int, ...]) -> tuple[li
     if len({axis % rank for axis in axes}) != len(axes) or 0 in strides:
         raise refuse(node, f"axes {axes}, steps {strides}", ("each axis once, no step of 0",))
     for axis, start, end, step in zip(axes, first, last, strides, strict=True):
+        if step < 0:  # ONNX begins such a part at the first element where Python, of a start so low, takes none
+            start = max(start, -shape[axis])
         taken = range(shape[axis])[start:end:step]
         if not len(taken):
             raise refuse(node, f"nothing is left of axis {axis}", ("at least 1 element",))
