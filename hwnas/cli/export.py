@@ -11,7 +11,7 @@ from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.pipeline.job import Job
-from hwnas.units import readable_bytes
+from hwnas.units import readable_bytes, readable_metric
 
 Format = Annotated[
     Literal["onnx", "native"], typer.Option("--format", help="native: a dependency-free C library as well.")
@@ -55,19 +55,20 @@ def export(
     """
     if target is not None and format_ == "onnx":
         raise HwnasError("--target goes with --format native")
-    if run_file.suffix == ".onnx":
+    job = None if run_file.suffix == ".onnx" else job_of(run_file, out, limit, device, trust)
+    if job is None:
         if format_ != "native":
             raise HwnasError(f"{run_file} is an ONNX file already", hint="--format native compiles it")
         made = [_native(run_file, target or _portable(), out or Path(f"{run_file.stem}-native"), fallback)]
     else:
-        made = _winners(job_of(run_file, out, limit, device, trust), format_, target)
+        made = _winners(job, format_, target)
     if json_output:
         print_json(made)
         return
     for one in made:
         facts = (
-            f"accuracy {one['expected_accuracy']:.2%}"
-            if "expected_accuracy" in one
+            f"{job.task.metric} {readable_metric(one['expected_accuracy'], job.task.unit)}"
+            if job is not None and "expected_accuracy" in one
             else f"arena {readable_bytes(one['arena_bytes'])}"
         )
         results_console().print(f"{one['file']}  {readable_bytes(one['size_bytes'])}  {facts}")

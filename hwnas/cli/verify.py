@@ -10,7 +10,7 @@ import typer
 from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
 from hwnas.errors import CheckFailed
-from hwnas.units import readable_us
+from hwnas.units import readable_metric, readable_us
 
 Samples = Annotated[Path | None, typer.Option(help="Inputs, labels and expected outputs (.npz), to verify one file.")]
 
@@ -79,11 +79,13 @@ def _one_file(artefact: Path, samples: Path | None, json_output: bool) -> None:
     """One exported file against expected outputs."""
     from hwnas.pipeline.verifying import verify_alone
 
-    result = verify_alone(artefact, samples)
+    result, task = verify_alone(artefact, samples)
     if json_output:
         print_json(result.record())
     else:
-        judged = "" if result.accuracy is None else f"accuracy {result.accuracy:.2%}  "
+        judged = ""
+        if task is not None and result.accuracy is not None:
+            judged = f"{task.metric} {readable_metric(result.accuracy, task.unit)}  "
         results_console().print(f"{artefact}  {judged}{result}", soft_wrap=True)
     if not result.ok:
         raise CheckFailed(f"{artefact} does not give the expected outputs: {result}")

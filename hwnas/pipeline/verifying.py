@@ -10,7 +10,7 @@ from typing import Any
 
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.export.expected import length, read
-from hwnas.export.verify import Tolerance
+from hwnas.export.verify import Tolerance, VerifyResult
 from hwnas.export.verify import verify as verify_file
 from hwnas.paths import digest_file, read_json
 from hwnas.pipeline.identity import VERIFYING, code_behind, code_of
@@ -78,8 +78,9 @@ def bound_of(artefact: Path, bounds: Any) -> Tolerance:
         ) from None
 
 
-def verify_alone(artefact: Path, samples: Path | None) -> Any:
-    """One exported file or library folder against expected outputs: those its manifest names, or `samples`.
+def verify_alone(artefact: Path, samples: Path | None) -> tuple[VerifyResult, Task | None]:
+    """One exported file or library folder against expected outputs, those its manifest names, or `samples`: what was
+    seen, and the task that it was judged by.
 
     What is equal enough comes from the samples, which the export wrote for one network, or from the manifest.
     HwnasError where neither says, since a guess could pass a wrong file.
@@ -103,7 +104,8 @@ def verify_alone(artefact: Path, samples: Path | None) -> Any:
         )
     # a stranger's model with several outputs is of no task that we know: nothing but its outputs is judged
     task = None if not entry and isinstance(held.outputs, Mapping) else task_of(entry)
-    return verify_file(artefact, held.inputs, held.targets, held.outputs, bound_of(artefact, bounds), task)
+    found = verify_file(artefact, held.inputs, held.targets, held.outputs, bound_of(artefact, bounds), task)
+    return found, task
 
 
 def task_of(entry: dict[str, Any]) -> Task:

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from hwnas.cli.main import main
 from hwnas.errors import HwnasError
 from hwnas.export.expected import Expected, read
 from hwnas.export.native.emulate import missing_emulator
@@ -294,3 +295,18 @@ def test_an_own_library_of_an_integer_net_must_be_equal_to_the_bit(integer_net: 
     got[0, 0] = np.nextafter(got[0, 0], np.float32(np.inf))
     assert not compared(Path("a"), "native", got, None, expected, tolerance_for(integer_net, library=True)).ok
     assert compared(Path("a"), "onnxruntime", got, None, expected, tolerance_for(integer_net)).ok
+
+
+def test_a_file_alone_is_told_in_the_metric_of_its_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ends = (helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 2, 3, 3)) for name in ("x", "y"))
+    node = helper.make_node("Relu", ["x"], ["y"])
+    given, gives = ends
+    graph = helper.make_graph([node], "maps", [given], [gives])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "maps.onnx")
+    x = np.abs(np.random.default_rng(0).standard_normal((4, 2, 3, 3))).astype(np.float32)
+    Expected(x, x.argmax(axis=1), x, {"onnx": {"rounding": 0.0, "steps": 0.0}}).write(tmp_path / "maps.npz")
+    entry = {"files": {"maps.onnx": ""}, "task": {"use": "segment", "metric": "Dice"}, "samples": "maps.npz"}
+    (tmp_path / "manifest.json").write_text(json.dumps({"maps": entry}))
+    assert main(["verify", str(tmp_path / "maps.onnx")]) == 0
+    printed = capsys.readouterr().out
+    assert "Dice 100.00%" in printed and "accuracy" not in printed

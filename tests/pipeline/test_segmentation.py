@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 from pathlib import Path
@@ -49,6 +50,15 @@ def test_a_run_ends_with_a_library_that_gives_a_map_of_classes(tmp_path: Path) -
     row = next(row for target in results["targets"] for row in target["rows"] if row["role"] == "winner")
     task = Segment()
     assert row["accuracy"] == pytest.approx(task.reduce(task.statistics(scores, maps)))
+
+
+def test_an_export_is_told_in_the_metric_of_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [{"file": "maps.onnx", "size_bytes": 10, "expected_accuracy": 0.25}]
+    monkeypatch.setattr(importlib.import_module("hwnas.cli.export"), "_winners", lambda *_: made)
+    assert main(["export", str(run_file(tmp_path, **CHANGES))]) == 0
+    assert "mIoU 25.00%" in capsys.readouterr().out
 
 
 @pytest.mark.slow
