@@ -13,7 +13,6 @@ batch statistics; how well they are ranked is said by the published table, which
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
 from inhabitants import (  # type: ignore[import-not-found]
     Cells,
+    arguments,
     cifar,
     interval,
     kept_figures,
@@ -210,11 +210,8 @@ def _verdict(found: Mapping[str, Sequence[Ranking]], rival: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = arguments(str(__doc__), seeds=3)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
     table, figures = Cells(asked.data), measure(asked.data, SETTINGS, asked.seeds)
     if asked.page:

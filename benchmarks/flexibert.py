@@ -11,7 +11,6 @@ sentences; the best of each side is trained from scratch by the same schedule an
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
-from inhabitants import interval, kept_figures, shown, told, whole_seeds, write_section  # type: ignore[import-not-found]
+from inhabitants import arguments, interval, kept_figures, shown, told, whole_seeds, write_section  # type: ignore[import-not-found]
 
 from hwnas import ops
 from hwnas.data import load_data
@@ -169,11 +168,8 @@ points, paired by seed.
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = arguments(str(__doc__), seeds=3)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
     figures = measure(asked.data, SETTINGS, asked.seeds)
     if asked.page:

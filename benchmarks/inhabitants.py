@@ -3,6 +3,7 @@ the page, and the published cells of NAS-Bench-201 with the images that supernet
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +19,23 @@ from hwnas.protocols import Data
 from hwnas.spaces.nas_bench_201 import EDGES, edge_name
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results" / "inhabitants.md"
-T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's quantile of a mean of so many seeds, 95 %, two sides
+#: Student's quantile of a mean of so many seeds, 95 %, two sides; of more seeds the last, which is a little wide
+T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+
+
+def arguments(doc: str, seeds: int) -> argparse.ArgumentParser:
+    """A parser of what every comparison takes, described by the first line of its file."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--page", action="store_true")
+    return parser
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Mean and the half width of its 95 % interval (Student); NaN for the width of a single value."""
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return float(np.mean(values)), T_95.get(len(values), 1.96) * spread / len(values) ** 0.5
+    return float(np.mean(values)), T_95.get(len(values), T_95[10]) * spread / len(values) ** 0.5
 
 
 def shown(values: Sequence[float]) -> str:
@@ -59,7 +70,8 @@ def kept_figures(file: Path, mark: str, seeds: int, parts: Sequence[str], one: S
 
 def whole_seeds(figures: Mapping[str, Any], parts: Sequence[str]) -> list[dict[str, Any]]:
     """The figures of the seeds that have all parts, in order."""
-    return [figures[key] for key in sorted(figures) if key.isdigit() and set(parts) <= figures[key].keys()]
+    seeds = sorted((key for key in figures if key.isdigit()), key=int)
+    return [figures[key] for key in seeds if set(parts) <= figures[key].keys()]
 
 
 class Cells:
@@ -97,7 +109,7 @@ def write_section(heading: str, section: str) -> None:
     text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     older = re.compile(re.escape(heading) + r"\n.*?(?=\n## |\Z)", re.DOTALL)
     if older.search(text):
-        write_text(PAGE, older.sub(lambda _: section.rstrip("\n"), text, count=1).rstrip("\n") + "\n")
+        write_text(PAGE, older.sub(lambda _: section.rstrip("\n") + "\n", text, count=1).rstrip("\n") + "\n")
     else:
         start = text or "# Inhabitants\n\nSearches beside natural baselines, each by its own benchmark.\n"
         write_text(PAGE, start + "\n" + section)

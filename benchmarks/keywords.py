@@ -14,7 +14,6 @@ its bands are computed once, ahead of all trainings; `million MACs` leaves it ou
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
-from inhabitants import interval, shown, write_section  # type: ignore[import-not-found]
+from inhabitants import arguments, interval, shown, write_section  # type: ignore[import-not-found]
 
 from hwnas import ops
 from hwnas.cost import Costing, OperatorCost
@@ -257,7 +256,7 @@ def page(settings: Settings, figures: Mapping[str, Any]) -> str:
     return f"""{HEADING}
 
 Free Spoken Digit Dataset, official test recordings (300 clips: one clip is 0.33 points), log-mel bands;
-{len(listed["searched"])} seed(s). Supernet: {settings.search_epochs} epochs; {settings.budget} architectures
+{len(listed["searched"])} seeds. Supernet: {settings.search_epochs} epochs; {settings.budget} architectures
 scored on validation clips, at most the middle of the reachable multiply-accumulates; then every net from
 scratch, {settings.epochs} epochs at a rate of {settings.learning_rate}, fp32. MACs are of the net behind the
 front end, which has no parameters.
@@ -274,11 +273,8 @@ The searched net, paired by seed: {"; ".join(gains)}.
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, seeds=3)
     parser.add_argument("archive")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--page", action="store_true")
-    parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
     data = load_data({"use": "audio", "path": asked.archive, "rate": 8000})
     figures = measure(SETTINGS, asked.seeds, data)

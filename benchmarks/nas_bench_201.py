@@ -13,7 +13,6 @@ rule), and perturbation. Nothing of the table is used but to look a found cell u
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
 from inhabitants import (  # type: ignore[import-not-found]
     Cells,
+    arguments,
     cifar,
     interval,
     shown,
@@ -188,11 +188,8 @@ def _cells(seed: Mapping[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = arguments(str(__doc__), seeds=4)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:  # a core each
         figures = list(pool.map(partial(seed_figures, asked.data, SETTINGS), range(asked.seeds)))

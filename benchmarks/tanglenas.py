@@ -14,7 +14,6 @@ on the test images. Seconds are of the processor.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 from bars import Bar, report  # type: ignore[import-not-found]  # the files beside this one
 from inhabitants import (  # type: ignore[import-not-found]
+    arguments,
     cifar,
     interval,
     kept_figures,
@@ -225,11 +225,8 @@ def _brief(found: Mapping[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = arguments(str(__doc__), seeds=3)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
     figures = measure(asked.data, SETTINGS, asked.seeds)
     if asked.page:

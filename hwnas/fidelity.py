@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import ConfigDict, with_config
 
 from hwnas import formats
-from hwnas.boards import Timed
+from hwnas.boards import Timed, outcomes_of
 from hwnas.calibrate import Score, fit_calibration, relative_least_squares, score
 from hwnas.card import Calibration, calibration_of, card_path, command_line, read_card, section, update_card, versions
 from hwnas.device import DeviceProfile
@@ -310,7 +310,7 @@ def distinct_networks(
         left = f" without the {len(without)} blocks that could not be measured" if without else ""
         raise HwnasError(
             f"space {space.name!r} has {len(found)} different networks{left}; grading takes at least {LEAST_NETWORKS}",
-            hint="give the space more options",
+            hint="hwnas measure --retry-failed tries those again" if without else "give the space more options",
         )
     return list(found.values())
 
@@ -368,7 +368,7 @@ def _loads(
         while len(loads) < LOADS or (len(loads) < 2 * LOADS and _noise(loads, "min") > NOISE_LIMIT):
             update(len(networks), len(networks), f"timing, load {len(loads) + 1}")
             with backend.board.lease():
-                outcomes = backend.board.time(programs, plan)
+                outcomes = outcomes_of(backend.board, programs, plan)
             loads.append([_timing(outcome) for outcome in outcomes])
     return loads
 

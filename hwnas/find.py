@@ -150,7 +150,7 @@ def _folder(package: str) -> Path:
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
         raise HwnasError(
             f"there is no package {package!r}",
-            nearest=nearest_names(package, packages()),
+            nearest=nearest_names(package, [other for other in packages() if other != package]),
             hint=f"plugins: and {ENVIRONMENT} name importable packages (folders with an __init__.py)",
         )
     # A single module can be named by `use:` too; it has no folders, so it adds to no axis.

@@ -42,7 +42,8 @@ HWNAS_ALONE = Trust()
 def resolve(use: str, folder: str, trust: Trust = HWNAS_ALONE, interfaces: tuple[type, ...] = ()) -> Callable[..., Any]:
     """The class or function `use` names: `<chapter.file>[:Name]` under hwnas.<folder>, else where `trust` leads.
 
-    Without `:Name` it is the one public class or function whose name matches the file's (`sandwich` -> `Sandwich`).
+    Without `:Name` it is the public class or function (one of `__all__`, where the file has that) of the file's own
+    name, or else the one whose name matches it (`sandwich` -> `Sandwich`).
     It must be defined there, and be a subclass of one of `interfaces` or be annotated to return one.
     """
     if not isinstance(use, str) or not use:
@@ -51,8 +52,10 @@ def resolve(use: str, folder: str, trust: Trust = HWNAS_ALONE, interfaces: tuple
     module = _module(path, folder, trust)
     own = {n: value for n, value in vars(module).items() if n[0] != "_" and _defined_in(value, module)}
     if not name:
-        wanted = path.rsplit(".", 1)[-1].replace("_", "").lower()
-        name = next((n for n in own if n.replace("_", "").lower() == wanted), wanted)
+        last = path.rsplit(".", 1)[-1]
+        alike = {n for n in own if n.replace("_", "").lower() == last.replace("_", "").lower()}
+        alike &= set(vars(module).get("__all__", alike))
+        name = last if last in alike or not alike else min(alike)
     if name not in own:
         raise unknown(f"name in {module.__name__}", name, own)
     _check_interface(own[name], use, interfaces)

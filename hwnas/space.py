@@ -158,7 +158,7 @@ class SearchSpace:
 
     @cached_property
     def size(self) -> int:
-        """Number of genotypes; several may lower to the same network."""
+        """Number of architectures; several may lower to the same network."""
         return math.prod(len(choice.options) for choice in self.choices)
 
     def architecture(self, values: Mapping[str, Any]) -> Architecture:

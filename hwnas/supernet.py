@@ -195,13 +195,18 @@ def resize(images: Tensor, shape: Shape) -> Tensor:
 
 
 def extract(net: WeightSharing, architecture: Mapping[str, Any]) -> Net:
-    """The stand-alone net of an architecture, with copies of the supernet's weights; recalibrate it before use."""
+    """The stand-alone net of an architecture, with copies of the supernet's weights; recalibrate it before use.
+    HwnasError where the supernet (a wrapper's, say) lacks one of them, or holds it in another shape."""
     network = net.space.lower(architecture)
     alone = Net(network)
     with torch.no_grad():
         for node in network:
-            for name, value in net.tensors(node, architecture).items():
-                alone.own[key(f"{node.name}.{name}")].copy_(value)
+            held = net.tensors(node, architecture)
+            for name, shape in ops.parameters(node.operator).items():
+                if name not in held or tuple(held[name].shape) != tuple(shape):
+                    got = tuple(held[name].shape) if name in held else "none"
+                    raise HwnasError(f"the supernet must give {node.name} its {name} {tuple(shape)}, got {got}")
+                alone.own[key(f"{node.name}.{name}")].copy_(held[name])
     return alone.to(next(net.parameters()).device)
 
 

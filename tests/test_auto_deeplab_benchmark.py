@@ -56,6 +56,18 @@ def figures(searched: list[float], fixed: list[float]) -> dict[str, Any]:
     return kept
 
 
+def test_a_section_takes_the_place_of_the_older_one_and_headings_keep_a_blank_line_before_them(
+    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = importlib.import_module("inhabitants")
+    monkeypatch.setattr(shared, "PAGE", tmp_path / "page.md")
+    shared.write_section("## A", "## A\n\nold\n")
+    shared.write_section("## B", "## B\n\nb\n")
+    for text in ("new", "newer"):
+        shared.write_section("## A", f"## A\n\n{text}\n")
+    assert shared.PAGE.read_text().partition("\n\n## A")[2] == "\n\nnewer\n\n## B\n\nb\n"
+
+
 @pytest.mark.parametrize(
     ("searched", "told"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -60,20 +61,27 @@ def test_an_interval_over_seeds_is_students(benchmark: dict[str, ModuleType]) ->
     assert widths == sorted(widths, reverse=True), "more seeds of the same spread never say less"
 
 
-def test_a_side_wins_only_beyond_the_interval_of_its_paired_gains(benchmark: dict[str, ModuleType]) -> None:
-    verdict = benchmark["inhabitants"].verdict
-    assert verdict([2.0, 3.0, 4.1], [1.0, 2.0, 3.0])[0] == "beats"
-    assert verdict([1.0, 2.0, 3.0], [2.0, 3.0, 4.1])[0] == "is beaten by"
-    assert verdict([1.0, 2.0, 3.0], [2.0, 1.0, 3.0]) == ("is not told apart from", "+0.00 ± 2.48")
-    assert verdict([1.0], [0.0])[0] == "is not told apart from", "one seed says nothing"
+def test_a_side_wins_only_beyond_the_interval_of_its_gains(benchmark: dict[str, ModuleType]) -> None:
+    shared = benchmark["inhabitants"]
+    assert shared.told(*shared.interval([1.0, 1.0, 1.1])) == "beats"
+    assert shared.told(*shared.interval([-1.0, -1.0, -1.1]), plural=True) == "are beaten by"
+    assert shared.told(*shared.interval([-1.0, 1.0, 0.5])) == "is not told apart from"
+    assert shared.told(*shared.interval([1.0])) == "is not told apart from", "one seed says nothing"
 
 
-def test_figures_of_other_settings_are_not_gone_on_with(benchmark: dict[str, ModuleType], tmp_path: Path) -> None:
-    shared, file = benchmark["inhabitants"], tmp_path / "runs" / "figures.json"
-    assert shared.kept_figures(file, "a", seconds=0.0) == {"mark": "a", "seconds": 0.0}
-    file.write_text(json.dumps({"mark": "a", "10": {"x": 3}, "2": {"x": 2}, "seconds": 5.0}))
-    assert shared.by_seed(shared.kept_figures(file, "a")) == [{"x": 2}, {"x": 3}]
-    assert shared.kept_figures(file, "b") == {"mark": "b"}
+def test_figures_of_other_settings_are_made_anew(benchmark: dict[str, ModuleType], tmp_path: Path) -> None:
+    shared, file, made = benchmark["inhabitants"], tmp_path / "runs" / "figures.json", []
+
+    def one(seed: int, own: dict[str, int], keep: Callable[[], None]) -> None:
+        made.append(seed)
+        own["x"] = seed
+        keep()
+
+    first = shared.kept_figures(file, "a", 11, ("x",), one)
+    assert [own["x"] for own in shared.whole_seeds(first, ("x",))] == list(range(11)), "in the order of their numbers"
+    assert shared.kept_figures(file, "a", 11, ("x",), one) == first and len(made) == 11
+    shared.kept_figures(file, "b", 1, ("x",), one)
+    assert len(made) == 12 and shared.whole_seeds(first, ("x", "y")) == []
 
 
 def test_a_section_takes_the_place_of_its_older_one_alone(

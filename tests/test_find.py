@@ -69,7 +69,8 @@ def test_a_package_of_the_environment_that_is_not_there_is_one_line(
 ) -> None:
     monkeypatch.setenv(find.ENVIRONMENT, listed)
     assert main(["--help"]) == 2
-    assert capsys.readouterr().err.startswith(f"error: there is no package {listed!r}")
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: there is no package {listed!r}") and f"nearest: {listed}" not in said
 
 
 @pytest.fixture

@@ -46,7 +46,9 @@ def imports_of(file: Path) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names = [f"hwnas.{alias.name}" for alias in node.names] if node.module == "hwnas" else [node.module]
             yield from ((node.lineno, name) for name in names)
-        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+        else:
             waiting.extend(ast.iter_child_nodes(node))
 
 

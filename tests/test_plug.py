@@ -188,3 +188,18 @@ def test_the_working_directory_does_not_stand_before_the_library(tmp_path: Path,
         cwd=tmp_path, env={"PYTHONPATH": str(repository)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("class Pair: ...\ndef pair() -> Pair: ...\n", "pair"),
+        ("def pair(): ...\nclass Pair: ...\n", "pair"),
+        ("class Pair: ...\ndef pa_ir(): ...\n__all__ = ['Pair']\n", "Pair"),
+        ("class PaIr: ...\n", "PaIr"),
+    ],
+)
+def test_a_name_alone_is_what_has_the_file_s_own_name(body: str, found: str, outside: Path) -> None:
+    (outside / "spaces").mkdir()
+    (outside / "spaces" / "pair.py").write_text(body)
+    assert resolve("pair", "spaces").__name__ == found

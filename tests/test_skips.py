@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import NOT_A_TOOL
+
 TESTS = """
 import pytest
 
+@pytest.mark.skipif(True, reason="node is not installed")
+def test_interpreted(): pass
+def test_imported(): pytest.importorskip("no_such_package")
 def test_emulated(): pytest.skip("no linker or emulator for aarch64")
 def test_linked(): pytest.skip("no qemu-arm on PATH")
 def test_wide(): pytest.skip("this machine does not run x86-avx512")
@@ -28,6 +34,7 @@ def run_pytest(folder: Path, *arguments: str, path: str | None = None, **environ
     shutil.copy(repository / "tests" / "conftest.py", folder / "conftest.py")
     shutil.copy(repository / "pyproject.toml", folder / "pyproject.toml")
     (folder / "test_some.py").write_text(TESTS)
+    (folder / "test_whole.py").write_text("import pytest\npytest.importorskip('no_such_package')\ndef test(): pass\n")
     inherited = {name: value for name, value in os.environ.items() if name not in ("CI", "HWNAS_REQUIRE")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments, "test_some.py"],
@@ -38,11 +45,11 @@ def run_pytest(folder: Path, *arguments: str, path: str | None = None, **environ
 
 
 def test_what_was_skipped_and_what_to_install_is_one_line(tmp_path: Path) -> None:
-    code, printed = run_pytest(tmp_path, path="/nowhere")
+    code, printed = run_pytest(tmp_path, "test_whole.py", path="/nowhere")
     assert code == 0, printed
     (line,) = [line for line in printed.splitlines() if line.startswith("skipped: ")]
     packages = "gcc libc6-dev qemu-user qemu-system-arm nodejs chromium fonts-dejavu-core"
-    assert f"2 for want of tools (apt-get install {packages})" in line
+    assert f"5 for want of tools (apt-get install {packages})" in line
     assert "1 because this machine does not run x86-avx512" in line
 
 
@@ -52,8 +59,23 @@ def test_a_test_skipped_for_want_of_a_tool_fails_where_tools_are_required(
 ) -> None:
     code, printed = run_pytest(tmp_path, **environment)
     assert code == 1
-    assert "no linker or emulator for aarch64: required here" in printed and "2 failed" in printed
-    assert "1 passed, 1 skipped" in printed, "what the machine cannot do stays a skip"
+    for reason in ("no linker or emulator for aarch64", "node is not installed", "could not import 'no_such_package'"):
+        assert reason in printed
+    assert "3 failed, 1 passed, 1 skipped, 1 deselected, 1 error" in printed, "what the machine cannot do stays a skip"
+
+
+def test_a_whole_file_skipped_for_want_of_a_tool_ends_the_run_where_tools_are_required(tmp_path: Path) -> None:
+    code, printed = run_pytest(tmp_path, "test_whole.py", CI="true")
+    assert code == 2 and "test_whole.py: could not import 'no_such_package'" in printed
+
+
+def test_every_reason_that_stays_a_skip_is_one_that_a_test_gives(repository: Path) -> None:
+    """The list of what nobody can install holds no text that is said no more."""
+    files = [path for path in (repository / "tests").rglob("*.py") if path.name != "test_skips.py"]
+    said = "\n".join(path.read_text() for path in files).replace("\\.", ".")
+    listed = re.split(r"[|()]+", NOT_A_TOOL.pattern.replace("\\S+", "").replace("\\.", "."))
+    texts = {text.strip(" ^") for text in listed} - {"", "this machine", "got empty parameter set"}
+    assert len(texts) > 8 and [text for text in texts if said.count(text) < 2] == []
 
 
 @pytest.mark.parametrize("arguments", [(), ("-m", "not long")])

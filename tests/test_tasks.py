@@ -59,6 +59,14 @@ def segmented() -> tuple[np.ndarray, np.ndarray]:
     return 9.0 * np.moveaxis(np.eye(3)[answers], -1, 1), np.array([[[0, 1], [1, 1]], [[0, 0], [2, 2]]])
 
 
+@pytest.mark.parametrize(
+    "labels", [[0.0, 1.0], [0, 3], [-1, 0], [0], [[0, 1], [1, 2]], [True, False]], ids=lambda labels: str(labels)
+)
+def test_labels_that_are_no_classes_are_refused_in_one_line(labels: Any) -> None:
+    with pytest.raises(HwnasError, match=r"a label from 0 to 2 for each of 2 outputs, got \("):
+        Classify().statistics(np.zeros((2, 3), np.float32), np.array(labels))
+
+
 def test_segmentation_by_hand() -> None:
     """Class 0: 2 in both, 3 answered, 3 true. Class 1: 2, 2, 3. Class 2: 2, 3, 2."""
     outputs, targets = segmented()

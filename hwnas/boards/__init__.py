@@ -7,13 +7,15 @@ connection: mine       mypackage/boards/mine.py
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hwnas import find
+from hwnas.errors import HwnasError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,6 +103,34 @@ class Board(Protocol):
         program's.
         """
         ...
+
+
+def outcomes_of(
+    board: Board,
+    programs: Sequence[Artefact],
+    plan: Plan | None = None,
+    quantities: Sequence[str] = ("latency",),
+    beside: Sequence[Artefact] = (),
+) -> list[Timed | Exception]:
+    """`board.time`, an outcome a program. A time that is none is an exception, as any failed measurement is, so that
+    no table holds it. HwnasError where outcomes are missing, since nobody knows then whose the others are."""
+    found, wanted = board.time(programs, plan, quantities, beside), len(programs) + len(beside)
+    if len(found) != wanted:
+        raise HwnasError(f"a board must give an outcome for each of {wanted} programs, got {len(found)}")
+    return [_checked(outcome) for outcome in found]
+
+
+def _checked(outcome: Any) -> Timed | Exception:
+    if isinstance(outcome, Exception):
+        return outcome
+    if not isinstance(outcome, Timed):
+        return HwnasError(f"a board's outcome must be a Timed or an exception, got {type(outcome).__name__}")
+    told = (*outcome.timing.samples_us, *outcome.timing.round_minima_us)
+    wrong = [time_us for time_us in told if not 0 < time_us < math.inf]
+    if wrong or not told:
+        got = f"{wrong[0]} us" if wrong else "none"
+        return HwnasError(f"a board's times must be finite numbers above 0, got {got}")
+    return outcome
 
 
 def board_of(device: DeviceProfile, tables_dir: Path = Path("latency_tables")) -> Board | None:

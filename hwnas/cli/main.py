@@ -150,7 +150,7 @@ def _os_line(problem: OSError) -> str:
 
 def _unforeseen(problem: Exception) -> int:
     """A defect of hwnas, or of a person's own file where that raised it: whose line comes last, libraries aside."""
-    home, paths = str(Path(__file__).parents[1]), sysconfig.get_paths()
+    home, paths = str(Path(__file__).parents[1]) + os.sep, sysconfig.get_paths()
     libraries = ("<", paths["stdlib"], paths["purelib"], paths["platlib"])
     plugged = tuple(str(Path(file).parent) for file in map(_file_of, find.packages()) if file)
     frames = [

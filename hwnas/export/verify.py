@@ -252,7 +252,7 @@ def _difference(got: np.ndarray, expected: np.ndarray, rounding: float) -> Diffe
     same = (got == expected).reshape(count, -1)  # in their own types: float64 does not tell all 64-bit integers apart
     got_rows, rows = (array.reshape(count, -1).astype(np.float64) for array in (got, expected))
     difference = np.nan_to_num(np.abs(got_rows - rows), nan=np.inf, posinf=np.inf)  # a runtime's NaN fails
-    off = difference / spread_of(rows)
+    off = np.nan_to_num(difference / spread_of(rows), nan=np.inf, posinf=np.inf)  # so does one that is expected
     return Difference(
         equal=(same | ((off > 0) & (off <= rounding))).all(axis=1),
         outputs=int(rows.size),

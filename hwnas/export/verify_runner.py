@@ -94,7 +94,8 @@ def matched(given: Arrays, names: Sequence[str]) -> Arrays:
     if len(given) == len(names) == 1:
         return {names[0]: next(iter(given.values()))}
     if set(given) != set(names):
-        raise ValueError(f"it takes {', '.join(names)}, samples have {', '.join(given)}")
+        held = ", ".join(given) if "" not in given else "one without a name"
+        raise ValueError(f"it takes {', '.join(names)}, samples have {held}")
     return {name: given[name] for name in names}
 
 
@@ -133,7 +134,10 @@ def checked_library(folder: Path, manifest: dict[str, Any]) -> ctypes.CDLL:
 
 def ends_of(manifest: Mapping[str, Any], which: str) -> list[dict[str, Any]]:
     """The inputs or outputs of a manifest: the one that it names, or its list of several."""
-    ends = manifest[f"{which}s"] if f"{which}s" in manifest else [{**manifest[which], "name": which}]
+    one = f"{which}s" not in manifest
+    ends = [{**manifest[which], "name": which}] if one else manifest[f"{which}s"]
+    if one and (len(ends[0]["shape"]) < 2 or ends[0]["shape"][0] != 1):
+        raise ValueError(f"the manifest's {which} is {ends[0]['shape']}, not [1, ..]")
     names = [end["name"] for end in ends]
     if not 1 <= len(ends) <= MOST_ENDS or len(set(names)) != len(names) or not all(isinstance(n, str) for n in names):
         raise ValueError(f"the manifest's {which}s have no names of their own: {names}")

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwnas.boards import Board
+from hwnas.boards import Board, outcomes_of
 from hwnas.engines import AnyModel, Layer, Taken
 from hwnas.errors import HwnasError
 from hwnas.extras import missing_extra
@@ -124,7 +124,7 @@ def _timed(taken: dict[str, _Candidate], job: Bench, plan: Plan | None) -> dict[
     for _ in range(LOADS):
         left = [engine for engine, so_far in found.items() if isinstance(so_far, list)]
         with job.board.lease():
-            outcomes = job.board.time([taken[engine].taken.artefact for engine in left], plan)
+            outcomes = outcomes_of(job.board, [taken[engine].taken.artefact for engine in left], plan)
         for engine, outcome in zip(left, outcomes, strict=True):
             so_far = found[engine]
             if isinstance(outcome, Exception) or isinstance(so_far, Exception):

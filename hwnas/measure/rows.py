@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.boards import QUANTITIES
+from hwnas.boards import QUANTITIES, outcomes_of
 from hwnas.engines import Artefact
 from hwnas.measure.backend import Backend
 from hwnas.measure.harness import Plan, Timing
@@ -64,7 +64,7 @@ def _timed(
     canary = backend.board.canary
     beside = {one.path: one for one in (*baselines.values(), canary) if one is not None}
     with backend.board.lease():
-        outcomes = backend.board.time(list(ready.values()), plan, QUANTITIES, list(beside.values()))
+        outcomes = outcomes_of(backend.board, list(ready.values()), plan, QUANTITIES, list(beside.values()))
     known: dict[Path, float] = {}
     for path, outcome in zip(beside, outcomes[len(ready) :], strict=True):
         if isinstance(outcome, Exception):

@@ -129,7 +129,10 @@ class Job:
             wanted = next((p for p in (precision, *cheapest) if p in choice.options), None)
             allowed[choice.name] = (wanted,) if wanted else choice.options
         space = self.space.restrict(allowed) if allowed else self.space
-        if not any(precision in space.by_name[choice.name].options for choice in self._precisions):
+        offered = {option for choice in self._precisions for option in space.by_name[choice.name].options}
+        if not self._precisions:  # a space of one format says so by its blocks
+            offered = {operator.precision for operator in space.lower(space.smallest()).operators}
+        if precision not in offered:
             raise HwnasError(
                 f"space {space.name} offers no {precision} block", hint=f"add {precision} to space.precisions"
             )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hwnas.boards import QUANTITIES
+from hwnas.boards import QUANTITIES, outcomes_of
 from hwnas.errors import HwnasError
 from hwnas.measure.backend import backend_for, why_not_here
 from hwnas.measure.harness import Timing
@@ -101,7 +101,7 @@ def time_again(job: Job, shipped: Sequence[Shipped], manifests: Sequence[Mapping
             board = backends[shipped[0].engine].board
             # Processes that measure on one device take turns: side by side they would time each other.
             with board.lease():
-                outcomes = board.time(programs, None, QUANTITIES if last else QUANTITIES[:1])
+                outcomes = outcomes_of(board, programs, None, QUANTITIES if last else QUANTITIES[:1])
             for one, timings, outcome in zip(shipped, taken, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     raise HwnasError(f"{one.artefact} could not be timed: {outcome}")

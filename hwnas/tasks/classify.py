@@ -51,6 +51,7 @@ class Classify:
         """float64 (N, 2): 1 where the largest output is the label, and the cross-entropy in nats."""
         require_one("classify", outputs)
         logits = outputs.reshape(len(outputs), -1)
+        _require_labels(targets, logits.shape)
         shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
         log_share = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         return np.stack([logits.argmax(axis=1) == targets, -log_share[np.arange(len(targets)), targets]], axis=1)
@@ -92,3 +93,16 @@ def _vectors(data: Data, split: str) -> tuple[np.ndarray, np.ndarray]:
             parts.append(small.flatten(1).numpy())
         vectors.append(np.concatenate(parts, axis=1))
     return np.concatenate(vectors), data.targets(split)[chosen]
+
+
+def _require_labels(targets: np.ndarray, outputs: tuple[int, int]) -> None:
+    """HwnasError unless targets are a class of the outputs (N, classes) an example."""
+    count, classes = outputs
+    if targets.dtype.kind not in "iu" or targets.shape != (count,) or not ((targets >= 0) & (targets < classes)).all():
+        whole = targets.dtype.kind in "iu" and targets.size
+        held = f"{targets.min()} to {targets.max()}" if whole else targets.dtype
+        raise HwnasError(
+            f"classification needs a label from 0 to {classes - 1} for each of {count} outputs, got "
+            f"{targets.shape} of {held}",
+            hint="labels of another task are left out of a file's samples: its outputs are compared without them",
+        )

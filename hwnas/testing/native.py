@@ -75,10 +75,14 @@ class _Model:
         return self.node("DequantizeLinear", names)
 
     def node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
+        return self.results(operator, inputs, 1, **attributes)[0]
+
+    def results(self, operator: str, inputs: list[str], count: int, **attributes: Any) -> list[str]:
         domain, _, name = operator.rpartition("::")
         made = f"n{len(self.nodes)}"
-        self.nodes.append(helper.make_node(name, inputs, [made], name=made, domain=domain, **attributes))
-        return made
+        names = [made, *(f"{made}.{i}" for i in range(1, count))]
+        self.nodes.append(helper.make_node(name, inputs, names, name=made, domain=domain, **attributes))
+        return names
 
     def codes(self, x: str, scale: float, zero_point: int) -> str:
         pair = [self.constant(np.array(scale, np.float32)), self.constant(np.array(zero_point, np.uint8))]
@@ -89,13 +93,13 @@ def model_of(example: Example, quantised: bool, seed: int) -> tuple[onnx.ModelPr
     """(a model of the example's node with sizes of this seed, an array for each of its inputs)."""
     made = _Model(example, quantised, seed)
     names = [made.given(item) for item in example.inputs]
-    y = made.node(example.operator, names, **example.attributes)
+    results = made.results(example.operator, names, example.outputs, **example.attributes)
     if quantised:
-        y = made.codes(y, 0.06, 110)
-    graph = helper.make_graph(
-        made.nodes, "example", made.inputs, [onnx.ValueInfoProto(name=y)], initializer=made.constants
-    )
-    graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+        results = [made.codes(y, 0.06, 110) for y in results]
+    ends = [onnx.ValueInfoProto(name=y) for y in results]
+    graph = helper.make_graph(made.nodes, "example", made.inputs, ends, initializer=made.constants)
+    for end in graph.output:
+        end.type.tensor_type.elem_type = TensorProto.FLOAT
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
     return onnx.shape_inference.infer_shapes(model, strict_mode=True), made.arrays
 

@@ -140,6 +140,16 @@ def test_what_a_verb_raises_becomes_one_line_and_an_exit_code(
     assert words in said and said.count("\n") == (1 if exit_code else 0)
 
 
+def test_a_package_whose_name_begins_like_this_one_is_not_told_as_a_defect(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mine = f"{Path(frame.__file__).parents[1]}_mine/rule.py"
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(compile("1 / 0", mine, "exec"))
+    assert frame._unforeseen(caught.value) == 2
+    assert f"{mine}:1 raised ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_a_failed_check_exits_1_and_bad_input_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,6 +170,13 @@ def test_an_output_is_judged_by_its_own_spread() -> None:
     off = {**expected, "small": expected["small"] + 0.5}
     assert compared(Path("a"), "any", expected, None, expected, EXACT, None).ok
     assert not compared(Path("a"), "any", off, None, expected, Tolerance(ROUNDING, 0.0), None).ok
+
+
+def test_an_expected_output_that_is_no_number_fails_with_numbers_that_json_has() -> None:
+    expected = np.array([[1.0, np.nan], [2.0, 3.0]])
+    found = compared(Path("a"), "any", expected, None, expected, EXACT, None)
+    assert not found.ok
+    json.dumps(found.record(), allow_nan=False)
 
 
 def test_samples_come_back_as_they_were_written_and_old_ones_are_read(tmp_path: Path) -> None:

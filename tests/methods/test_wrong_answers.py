@@ -18,7 +18,7 @@ from hwnas.methods.search.predicted import Predicted
 from hwnas.methods.search.regularized_evolution import RegularizedEvolution
 from hwnas.search import scores_of, search
 from hwnas.space import Architecture
-from hwnas.supernet import WeightSharing
+from hwnas.supernet import WeightSharing, extract
 from hwnas.testing.toy import toy_cost, toy_data, toy_space
 from hwnas.train import Schedule, train
 
@@ -192,3 +192,27 @@ def test_a_parameter_is_in_one_group_and_a_group_has_some(groups: Callable[[Any]
     rule.groups = groups  # type: ignore[method-assign]
     with pytest.raises(HwnasError, match=told):
         train(WeightSharing(SPACE), rule, toy_data(), Schedule(1, 48), workers=0)
+
+
+class Lacks(torch.nn.Module):
+    """A wrapper's supernet that keeps something back."""
+
+    def __init__(self, spoilt: Callable[[dict[str, Any]], Any]) -> None:
+        super().__init__()
+        self.net, self.space, self.spoilt = WeightSharing(SPACE), SPACE, spoilt
+
+    def tensors(self, node: Any, selection: Any) -> Any:
+        return self.spoilt(dict(self.net.tensors(node, selection)))
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "told"),
+    [
+        (lambda held: {}, r"must give stem its conv.weight \(8, 1, 3, 3\), got none"),
+        (lambda held: {n: v[:1] for n, v in held.items()}, r"must give stem its conv.weight \(8, 1, 3, 3\), got \(1, "),
+    ],
+)
+def test_a_net_is_taken_out_with_every_tensor_in_its_shape(spoilt: Callable[[Any], Any], told: str) -> None:
+    """What a supernet lacks would else ship as it was drawn, and what is too small be spread over the rest."""
+    with pytest.raises(HwnasError, match=told):
+        extract(Lacks(spoilt), SMALL)  # type: ignore[arg-type]

@@ -184,3 +184,28 @@ def test_arithmetic_of_sizes_is_done_while_reading() -> None:
     x = np.arange(30, dtype=np.float32).reshape(1, 5, 3, 2)
     assert [step.kind for step in read_graph(model).steps].count("elementwise_f32") == 0
     np.testing.assert_array_equal(run_ends(model, x)[0], expected_of(model, [x])[0])
+
+
+def test_a_slice_backwards_from_before_the_first_element_begins_there() -> None:
+    whole = {"start": [-100], "end": [-200], "axis": [1], "step": [-1]}
+    constants = {name: np.array(value, np.int64) for name, value in whole.items()}
+    nodes = [helper.make_node("Slice", ["x", *constants], ["y"])]
+    model = model_of(nodes, [("x", FLOAT, (1, 5))], [("y", FLOAT, (1, 1))], **constants)
+    x = np.arange(1, 6, dtype=np.float32)[None]
+    np.testing.assert_array_equal(run_ends(model, x)[0], expected_of(model, [x])[0])
+
+
+def test_a_pad_of_a_whole_number_that_a_float_does_not_hold_is_refused() -> None:
+    held = {"widths": np.array([0, 1, 0, 1]), "value": np.array(2**53 + 1)}
+    nodes = [helper.make_node("Pad", ["x", *held], ["y"])]
+    with pytest.raises(HwnasError, match="a value of 9007199254740993"):
+        read_graph(model_of(nodes, [("x", INT64, (1, 5))], [("y", INT64, (1, 7))], **held))
+
+
+@pytest.mark.parametrize("bounds", [["high"], ["", "low"]])
+def test_a_clip_that_lets_no_number_through_is_refused_and_not_left_out(bounds: list[str]) -> None:
+    held = {"high": np.float32(np.inf), "low": np.float32(-np.inf)}
+    nodes = [helper.make_node("Sigmoid", ["x"], ["s"]), helper.make_node("Clip", ["s", *bounds], ["y"])]
+    model = model_of(nodes, [("x", FLOAT, (1, 3))], [("y", FLOAT, (1, 3))], **{b: held[b] for b in bounds if b})
+    with pytest.raises(HwnasError, match="lets no number through"):
+        read_graph(model)

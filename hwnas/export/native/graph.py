@@ -92,12 +92,16 @@ def _unsupported(node: NodeProto) -> HwnasError:
 
 
 def _read_node(reader: Reader, node: NodeProto, known: Operators) -> None:
-    if node.op_type == "Constant":
-        return
-    module = known.of_node[qualified(node)]
-    used = any(name in reader.consumers or name in reader.output_names for name in node.output[1:] if name)
-    if used and "SEVERAL_OUTPUTS" not in vars(module):
+    """Emits the node's steps. Refuses one of which more outputs are used than its file says what they are."""
+    if node.op_type != "Constant":
+        _emit_node(reader, node, known)
+    used = [name for name in node.output[1:] if name in reader.consumers or name in reader.output_names]
+    if any(name not in reader.tensors and not reader.is_constant(name) for name in used if name):
         raise refuse(node, "more than its first output is used", ("the first output alone",))
+
+
+def _emit_node(reader: Reader, node: NodeProto, known: Operators) -> None:
+    module = known.of_node[qualified(node)]
     if node.input and reader.is_quantised(node, 0):
         for fusion in module.FUSIONS:
             if isinstance(fusion, IntegerFusion):

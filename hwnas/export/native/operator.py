@@ -127,6 +127,7 @@ class Example:
     positive: bool = False
     #: float results may differ by this share of the largest
     tolerance: float = 1e-5
+    outputs: int = 1
 
 
 class NativeOperator(Protocol):

@@ -354,6 +354,8 @@ def clip_bounds(reader: Reader, node: NodeProto) -> tuple[float, float]:
         if bound is not None and (bound.size != 1 or np.isnan(bound).any()):
             raise refuse(node, f"a bound of shape {list(bound.shape)} that is not one number", ("a scalar",))
         found.append(absent if bound is None else float(bound.reshape(())))
+        if found[-1] == -absent:
+            raise refuse(node, f"a bound of {found[-1]} that lets no number through", ("a finite bound",))
     return found[0], found[1]
 
 

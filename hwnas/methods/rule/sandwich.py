@@ -31,7 +31,8 @@ class Sandwich:
         turns: Sequence[str] | None = None,
         task: Task = Classify(),
     ) -> None:
-        """`turns` are the precisions the students take, one a step, over and over; all of the space's by default."""
+        """`turns` are the precisions the students take, one a step, over and over; all of the space's by default.
+        HwnasError where the space has none of a turn's name."""
         self.space, self.seed, self.task = space, seed, task
         self.random_paths, self.hard = random_paths, hard
         known = list(dict.fromkeys(str(p) for c in space.choices if c.role == "precision" for p in c.options))

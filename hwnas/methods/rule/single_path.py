@@ -22,7 +22,8 @@ class SinglePath:
     def __init__(
         self, space: SearchSpace, seed: int = 0, task: Task = Classify(), label_smoothing: float = 0.0
     ) -> None:
-        """`label_smoothing` is a setting of the task; run files from before there were tasks give it here."""
+        """`label_smoothing` is a setting of the task; run files from before there were tasks give it here.
+        HwnasError beside a task that has none."""
         if label_smoothing and not isinstance(task, Classify):
             raise HwnasError("label_smoothing is of classification", hint="task: {use: classify, label_smoothing: 0.1}")
         self.space, self.seed, self.task = space, seed, Classify(label_smoothing) if label_smoothing else task

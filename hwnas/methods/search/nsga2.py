@@ -16,7 +16,8 @@ from hwnas.space import Architecture, SearchSpace
 
 
 class NSGA2:
-    """pymoo's NSGA2 behind ask and tell. A generation is asked for in parts and told when all of it is scored."""
+    """pymoo's NSGA2 behind ask and tell. A generation is asked for in parts and told when all of it is scored.
+    HwnasError for a population below 2."""
 
     def __init__(self, space: SearchSpace, seed: int = 0, population: int = 32, objectives: int = 2) -> None:
         from pymoo.algorithms.moo.nsga2 import NSGA2 as Algorithm  # heavy import, on first use only

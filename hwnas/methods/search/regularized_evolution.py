@@ -19,7 +19,8 @@ from hwnas.space import Architecture, SearchSpace, Value
 
 
 class RegularizedEvolution:
-    """Algorithm 1 of the paper: population P (a queue), sample S, mutate the best of the sample."""
+    """Algorithm 1 of the paper: population P (a queue), sample S, mutate the best of the sample.
+    HwnasError for a population below 2, an empty sample or a share `extra` outside [0, 1]."""
 
     def __init__(
         self, space: SearchSpace, seed: int = 0, population: int = 100, sample: int = 25, extra: float = 0.0

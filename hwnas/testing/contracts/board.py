@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
+from hwnas import find
 from hwnas.boards import Board, Conditions, Timed
 from hwnas.device import load_device
 from hwnas.engines import Artefact
@@ -87,11 +89,17 @@ def is_leased_to_one_process_at_a_time(subject: type[Board], device: DeviceProfi
         place = {"module": subject.__module__, "name": subject.__qualname__, "folder": str(folder)}
         script = TAKES.format(path=sys.path, device=told, **place)
         with board.lease(), board.lease(0.0):
-            refused = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+            refused = _run(script)
         hold(refused.returncode != 0, "another process cannot have it meanwhile")
         hold("HwnasError" in refused.stderr, f"which HwnasError tells it, got {refused.stderr[-300:]}")
-        free = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        free = _run(script)
         hold(free.stdout == "mine\n", f"another process can have it afterwards, got {free.stderr[-300:]}")
+
+
+def _run(script: str) -> subprocess.CompletedProcess[str]:
+    """In a process that finds the same packages: the profile may name what they add."""
+    found = {**os.environ, find.ENVIRONMENT: ",".join(find.packages()[1:])}
+    return subprocess.run([sys.executable, "-c", script], env=found, capture_output=True, text=True, check=False)
 
 
 @contextmanager

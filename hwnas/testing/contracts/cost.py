@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 from hwnas import find
 from hwnas.cost import OperatorCost
-from hwnas.plug import HWNAS_ALONE, resolve
+from hwnas.plug import HWNAS_ALONE, needed_by, resolve
 from hwnas.testing import hold
+from hwnas.testing.toy import toy_space
 
 AXIS = "methods.cost"
 
@@ -15,6 +17,20 @@ AXIS = "methods.cost"
 def is_a_function_that_returns_an_operator_cost(subject: str) -> None:
     made = resolve(f"cost.{subject}", "methods", HWNAS_ALONE, (OperatorCost,))
     hold(inspect.isfunction(made) or inspect.isclass(made), f"cost.{subject} is a function of the file's name")
+
+
+def prices_every_operator_with_a_finite_number(subject: str) -> None:
+    """Only of a cost that needs no device: what asks for tables is held to theirs."""
+    made = resolve(f"cost.{subject}", "methods", HWNAS_ALONE, (OperatorCost,))
+    if needed_by(made):
+        return
+    cost = made()
+    for operator in toy_space().lower(toy_space().largest()).operators:
+        price = cost.of(operator)
+        hold(
+            isinstance(price, float) and math.isfinite(price),
+            f"{operator} has a finite float as price, got {price}",
+        )
 
 
 def names_its_limits_with_factors_to_its_unit(subject: str) -> None:

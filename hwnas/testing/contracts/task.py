@@ -1,13 +1,17 @@
-"""Task: `subject` is a Task whose targets are classes, one an example or one a place; examples make its metric."""
+"""Task: `subject` is a Task; examples make its metric. Targets are classes, one an example or one a place (`places`),
+unless `examples` gives others: outputs float32 (24, ...), targets (24, ...) and the outputs that would be right."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from hwnas.protocols import Task
 from hwnas.testing import hold
 
-COUNT, CLASSES = 24, 3
+COUNT, CLASSES, HEIGHT = 24, 3, 12.0  # of a sure output's score above the others
+Examples = Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def is_a_task_with_a_metric(subject: Task) -> None:
@@ -15,9 +19,11 @@ def is_a_task_with_a_metric(subject: Task) -> None:
     hold(subject.metric, "the metric has a name")
 
 
-def reduces_the_mean_of_single_examples(subject: Task, places: tuple[int, ...] = ()) -> None:
+def reduces_the_mean_of_single_examples(
+    subject: Task, places: tuple[int, ...] = (), examples: Examples | None = None
+) -> None:
     """Sets can be put together, and intervals follow from single examples."""
-    outputs, targets = _examples(places)
+    outputs, targets, _ = _examples(places, examples)
     statistics = subject.statistics(outputs, targets)
     hold(
         statistics.dtype == np.float64 and statistics.ndim == 2,
@@ -31,27 +37,29 @@ def reduces_the_mean_of_single_examples(subject: Task, places: tuple[int, ...] =
     hold(np.isclose(whole, subject.reduce(statistics[::-1])), "reduce does not depend on the order")
 
 
-def prefers_the_right_answer(subject: Task, places: tuple[int, ...] = ()) -> None:
-    outputs, targets = _examples(places)
-    perfect = subject.statistics(_perfect(targets, 20.0), targets)
+def prefers_the_right_answer(subject: Task, places: tuple[int, ...] = (), examples: Examples | None = None) -> None:
+    outputs, targets, right = _examples(places, examples)
+    perfect = subject.statistics(right, targets)
     drawn = subject.statistics(outputs, targets)
     hold(subject.reduce(perfect) > subject.reduce(drawn), "the right answer has a higher metric than a random one")
     hold(perfect[:, -1].mean() < drawn[:, -1].mean(), "the last column is a loss: less for the right answer")
 
 
-def tells_an_output_from_another_and_not_from_itself(subject: Task, places: tuple[int, ...] = ()) -> None:
-    outputs, _ = _examples(places)
+def tells_an_output_from_another_and_not_from_itself(
+    subject: Task, places: tuple[int, ...] = (), examples: Examples | None = None
+) -> None:
+    outputs, *_ = _examples(places, examples)
     same = subject.same(outputs, outputs)
     hold(same.shape == (COUNT,) and bool(same.all()), f"same is true (N,) of an output and itself, got {same.shape}")
     hold(not subject.same(outputs, -outputs).any(), "an output is not the same as its opposite")
 
 
-def has_losses_with_gradients(subject: Task, places: tuple[int, ...] = ()) -> None:
+def has_losses_with_gradients(subject: Task, places: tuple[int, ...] = (), examples: Examples | None = None) -> None:
     import torch
 
-    outputs, targets = _examples(places)
+    outputs, targets, right = _examples(places, examples)
     given, wanted = torch.from_numpy(outputs).requires_grad_(), torch.from_numpy(targets)
-    better = torch.from_numpy(_perfect(targets, 5.0))
+    better = torch.from_numpy(right)
     loss = subject.loss(given, wanted)
     loss.backward()
     hold(given.grad is not None and float(given.grad.abs().sum()) > 0, "the loss has a gradient")
@@ -63,12 +71,12 @@ def has_losses_with_gradients(subject: Task, places: tuple[int, ...] = ()) -> No
     hold(nearer, "the teacher's own answer is the least that distillation gives")
 
 
-def _examples(places: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs float32 (N, classes, *places) and targets int64 (N, *places)."""
+def _examples(places: tuple[int, ...], given: Examples | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Outputs float32 (N, classes, *places), targets int64 (N, *places), and outputs that are right and sure of it."""
+    if given is not None:
+        return given()
     rng = np.random.default_rng(0)
     outputs = rng.normal(size=(COUNT, CLASSES, *places)).astype(np.float32)
-    return outputs, rng.integers(0, CLASSES, (COUNT, *places))
-
-
-def _perfect(targets: np.ndarray, height: float) -> np.ndarray:
-    return np.ascontiguousarray(height * np.moveaxis(np.eye(CLASSES, dtype=np.float32)[targets], -1, 1))
+    targets = rng.integers(0, CLASSES, (COUNT, *places))
+    right = np.moveaxis(np.eye(CLASSES, dtype=np.float32)[targets], -1, 1)
+    return outputs, targets, np.ascontiguousarray(HEIGHT * right)

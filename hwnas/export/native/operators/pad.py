@@ -73,6 +73,8 @@ def _filled(reader: Reader, node: NodeProto) -> tuple[float, Value, str]:
     if given is not None and given.size != 1:
         raise refuse(node, f"a value of shape {list(given.shape)}", ("one number",))
     fill = 0.0 if given is None else float(given.reshape(()))
+    if given is not None and form == "whole" and int(fill) != int(given.reshape(())):
+        raise refuse(node, f"a value of {int(given.reshape(()))}, which float64 does not tell from {fill:.0f}", ("0",))
     if form == "integer" or not math.isfinite(fill):
         raise refuse(node, "codes that no DequantizeLinear reads before it, or a value that is no number", ("0",))
     if form == "dequantised":

@@ -22,8 +22,6 @@ ONNX = {
     ),
     "Split": (Form("sizes", "along any axis, into constant sizes or a number of parts"),),
 }
-#: Split gives one tensor a part
-SEVERAL_OUTPUTS = True
 KINDS = {"slice": Kind(exact=True)}
 FUSIONS: tuple[Fusion, ...] = ()
 
@@ -35,7 +33,7 @@ def _bounds(*values: int) -> Constant:
 EXAMPLES = (
     Example("Slice", ((1, 4, "D"), _bounds(1), _bounds(3), _bounds(1))),
     Example("Slice", ((1, "C", 5, 6), _bounds(-1, 0), _bounds(-9, 9), _bounds(2, 3), _bounds(-2, 3))),
-    Example("Split", ((1, "T", 6), _bounds(1, 2, 3)), {"axis": -1}),
+    Example("Split", ((1, "T", 6), _bounds(1, 2, 3)), {"axis": -1}, outputs=3),
 )
 
 
@@ -81,6 +79,8 @@ def _sliced(reader: Reader, node: NodeProto, shape: tuple[int, ...]) -> tuple[li
     if len({axis % rank for axis in axes}) != len(axes) or 0 in strides:
         raise refuse(node, f"axes {axes}, steps {strides}", ("each axis once, no step of 0",))
     for axis, start, end, step in zip(axes, first, last, strides, strict=True):
+        if step < 0:  # ONNX begins such a part at the first element where Python, of a start so low, takes none
+            start = max(start, -shape[axis])
         taken = range(shape[axis])[start:end:step]
         if not len(taken):
             raise refuse(node, f"nothing is left of axis {axis}", ("at least 1 element",))
