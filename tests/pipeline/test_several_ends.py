@@ -45,6 +45,7 @@ def export_of(run: Path) -> Path:
     return run.parent / "runs" / "tiny" / "export" / "int8-tvm"
 
 
+@pytest.mark.slow
 def test_every_file_is_verified_and_both_questions_are_learnt(run: Path) -> None:
     results: dict[str, Any] = json.loads((run.parent / "runs" / "tiny" / "results.json").read_text())
     rows = results["targets"][0]["rows"]
@@ -54,6 +55,7 @@ def test_every_file_is_verified_and_both_questions_are_learnt(run: Path) -> None
     assert results["task"]["metric"] == "both accuracies"
 
 
+@pytest.mark.slow
 def test_inputs_and_outputs_are_in_the_manifest_the_model_the_library_and_the_samples_by_name(run: Path) -> None:
     import onnx
 
@@ -74,6 +76,7 @@ def test_inputs_and_outputs_are_in_the_manifest_the_model_the_library_and_the_sa
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["native-int8", "model.int8.onnx", "native-fp32"])
 def test_a_file_alone_is_verified_and_one_wrong_output_fails(
     file: str, run: Path, towers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
