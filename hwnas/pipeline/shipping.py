@@ -259,6 +259,7 @@ def _saturates(target: str, isa: Sequence[str]) -> bool:
     nothing is told does not."""
     from hwnas.kernels.target import architecture_told
 
+    isa = [name.lower() for name in isa]  # a profile is written by hand
     known = architecture_told(target, isa)
     if known is None or known.sums_bytes is None:
         return False

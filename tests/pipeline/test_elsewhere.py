@@ -131,6 +131,8 @@ def test_a_board_whose_target_is_host_is_refused_since_a_library_for_it_would_be
         ("aarch64", ["asimd"], ["asimd"], 8),
         ("host", [], ["avx2"], 7),
         ("host", [], ["avx_vnni"], 8),
+        ("host", ["AVX2", "FMA"], ["asimd"], 7),
+        ("x86-avx512-vnni", ["AVX512_VNNI"], ["avx_vnni"], 8),
     ],
 )
 def test_weights_have_seven_bits_where_the_device_or_this_machine_saturates(
