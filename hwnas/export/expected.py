@@ -75,9 +75,11 @@ def _stored(given: Given, only: str, prefix: str) -> dict[str, np.ndarray]:
 
 
 def _held(arrays: Mapping[str, np.ndarray], only: str, prefix: str) -> Given:
+    named = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    if only in arrays and named:
+        raise ValueError(f"{only} is the only one of its kind, and {prefix}{next(iter(named))} is there too")
     if only in arrays:
         return arrays[only]
-    named = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     if not named:
         raise KeyError(f"{only} is not in it")
     return named

@@ -193,6 +193,9 @@ def test_samples_come_back_as_they_were_written_and_old_ones_are_read(tmp_path: 
     np.savez(tmp_path / "none.npz", labels=x[:, 0], expected=y)
     with pytest.raises(HwnasError, match="images is not in it"):
         read(tmp_path / "none.npz")
+    np.savez(tmp_path / "both.npz", **{"images": x, "input/a": x, "expected": y})
+    with pytest.raises(HwnasError, match="images is the only one of its kind, and input/a is there too"):
+        read(tmp_path / "both.npz")
     np.savez(tmp_path / "short.npz", **{"input/a": x, "input/b": y[:2], "expected": y})
     with pytest.raises(HwnasError, match="as many"):
         read(tmp_path / "short.npz")
