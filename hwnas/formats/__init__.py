@@ -9,6 +9,7 @@ A format of your own is such a file in a package's `formats` folder (hwnas/find.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -138,6 +139,20 @@ class Format:
             raise HwnasError(f"a format of {self.arithmetic} arithmetic and activation={self.activation} is none")
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.suffix):
             raise HwnasError(f"a format's suffix must fit into a file's name, got {self.suffix!r}")
+        for codec in (self.weight, self.activation):
+            if codec is not None and not _takes_progress(codec):
+                raise HwnasError(
+                    f"train of a format's codec {type(codec).__name__} must take (x, params, progress)",
+                    hint="progress: float = 1.0, which it may ignore",
+                )
+
+
+def _takes_progress(codec: Codec) -> bool:
+    try:
+        inspect.signature(codec.train).bind(None, {}, 1.0)
+    except TypeError:
+        return False
+    return True
 
 
 # Of the step that is being trained, for the codecs of its layers. A net's call has no argument for it: rules call nets

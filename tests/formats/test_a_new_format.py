@@ -6,6 +6,7 @@ import csv
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hwnas.data import Raw, prepare
 from hwnas.errors import HwnasError
 from hwnas.export.onnx import to_onnx
 from hwnas.export.quantise import calibrate, fold
+from hwnas.formats import int8
 from hwnas.methods.rule.plain import Plain
 from hwnas.network import Network, Operator, require_precision
 from hwnas.supernet import Net
@@ -289,6 +291,15 @@ def _at(progress: float, net: Net, x: torch.Tensor) -> torch.Tensor:
     with formats.at_progress(progress):
         found: torch.Tensor = net.train()(x)
     return found
+
+
+def test_a_codec_that_cannot_be_told_the_progress_is_refused_before_anything_trains() -> None:
+    class Old(int8.Symmetric):
+        def train(self, x: Any, params: Any) -> Any:  # type: ignore[override]
+            return x
+
+    with pytest.raises(HwnasError, match=r"codec Old must take \(x, params, progress\)"):
+        replace(int8.format, weight=Old())
 
 
 def test_a_format_that_is_not_there_names_the_nearest_in_a_run_file(
