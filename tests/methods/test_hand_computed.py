@@ -207,6 +207,8 @@ def test_argmax_takes_a_rule_at_its_word_and_refuses_one_without_architecture_pa
 
     rule, space = Picking(), chain()
     assert dict(Argmax(rule).decode(WeightSharing(space), rule, space, score)) == {"deep": True, "kernel": 3}
+    with pytest.raises(HwnasError, match="Picking picks 3 for kernel itself"):
+        Argmax(rule, space, never=[3]).decode(WeightSharing(space), rule, space, score)
     with pytest.raises(HwnasError, match="SinglePath trains no weights of options"):
         Argmax(SinglePath(space))
 

@@ -43,6 +43,11 @@ class Argmax:
         with torch.no_grad():  # weights are read, not differentiated
             found: Any = rule.mixture() if isinstance(rule, Mixes) else rule.pick()  # type: ignore[attr-defined]
         left = self._left(space)
+        for name in left:
+            if found[name] in self.never:
+                raise HwnasError(
+                    f"{type(rule).__name__} picks {found[name]!r} for {name} itself: never has no say in it"
+                )
         return space.architecture({name: _best(found[name], options) for name, options in left.items()})
 
     def _left(self, space: SearchSpace) -> dict[str, tuple[Value, ...]]:
