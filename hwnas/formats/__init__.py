@@ -161,7 +161,10 @@ _PROGRESS: ContextVar[float] = ContextVar("the share of the training that is don
 
 
 def training_progress() -> float:
-    """What `Codec.train` is told here and now: the training loop's progress within a step, 1.0 anywhere else."""
+    """What `Codec.train` is told here and now: the training loop's progress within a step, 1.0 anywhere else.
+
+    Each training counts from 0: of the supernet, and of a winner that trains on alone, which hardens again from its
+    start."""
     return _PROGRESS.get()
 
 
