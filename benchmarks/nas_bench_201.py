@@ -148,7 +148,7 @@ def page(settings: Settings, seeds: Sequence[Mapping[str, Any]], table: Cells) -
         "argmax but none": [[s["skips where none is never picked"].get(str(e), np.nan) for s in seeds] for e in epochs],
     }
     rows = "\n".join(
-        f"| share of skips, {name} | {' | '.join(f'{np.nanmean(row):.2f}' for row in of)} |"
+        f"| share of skips, {name} ({sum(not np.isnan(one) for one in of[-1])} seeds) | {' | '.join(f'{np.nanmean(row):.2f}' for row in of)} |"
         for name, of in shares.items()
     )
     place = "below" if below else "not below"
