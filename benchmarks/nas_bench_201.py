@@ -147,10 +147,7 @@ def page(settings: Settings, seeds: Sequence[Mapping[str, Any]], table: Cells) -
         "argmax": [[s["skips"].get(str(e), np.nan) for s in seeds] for e in epochs],
         "argmax but none": [[s["skips where none is never picked"].get(str(e), np.nan) for s in seeds] for e in epochs],
     }
-    rows = "\n".join(
-        f"| share of skips, {name} ({sum(not np.isnan(one) for one in of[-1])} seeds) | {' | '.join(f'{np.nanmean(row):.2f}' for row in of)} |"
-        for name, of in shares.items()
-    )
+    rows = "\n".join(_shares(name, of) for name, of in shares.items())
     place = "below" if below else "not below"
     entropy = float(np.mean([s["entropy"] for s in seeds]))
     moved = "" if entropy < EVEN * np.log(5) else " Alpha hardly moved in so few steps: this argmax is a draw."
@@ -181,6 +178,12 @@ Perturbation **{told(gain, half)}** argmax: {gain:+.2f} ± {half:.2f} points, pa
 Mean entropy of alpha: {entropy:.3f} nats of {np.log(5):.3f}: the closer, the more an argmax is chance.{moved}
 Cells by seed (argmax / of all but none / perturbation): {"; ".join(_cells(s) for s in seeds)}.
 """
+
+
+def _shares(name: str, by_epoch: Sequence[Sequence[float]]) -> str:
+    """A row of means, over the seeds in which the share was noted."""
+    seeds = int(np.sum(~np.isnan(by_epoch[-1])))
+    return f"| share of skips, {name} ({seeds} seeds) | {' | '.join(f'{np.nanmean(row):.2f}' for row in by_epoch)} |"
 
 
 def _cells(seed: Mapping[str, Any]) -> str:
