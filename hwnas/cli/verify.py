@@ -9,7 +9,7 @@ import typer
 
 from hwnas.cli._job import Device, Limits, Out, RunPath, Trusted, job_of
 from hwnas.cli._output import Json, keeping, print_json, progress_lines, results_console
-from hwnas.errors import CheckFailed
+from hwnas.errors import CheckFailed, HwnasError
 from hwnas.units import readable_metric, readable_us
 
 Samples = Annotated[Path | None, typer.Option(help="Inputs, labels and expected outputs (.npz), to verify one file.")]
@@ -38,6 +38,8 @@ def verify(
     Exit 1 when a file's outputs differ from the quantised module's, or a winner's measured latency is above the limit
     (its predicted one where the device is not this machine, where nothing is timed).
     """
+    if run_file.suffix in (".so", ".a", ".wasm"):
+        raise HwnasError(f"{run_file} is a part of a native library", hint=f"give its folder, {run_file.parent}")
     if run_file.suffix == ".onnx" or run_file.is_dir():
         _one_file(run_file, samples, json_output)
         return

@@ -229,7 +229,9 @@ def _answer(artifact: Path, done: subprocess.CompletedProcess[str]) -> dict[str,
     except (IndexError, json.JSONDecodeError):
         raise HwnasError(f"{artifact} ended the process that ran it (exit {done.returncode})") from None
     if "error" in answer:
-        raise HwnasError(f"{artifact} does not run: {answer['error']}", hint="export it again")
+        raise HwnasError(
+            f"{artifact} does not run: {answer['error']}", hint="export it again, or give samples of its inputs"
+        )
     return answer
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hwnas.errors import CheckFailed, HwnasError
 from hwnas.export.expected import length, read
+from hwnas.export.native.fallback import is_kept_for_onnxruntime, kept_file
 from hwnas.export.verify import Tolerance, VerifyResult
 from hwnas.export.verify import verify as verify_file
 from hwnas.paths import digest_file, read_json
@@ -57,6 +58,10 @@ def verify(job: Job, shipped: Shipped, manifest: dict[str, Any], fresh: bool = F
     return record
 
 
+#: what equal means of a network of floats, as a person writes it into samples of their own
+A_TOLERANCE = '{"onnx": {"rounding": 2e-4, "steps": 0}, "native": {"rounding": 2e-4, "steps": 0}}'
+
+
 def _unrunnable(job: Job, shipped: Shipped) -> str | None:
     """Why a library for the device cannot run here, not even emulated; None where it can, or where there is none."""
     from hwnas.export.native.emulate import why_not_here
@@ -85,6 +90,8 @@ def verify_alone(artefact: Path, samples: Path | None) -> tuple[VerifyResult, Ta
     What is equal enough comes from the samples, which the export wrote for one network, or from the manifest.
     HwnasError where neither says, since a guess could pass a wrong file.
     """
+    if is_kept_for_onnxruntime(artefact):
+        artefact = kept_file(artefact)
     entry = entry_of(artefact)
     if samples is None and not entry and artefact.is_dir():
         _refuse_whole_folder(artefact)
@@ -98,9 +105,9 @@ def verify_alone(artefact: Path, samples: Path | None) -> tuple[VerifyResult, Ta
     bounds = held.tolerance if held.tolerance is not None else entry.get("tolerance")
     if bounds is None:
         raise HwnasError(
-            f"neither {chosen} nor a {MANIFEST} says how equal {artefact} must be",
-            hint="samples that `hwnas export` wrote hold a tolerance; add `tolerance` to yours: "
-            '\'{"onnx": {"rounding": 2e-4, "steps": 0}, "native": {"rounding": 0, "steps": 0}}\'',
+            f"neither {chosen} nor a {MANIFEST} of an export says how equal {artefact} must be",
+            hint="samples that `hwnas export` wrote hold a tolerance; add `tolerance` to yours, rounding 0 where every "
+            f"operator works on integers: '{A_TOLERANCE}'",
         )
     # a stranger's model with several outputs is of no task that we know: nothing but its outputs is judged
     task = None if not entry and isinstance(held.outputs, Mapping) else task_of(entry)

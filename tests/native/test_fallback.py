@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,33 @@ def test_where_asked_the_model_is_kept_for_onnx_runtime(
     assert "kept for ONNX Runtime" in capsys.readouterr().err
     batch = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
     np.testing.assert_allclose(hwnas.load_native(tmp_path / "made")(batch), np.sign(batch), atol=1e-6)
+
+
+def test_verify_takes_a_persons_own_samples_with_the_tolerance_that_its_hint_tells(
+    sign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For a model that is kept for ONNX Runtime, and for a library of floats, whose last bits may differ."""
+    soft, shape = tmp_path / "soft.onnx", [1, 3, 4, 4]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("input", "output")]
+    graph = helper.make_graph([helper.make_node("Softmax", ["input"], ["output"], axis=3)], "soft", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), soft)
+    images = np.random.default_rng(0).standard_normal((6, 3, 4, 4)).astype(np.float32)
+    powers = np.exp(images.astype(np.float64))
+    truth = {sign: np.sign(images), soft: (powers / powers.sum(3, keepdims=True)).astype(np.float32)}
+    for model, expected in truth.items():
+        folder, samples = tmp_path / f"{model.stem}-made", tmp_path / f"{model.stem}.npz"
+        assert main(["export", str(model), "--format", "native", "--fallback", "--out", str(folder)]) == 0
+        np.savez(samples, images=images, expected=expected)
+        capsys.readouterr()
+        assert main(["verify", str(folder), "--samples", str(samples)]) == 2
+        hint = capsys.readouterr().err
+        tolerance = json.loads(hint[hint.index("{") : hint.rindex("}") + 1].replace("\n", " "))
+        np.savez(samples, images=images, expected=expected, tolerance=json.dumps(tolerance))
+        assert main(["verify", str(folder), "--samples", str(samples)]) == 0
+        np.savez(samples, images=images, expected=expected + 1, tolerance=json.dumps(tolerance))
+        assert main(["verify", str(folder), "--samples", str(samples)]) == 1
+    assert main(["verify", str(tmp_path / "soft-made" / "libmodel.so")]) == 2
+    assert "give its folder" in capsys.readouterr().err
 
 
 def test_a_model_that_no_engine_runs_is_refused_all_the_same(

@@ -52,21 +52,26 @@ def is_kept_for_onnxruntime(folder: str | Path) -> bool:
         return False
 
 
+def kept_file(folder: str | Path) -> Path:
+    """The model in one of these folders; HwnasError where it is not the file that was exported."""
+    path = Path(folder) / FILE
+    listed = read_manifest(folder).get("files")
+    wanted = listed.get(FILE) if isinstance(listed, dict) else None
+    if path.is_symlink() or not path.is_file():
+        raise HwnasError(f"{folder} has no file {FILE}", hint="export it again")
+    # older versions listed the first 16 digits
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not isinstance(wanted, str) or len(wanted) < 16 or not found.startswith(wanted):
+        raise HwnasError(f"{path} is not the file that was exported", hint="export it again")
+    return path
+
+
 class RuntimeModel:
     """A model in ONNX Runtime on one thread: [N, *sample] in, [N, *result] out, one sample at a time."""
 
     def __init__(self, folder: str | Path) -> None:
-        path = Path(folder) / FILE
-        listed = read_manifest(folder).get("files")
-        wanted = listed.get(FILE) if isinstance(listed, dict) else None
-        if path.is_symlink() or not path.is_file():
-            raise HwnasError(f"{folder} has no file {FILE}", hint="export it again")
-        data = path.read_bytes()
-        # older versions listed the first 16 digits
-        found = hashlib.sha256(data).hexdigest()
-        if not isinstance(wanted, str) or len(wanted) < 16 or not found.startswith(wanted):
-            raise HwnasError(f"{path} is not the file that was exported", hint="export it again")
-        self._session = _session(data, str(path))
+        path = kept_file(folder)
+        self._session = _session(path.read_bytes(), str(path))
         self.inputs = tuple(_end(item) for item in self._session.get_inputs())
         self.input_type = np.dtype(self.inputs[0].type)
 
