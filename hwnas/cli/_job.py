@@ -12,7 +12,9 @@ from hwnas.errors import HwnasError
 from hwnas.pipeline.config import read_run_file
 from hwnas.pipeline.job import Job
 
-RunPath = Annotated[Path, typer.Argument(help="The run file (YAML).", show_default=False)]
+RunPath = Annotated[
+    Path, typer.Argument(help="The run file (YAML); of some commands one exported file.", show_default=False)
+]
 Out = Annotated[Path | None, typer.Option(help="Folder for runs, instead of the run file's.")]
 Device = Annotated[str | None, typer.Option(help="Device name or profile, instead of the run file's.")]
 Limits = Annotated[

@@ -60,6 +60,8 @@ def export(
         if format_ != "native":
             raise HwnasError(f"{run_file} is an ONNX file already", hint="--format native compiles it")
         made = [_native(run_file, target or _portable(), out or Path(f"{run_file.stem}-native"), fallback)]
+        if target is None:
+            _tell_portable()
     else:
         made = _winners(job, format_, target)
     if json_output:
@@ -99,13 +101,20 @@ def _winners(job: Job, format_: str, target: str | None) -> list[dict[str, Any]]
 def _portable() -> str:
     """The target of an ONNX file where none is named: what strangers' machines have, where this one has it too."""
     from hwnas.kernels.instructions import missing_features
-    from hwnas.kernels.target import parse_target, portable_target, summary
+    from hwnas.kernels.target import parse_target, portable_target
 
     name = portable_target(parse_target("host").arch)
     if name is None or missing_features(parse_target(name).arch, parse_target(name).features):
         return "host"
-    progress_lines()(f"note: compiled for {summary(name)} --target host takes all that this machine has")
     return name
+
+
+def _tell_portable() -> None:
+    """After a library was made for what strangers' machines have."""
+    from hwnas.kernels.target import summary
+
+    if (name := _portable()) != "host":
+        progress_lines()(f"note: compiled for {summary(name)} --target host takes all that this machine has")
 
 
 def _native(model: Path, target: str, folder: Path, fallback: bool = False) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def _unsupported(node: NodeProto) -> HwnasError:
     return HwnasError(
         f"node {label(node)!r}: no kernel covers operator {domain}{node.op_type}",
         nearest=_close_in_meaning(node.op_type) or near,
-        hint="supported: " + ", ".join(names) + "; or run this model in ONNX Runtime",
+        hint="supported: " + ", ".join(names) + "; or `hwnas export --fallback` keeps the model for ONNX Runtime",
     )
 
 

@@ -163,7 +163,7 @@ int main(void)
 {given}
     int error = {run};
     if (error) {{
-        fprintf(stderr, "{name}_run_sized returned %d%s\\n", error,
+        fprintf(stderr, "{name} returned %d%s\\n", error,
                 error == {NAME}_UNSUPPORTED_CPU ? ": this CPU lacks instructions that the library uses" : "");
         return error;
     }}
