@@ -175,7 +175,7 @@ def input_shape(item: ValueInfoProto) -> tuple[int, ...]:
             f"input {item.name!r} has shape [{', '.join(told)}]{kind}",
             nearest=("float32 [1, ...], 1 to 6 sizes that are numbers", "uint8 [1, H, W, C]"),
             hint="fix the batch to 1 and all sizes to numbers: export without dynamic axes, or "
-            "`python -m onnxruntime.tools.make_dynamic_shape_fixed --input_name NAME --input_shape 1,... IN OUT`",
+            "`python -m onnxruntime.tools.make_dynamic_shape_fixed` sets them",
         )
     _check_sizes({item.name: shape})
     return shape
