@@ -170,7 +170,10 @@ def input_shape(item: ValueInfoProto) -> tuple[int, ...]:
     good = tensor.elem_type in _INPUT_TYPES and 1 <= len(shape) <= 6
     if not good or min(shape) < 1 or (shape[0] != 1 and len(shape) > 1):
         kind = "" if tensor.elem_type == 1 else f" and element type {tensor.elem_type}"
-        told = [str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
+        told = [
+            str(d.dim_value) if d.HasField("dim_value") else " ".join(d.dim_param.split())[:40] or "?"
+            for d in tensor.shape.dim
+        ]
         raise HwnasError(
             f"input {item.name!r} has shape [{', '.join(told)}]{kind}",
             nearest=("float32 [1, ...], 1 to 6 sizes that are numbers", "uint8 [1, H, W, C]"),
