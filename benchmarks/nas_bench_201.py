@@ -51,6 +51,7 @@ KEPT = Path(__file__).resolve().parents[1] / "runs" / "nas_bench_201"
 HEADING = "## DARTS and DARTS-PT on NAS-Bench-201"
 CONV = "nor_conv_3x3"
 DECODERS = ("argmax", "argmax but none", "perturbation")
+CHANCE = 11.0  # percent of ten classes, and a little
 EVEN = 0.99  # of the entropy of five equal shares
 
 
@@ -170,6 +171,8 @@ of the found cells (CIFAR-10, 200 epochs). `python benchmarks/nas_bench_201.py D
 
 Perturbation **{told(gain, half)}** argmax: {gain:+.2f} ± {half:.2f} points, paired by seed; and it
 **{told(own, own_half)}** the paper's argmax: {own:+.2f} ± {own_half:.2f}. It is {place} both trivial baselines.
+{_dead(seeds, table)} of the {len(seeds)} cells by argmax of all options classify by chance (10 %): to beat such
+shows little.
 
 | epoch | {" | ".join(map(str, epochs))} |
 |---|{"---:|" * len(epochs)}
@@ -178,6 +181,11 @@ Perturbation **{told(gain, half)}** argmax: {gain:+.2f} ± {half:.2f} points, pa
 Mean entropy of alpha: {entropy:.3f} nats of {np.log(5):.3f}: the closer, the more an argmax is chance.{moved}
 Cells by seed (argmax / of all but none / perturbation): {"; ".join(_cells(s) for s in seeds)}.
 """
+
+
+def _dead(seeds: Sequence[Mapping[str, Any]], table: Cells) -> int:
+    """How many cells by argmax give nothing of the image: `none` cuts their output off."""
+    return sum(accuracy < CHANCE for accuracy in accuracies(seeds, table, "argmax"))
 
 
 def _shares(name: str, by_epoch: Sequence[Sequence[float]]) -> str:
