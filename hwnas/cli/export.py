@@ -59,9 +59,12 @@ def export(
     if job is None:
         if format_ != "native":
             raise HwnasError(f"{run_file} is an ONNX file already", hint="--format native compiles it")
-        made = [_native(run_file, target or _portable(), out or Path(f"{run_file.stem}-native"), fallback)]
-        if target is None:
-            _tell_portable()
+        chosen = target or _portable()
+        made = [_native(run_file, chosen, out or Path(f"{run_file.stem}-native"), fallback)]
+        if target is None and chosen != "host" and "engine" not in made[0]:  # compiled, not kept for ONNX Runtime
+            from hwnas.kernels.target import summary
+
+            progress_lines()(f"note: compiled for {summary(chosen)} --target host takes all that this machine has")
     else:
         made = _winners(job, format_, target)
     if json_output:
@@ -109,14 +112,6 @@ def _portable() -> str:
     return name
 
 
-def _tell_portable() -> None:
-    """After a library was made for what strangers' machines have."""
-    from hwnas.kernels.target import summary
-
-    if (name := _portable()) != "host":
-        progress_lines()(f"note: compiled for {summary(name)} --target host takes all that this machine has")
-
-
 def _native(model: Path, target: str, folder: Path, fallback: bool = False) -> dict[str, Any]:
     """One ONNX file as a native library; `target` is a device profile's name or a compiler target."""
     from hwnas.device import list_devices, load_device
@@ -134,7 +129,7 @@ def _native(model: Path, target: str, folder: Path, fallback: bool = False) -> d
         if not fallback:
             raise
         kept = keep_for_onnxruntime(model, folder, refusal)
-        progress_lines()(f"note: kept for ONNX Runtime: {refusal}")
+        progress_lines()(f"note: kept for ONNX Runtime: {refusal.message}")
         return {**kept, "file": str(folder), "size_bytes": model.stat().st_size, "arena_bytes": 0}
     agreement = artefact.manifest["agreement"]
     if not agreement["ran"]:

@@ -34,7 +34,7 @@ def keep_for_onnxruntime(model: str | Path, folder: str | Path, refusal: HwnasEr
         {
             "schema": SCHEMA,
             "engine": "onnxruntime",
-            "reason": str(refusal),
+            "reason": refusal.message,
             "files": {FILE: hashlib.sha256(data).hexdigest()},
         }
     )
